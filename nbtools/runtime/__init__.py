@@ -1,0 +1,35 @@
+"""Where am I: host, device, number format, memory, seeds, secrets, places on disk, progress."""
+
+from nbtools.runtime.compute import (
+    NumberFormat,
+    available_memory,
+    choose_dtype,
+    device,
+    measure_matmul,
+    peak_memory,
+    seed_everything,
+)
+from nbtools.runtime.files import cache_folder, put_in_place, runs_folder, set_aside, write_text
+from nbtools.runtime.host import headless, hub_offline, hub_token_source, name_host
+from nbtools.runtime.progress import progress, quiet_libraries
+
+__all__ = [
+    "NumberFormat",
+    "available_memory",
+    "cache_folder",
+    "choose_dtype",
+    "device",
+    "headless",
+    "hub_offline",
+    "hub_token_source",
+    "measure_matmul",
+    "name_host",
+    "peak_memory",
+    "progress",
+    "put_in_place",
+    "quiet_libraries",
+    "runs_folder",
+    "seed_everything",
+    "set_aside",
+    "write_text",
+]

@@ -1,0 +1,125 @@
+"""The device, the number format chosen by measurement, memory, and seeds."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device() -> torch.device:
+    """The accelerator when there is one (CUDA, then Apple's MPS), else the CPU. `NBTOOLS_DEVICE` overrides."""
+    import torch
+
+    if named := os.environ.get("NBTOOLS_DEVICE"):
+        return torch.device(named)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def measure_matmul(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:
+    """Speed of a `size` x `size` x `size` matrix product on this device, in GFLOP/s (2 * size**3 operations each).
+
+    The fastest of the repetitions that fit into `seconds`: the question is what the unit can do, not how busy the machine is.
+    """
+    import torch
+
+    where = device()
+    left = torch.randn(size, size, device=where).to(dtype)
+    right = torch.randn(size, size, device=where).to(dtype)
+
+    def once() -> float:
+        start = time.perf_counter()
+        product = left @ right
+        if where.type == "cuda":
+            torch.cuda.synchronize()
+        elif where.type == "mps":
+            torch.mps.synchronize()
+        del product
+        return time.perf_counter() - start
+
+    once()
+    best, deadline = once(), time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        best = min(best, once())
+    return 2 * size**3 / best / 1e9
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """The number format for the forward and backward pass, and why. Weights stay in fp32 whatever this says.
+
+    `name` is "fp32", "bf16" or "fp16"; `gflops` holds the measured speed of each format that was tried.
+    """
+
+    name: str
+    reason: str
+    gflops: dict[str, float]
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        import torch
+
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.name]
+
+
+@functools.cache
+def choose_dtype() -> NumberFormat:
+    """Choose the format for mixed-precision training, by capability on a GPU and by measurement on a CPU.
+
+    On a CPU bf16 must be at least 1.3 times as fast as fp32 in a short matrix product, because autocast itself costs some.
+    """
+    import torch
+
+    where = device()
+    if where.type == "cuda":
+        if torch.cuda.get_device_capability()[0] >= 8:
+            return NumberFormat("bf16", "this GPU has bf16 matrix units", {})
+        return NumberFormat("fp16", "this GPU has no bf16 matrix units; fp16 with loss scaling", {})
+    if where.type == "mps":
+        return NumberFormat("fp32", "Apple GPU: mixed precision is not tested here", {})
+    speed = {"fp32": measure_matmul(torch.float32), "bf16": measure_matmul(torch.bfloat16)}
+    ratio = speed["bf16"] / speed["fp32"]
+    if ratio >= 1.3:
+        return NumberFormat("bf16", f"matrix products run {ratio:.1f} times as fast as in fp32 here (measured)", speed)
+    return NumberFormat("fp32", f"bf16 is only {ratio:.1f} times as fast as fp32 here (measured)", speed)
+
+
+def available_memory() -> int:
+    """Bytes of memory this process may still take: the machine's free memory, or less where a cgroup sets a limit."""
+    free = psutil.virtual_memory().available
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file():
+        text = limit.read_text().strip()
+        if text.isdigit():
+            free = min(free, int(text) - int(used.read_text()))
+    return max(free, 0)
+
+
+def peak_memory() -> int:
+    """The most resident memory this process has held so far, in bytes."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch on every device."""
+    from transformers import set_seed
+
+    set_seed(seed)

@@ -1,0 +1,92 @@
+"""Places on disk, and the one way this project writes: aside first, then renamed into place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_folder(*parts: str) -> Path:
+    """The folder for things that can be made again: fetched models, cleaned reviews, tokens.
+
+    `NBTOOLS_CACHE` overrides the place that the operating system names for caches.
+    """
+    root = os.environ.get("NBTOOLS_CACHE") or platformdirs.user_cache_dir("nbtools-course", appauthor=False)
+    folder = Path(root).expanduser().joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def runs_folder() -> Path:
+    """The folder that holds what runs leave behind: `NBTOOLS_RUNS`, else `runs/` beside the course's `notebooks/`, else
+    `runs/` in the current folder."""
+    named = os.environ.get("NBTOOLS_RUNS")
+    if named:
+        return Path(named).expanduser().resolve()
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks" / "00_setup.ipynb").is_file():
+            return folder / "runs"
+    return here / "runs"
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write `text` as UTF-8 so that `path` holds either all of it or what it held before."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def set_aside(folder: str | Path) -> Path | None:
+    """Rename an existing `folder` to the first free `folder-1`, `folder-2`, … and return the new name; None if it was absent.
+
+    Nothing a person made is deleted or overwritten by a later run.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        return None
+    number = 1
+    while (target := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    folder.rename(target)
+    return target
+
+
+@contextmanager
+def put_in_place(folder: str | Path) -> Iterator[Path]:
+    """Give a fresh folder to fill; on success it takes the name `folder`, on any error it is removed.
+
+    A `folder` that already exists is replaced only once the new one is complete.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    try:
+        yield aside
+        aside.chmod(0o755)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
+            os.replace(folder, old / folder.name)
+            os.replace(aside, folder)
+            shutil.rmtree(old)
+        else:
+            os.replace(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise

@@ -1,0 +1,50 @@
+"""How a token looks, and which characters of the text it covers: the one place that knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SPACE, NEWLINE, TAB = "␣", "⏎", "⇥"
+
+
+def visible(text: str) -> str:
+    """`text` with spaces, line breaks and tabs made visible."""
+    return text.replace(" ", SPACE).replace("\n", NEWLINE).replace("\t", TAB)
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[str]]:
+    """The ids of `text` and, for each, the characters that it covers.
+
+    Byte-level tokenizers cut inside a character (an emoji is four bytes). Offsets then give the same character to each of its
+    tokens; all but the first show as "·", so that the texts joined, without "·", are `text` again.
+    """
+    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+    pieces, end = [], 0
+    for start, stop in encoded["offset_mapping"]:
+        pieces.append("·" if stop <= end and stop > start else text[max(start, end) : stop])
+        end = max(end, stop)
+    return list(encoded["input_ids"]), pieces
+
+
+def id_texts(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
+    """What each id would add to a text, for ids that come from a model and have no offsets (candidates, say).
+
+    An id that is only a part of a character shows its bytes as hexadecimal.
+    """
+    texts = []
+    for one in ids:
+        text = tokenizer.decode([one])
+        raw = tokenizer.convert_ids_to_tokens(one)
+        texts.append(text if "�" not in text else f"<bytes {_as_bytes(raw)}>")
+    return texts
+
+
+def _as_bytes(token: str) -> str:
+    """Hexadecimal bytes of a byte-level token, undoing GPT-2's table of printable stand-ins (Radford et al., 2019)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    shifted = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): byte for byte in printable} | {chr(256 + rank): byte for rank, byte in enumerate(shifted)}
+    return " ".join(f"{table[char]:02x}" if char in table else char for char in token)
