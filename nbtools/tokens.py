@@ -29,6 +29,11 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int
     return list(encoded["input_ids"]), pieces
 
 
+def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """The text of `ids` without special tokens, spaces as they are."""
+    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
 def id_texts(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
     """What each id would add to a text, for ids that come from a model and have no offsets (candidates, say).
 
@@ -36,9 +41,8 @@ def id_texts(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
     """
     texts = []
     for one in ids:
-        text = tokenizer.decode([one])
-        raw = tokenizer.convert_ids_to_tokens(one)
-        texts.append(text if "�" not in text else f"<bytes {_as_bytes(raw)}>")
+        text = str(tokenizer.decode([one]))
+        texts.append(text if "�" not in text else f"<bytes {_as_bytes(str(tokenizer.convert_ids_to_tokens(one)))}>")
     return texts
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbtools.errors import InputError, ModelError, UnreachableError
-from nbtools.profiles import PROFILES, Profile
+from nbtools.profiles import OTHER, PROFILES, Profile
 from nbtools.runtime import cache_folder, device, hub_offline, put_in_place, quiet_libraries
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class LanguageModel:
     name    what the user asked for (profile, Hub name or folder)
     source  where the weights came from, in words
     profile the profile whose training defaults apply, or None for a model outside the ladder
+    trained whether a fine-tuning has changed the weights since they were loaded
     """
 
     model: PreTrainedModel
@@ -32,6 +33,7 @@ class LanguageModel:
     name: str
     source: str
     profile: Profile | None = None
+    trained: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -46,11 +48,15 @@ class LanguageModel:
     def document_id(self) -> int:
         """The id of the token that begins every document and, predicted after its last word, ends it."""
         named = self.profile.document_token if self.profile else None
-        if named is not None:
-            return int(self.tokenizer.convert_tokens_to_ids(named))
-        if self.tokenizer.eos_token_id is None:
+        token = named or self.tokenizer.eos_token
+        if token is None:
             raise ModelError(f"The tokenizer of {self.name} has no end-of-text token.", "Set tokenizer.eos_token before training.")
-        return int(self.tokenizer.eos_token_id)
+        return int(self.tokenizer.convert_tokens_to_ids(str(token)))  # type: ignore[arg-type]
+
+    @property
+    def defaults(self) -> Profile:
+        """The values that `None` stands for: the profile's, or cautious ones for a model outside the ladder."""
+        return self.profile or OTHER
 
     @property
     def parameters(self) -> int:
@@ -105,6 +111,7 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     `locate` raises, and ModelError when the files are not a causal model in safetensors.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quiet_libraries()
@@ -114,11 +121,12 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
         model = AutoModelForCausalLM.from_pretrained(
             place, dtype=torch.float32, attn_implementation=attention, use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _explain(name, source, error) from error
     # transformers 5 warns about an absent loss type on every GPT-2 checkpoint; this is the one that it then uses.
     model.config.loss_type = model.loss_type = "ForCausalLM"
-    loaded = LanguageModel(model.to(device()).eval(), tokenizer, name, source, profile)
+    model.to(device())  # type: ignore[arg-type]
+    loaded = LanguageModel(model.eval(), tokenizer, name, source, profile)
     if verbose:
         print(loaded)
     return loaded
@@ -174,13 +182,17 @@ def _check_hub(repository: str) -> None:
 def usable_here() -> str:
     """The advice given when the Hub is out of reach: the profiles that need no network."""
     fetched = (cache_folder("models") / "smollm2" / "config.json").is_file()
-    return "Profiles that work here: mini, smollm2." if fetched else "Profile that works here: mini (and smollm2 after `nbtools fetch smollm2`)."
+    return "Profiles that work here: mini, smollm2." if fetched else "What works here: mini, and smollm2 after `nbtools fetch smollm2`."
 
 
 def _explain(name: str, source: str, error: Exception) -> ModelError | UnreachableError:
+    from safetensors import SafetensorError
+
     text = str(error)
     if "Hub" in source and any(word in text for word in ("connect", "offline", "couldn't find them in the cached", "LocalEntryNotFound")):
         return UnreachableError(f"The Hugging Face Hub cannot be reached, so {name} cannot be loaded.", usable_here())
+    if isinstance(error, SafetensorError):
+        return ModelError(f"The weights of {name} are damaged: {text.strip()}", "Copy or download the model again.")
     if "safetensors" in text:
         return ModelError(f"{name} has no weights in safetensors format.", "Convert it with save_pretrained, or choose another model.")
     if "trust_remote_code" in text or "custom code" in text:

@@ -9,7 +9,7 @@ from nbtools.runtime.compute import (
     peak_memory,
     seed_everything,
 )
-from nbtools.runtime.files import cache_folder, put_in_place, runs_folder, set_aside, write_text
+from nbtools.runtime.files import cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, write_text
 from nbtools.runtime.host import headless, hub_offline, hub_token_source, name_host
 from nbtools.runtime.progress import progress, quiet_libraries
 
@@ -19,6 +19,7 @@ __all__ = [
     "cache_folder",
     "choose_dtype",
     "device",
+    "disk_is_full",
     "headless",
     "hub_offline",
     "hub_token_source",

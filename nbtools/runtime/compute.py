@@ -97,14 +97,26 @@ def choose_dtype() -> NumberFormat:
     return NumberFormat("fp32", f"bf16 is only {ratio:.1f} times as fast as fp32 here (measured)", speed)
 
 
+_CGROUPS = [
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+]
+
+
 def available_memory() -> int:
-    """Bytes of memory this process may still take: the machine's free memory, or less where a cgroup sets a limit."""
+    """Bytes of memory this process may still take: the machine's free memory, or less where a cgroup (v2 or v1) sets a limit.
+
+    Cached file pages that the kernel would drop first do not count as taken.
+    """
     free = psutil.virtual_memory().available
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file():
-        text = limit.read_text().strip()
-        if text.isdigit():
-            free = min(free, int(text) - int(used.read_text()))
+    for folder, limit, used, cached in _CGROUPS:
+        try:
+            allowed, taken = (folder / limit).read_text().strip(), int((folder / used).read_text())
+            pages = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except OSError:
+            continue  # no such cgroup here
+        if allowed.isdigit():
+            free = min(free, int(allowed) - taken + int(pages.get(cached, 0)))
     return max(free, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -46,7 +47,7 @@ def write_text(path: str | Path, text: str) -> Path:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -68,6 +69,12 @@ def set_aside(folder: str | Path) -> Path | None:
     return target
 
 
+def disk_is_full(error: BaseException) -> bool:
+    """Whether `error` says that the disk, or the user's share of it, is full; safetensors and torch say so without an errno."""
+    said = (f"os error {errno.ENOSPC}", "iostream error", "inline_container")
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in said)
+
+
 @contextmanager
 def put_in_place(folder: str | Path) -> Iterator[Path]:
     """Give a fresh folder to fill; on success it takes the name `folder`, on any error it is removed.
@@ -82,11 +89,16 @@ def put_in_place(folder: str | Path) -> Iterator[Path]:
         aside.chmod(0o755)
         if folder.exists():
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
-            os.replace(folder, old / folder.name)
-            os.replace(aside, folder)
-            shutil.rmtree(old)
+            folder.replace(old / folder.name)
+            try:
+                aside.replace(folder)
+            except OSError:
+                (old / folder.name).replace(folder)
+                raise
+            finally:
+                shutil.rmtree(old)
         else:
-            os.replace(aside, folder)
+            aside.replace(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise

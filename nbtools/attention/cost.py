@@ -1,0 +1,82 @@
+"""What attention costs on this machine, measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from nbtools.attention.formulas import causal_mask, scaled_dot_product
+
+
+@dataclass(frozen=True)
+class AttentionCost:
+    """What one head cost on one core of this machine, by the number of tokens. Arrays have one entry a length.
+
+    lengths      int64, number of tokens
+    projection   seconds for Q, K and V (one matrix product: linear in the length)
+    attention    seconds for scores, mask, softmax and weighted sum, step by step (quadratic)
+    fused        seconds for the same sums in PyTorch's kernel, which never stores all scores at once (still quadratic)
+    score_bytes  int64, memory of the head's float32 scores
+    """
+
+    lengths: np.ndarray
+    projection: np.ndarray
+    attention: np.ndarray
+    fused: np.ndarray
+    score_bytes: np.ndarray
+
+    def growth(self) -> dict[str, float]:
+        """The power of the length with which each of the three grew, by its name: the slope of a line through the logarithms.
+
+        Near 1 for the projection and near 2 for the other two; less where fixed costs still weigh, more where the stored scores
+        outgrow the processor's cache.
+        """
+        times = {"projection": self.projection, "attention": self.attention, "fused": self.fused}
+        return {name: float(np.polyfit(np.log(self.lengths), np.log(seconds), 1)[0]) for name, seconds in times.items()}
+
+
+def measure_cost(
+    lengths: Sequence[int] = (256, 512, 1024, 2048, 4096), *, width: int = 256, d_k: int = 32, rounds: int = 6
+) -> AttentionCost:
+    """Time one causal head of `scaled_dot_product` at each length, on the CPU, beside the product that makes its Q, K and V and beside the
+    fused kernel.
+
+    One thread, and the fastest of `rounds` visits to each length: other work on the machine only ever adds time, and a busy moment
+    then falls on every length alike. Needs about 5 * 4 * length² bytes.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    W = torch.randn(width, 3 * d_k, generator=generator) / width**0.5
+    inputs = [(torch.randn(count, width, generator=generator), causal_mask(count)) for count in lengths]
+    seconds = np.full((rounds, len(inputs), 3), np.inf)
+    with _one_thread():
+        for once in seconds:
+            for place, (X, mask) in enumerate(inputs):
+                marks = [time.perf_counter()]
+                Q, K, V = (part[None, None] for part in (X @ W).chunk(3, dim=-1))
+                marks.append(time.perf_counter())
+                scaled_dot_product(Q, K, V, mask)
+                marks.append(time.perf_counter())
+                torch.nn.functional.scaled_dot_product_attention(Q, K, V, is_causal=True)
+                marks.append(time.perf_counter())
+                once[place] = np.diff(marks)
+    projection, attention, fused = seconds.min(axis=0).T
+    sizes = np.asarray(lengths, dtype=np.int64)
+    return AttentionCost(sizes, projection, attention, fused, 4 * sizes**2)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,105 @@
+"""Attention as formulas, to be read beside the paper (Vaswani et al., 2017, https://arxiv.org/abs/1706.03762).
+
+Plain matrix products that store every score: slower and hungrier than PyTorch's fused kernel, to which the tests hold them. Torch
+tensors in, torch tensors out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nbtools.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Turn scores [..., n] into weights [..., n] that are positive and sum to 1 along the last axis.
+
+    The largest score is taken off first: that cancels in the fraction, and keeps exp() from overflowing.
+    """
+    powers = (scores - scores.amax(dim=-1, keepdim=True)).exp()
+    return powers / powers.sum(dim=-1, keepdim=True)
+
+
+def causal_mask(count: int) -> Tensor:
+    """Boolean [count, count]: True where row i may read column j, that is where j <= i."""
+    import torch
+
+    return torch.ones(count, count, dtype=torch.bool).tril()
+
+
+def scaled_dot_product(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """softmax(Q K^T / sqrt(d_k)) V, and the weights that it mixed with.
+
+    Q [..., tokens, d_k], K [..., sources, d_k], V [..., sources, d_v]; mask, boolean [tokens, sources], is True where reading is
+    allowed (None: everywhere). Returns output [..., tokens, d_v] and weights [..., tokens, sources].
+    """
+    scores = Q @ K.transpose(-2, -1) / Q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask.to(scores.device), float("-inf"))
+    weights = softmax(scores)
+    return weights @ V, weights
+
+
+def split_heads(X: Tensor, heads: int) -> Tensor:
+    """Cut the width into heads: [..., tokens, width] to [..., heads, tokens, width / heads]. Raises InputError if it does not divide."""
+    if heads < 1 or X.shape[-1] % heads:
+        raise InputError(f"A width of {X.shape[-1]} cannot be cut into {heads} heads.", "Choose a number that divides the width.")
+    return X.unflatten(-1, (heads, -1)).transpose(-3, -2)
+
+
+def merge_heads(X: Tensor) -> Tensor:
+    """Lay the heads side by side again: [..., heads, tokens, d] to [..., tokens, heads * d]; undoes `split_heads`."""
+    return X.transpose(-3, -2).flatten(-2)
+
+
+def multi_head(
+    X: Tensor, matrices: Sequence[Tensor], heads: int, *, biases: Sequence[Tensor] | None = None, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """concat(head_1 … head_h) W_O, and every head's weights.
+
+    X [..., tokens, width]; matrices (W_Q, W_K, W_V, W_O), each [in, out] as in X @ W; biases in the same order; mask as in
+    `scaled_dot_product`. W_K and W_V may hold fewer heads than W_Q: then each key head serves a group of neighbouring query heads
+    (Ainslie et al., 2023, https://arxiv.org/abs/2305.13245). No rotation of Q and K: positions must already be in X.
+    Returns output [..., tokens, width] and weights [..., heads, tokens, tokens].
+    """
+    W_Q, W_K, W_V, W_O = matrices
+    b_Q, b_K, b_V, b_O = biases if biases is not None else (0.0, 0.0, 0.0, 0.0)
+    d_k = W_Q.shape[1] // heads
+    Q = split_heads(X @ W_Q + b_Q, heads)
+    K = _share(split_heads(X @ W_K + b_K, W_K.shape[1] // d_k), heads)
+    V = _share(split_heads(X @ W_V + b_V, W_K.shape[1] // d_k), heads)
+    output, weights = scaled_dot_product(Q, K, V, mask)
+    return merge_heads(output) @ W_O + b_O, weights
+
+
+def _share(X: Tensor, heads: int) -> Tensor:
+    """Give each of `heads` query heads its key head: [..., key heads, tokens, d] to [..., heads, tokens, d]."""
+    if heads % X.shape[-3]:
+        raise InputError(f"{heads} query heads cannot share {X.shape[-3]} key heads.", "Choose a number of key heads that divides it.")
+    return X.repeat_interleave(heads // X.shape[-3], dim=-3)
+
+
+def sinusoidal_positions(count: int, width: int) -> Tensor:
+    """The fixed position vectors of Vaswani et al. (2017, section 3.5), float32 [count, width].
+
+    Columns 2k and 2k+1 of row i hold sin and cos of i / 10000^(2k/width). Angles are computed in float64: at large i float32 has too
+    few digits. Raises InputError for an odd width.
+    """
+    import torch
+
+    if width < 2 or width % 2:
+        raise InputError(f"Sine and cosine come in pairs, so the width cannot be {width}.", "Choose an even width.")
+    positions = torch.arange(count, dtype=torch.float64)[:, None]
+    angles = positions / 10_000 ** (torch.arange(0, width, 2, dtype=torch.float64) / width)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).float()
+
+
+def relative_difference(ours: Tensor, theirs: Tensor) -> float:
+    """The largest absolute difference, as a part of the largest absolute value of `theirs`; shapes must be equal."""
+    if ours.shape != theirs.shape:
+        raise InputError(f"The shapes differ: {tuple(ours.shape)} and {tuple(theirs.shape)}.", "Compare arrays of one shape.")
+    return float((ours - theirs).abs().max() / theirs.abs().max())

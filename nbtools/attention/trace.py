@@ -1,0 +1,106 @@
+"""What a loaded model did with a text: every head's weights, as NumPy arrays, so that figures and comparisons need no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbtools.errors import InputError, MachineError, ModelError
+from nbtools.runtime import available_memory
+from nbtools.tokens import token_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from nbtools.models import LanguageModel
+
+
+@dataclass(frozen=True)
+class AttentionTrace:
+    """What every head of a model read in one forward pass over one text.
+
+    text     the text that was read; no special token is put before it
+    ids      its token ids
+    tokens   for each id, the characters it covers (`nbtools.tokens.token_texts`)
+    weights  float32 [layers, heads, tokens, tokens]; weights[l, h, i, j] is how much position i takes from position j. Rows sum to 1
+    name     the model's name
+    """
+
+    text: str
+    ids: list[int]
+    tokens: list[str]
+    weights: np.ndarray
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        count = len(self.ids)
+        if self.weights.ndim != 4 or self.weights.shape[2:] != (count, count) or len(self.tokens) != count:
+            raise ValueError(f"{count} ids and {len(self.tokens)} tokens do not fit weights of shape {self.weights.shape}")
+
+    @property
+    def layers(self) -> int:
+        return int(self.weights.shape[0])
+
+    @property
+    def heads(self) -> int:
+        return int(self.weights.shape[1])
+
+
+def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
+    """Run `lm` once over `text` and keep every head's attention weights.
+
+    The fused kernels return no weights, so the model is switched to its eager code, without dropout, for this call and then back. Every
+    layer must give one array, or it is an error. Raises InputError for a text that is empty or longer than the model's context,
+    MachineError where the weights would not fit into memory, ModelError for a model whose layers do not all attend.
+    """
+    import torch
+
+    if not isinstance(text, str) or not text:
+        raise InputError("There is no text to trace.", "Give a sentence as a string.")
+    ids, tokens = token_texts(lm.tokenizer, text)
+    if len(ids) > lm.context:
+        raise InputError(f"The text has {len(ids)} tokens and {lm.name} reads at most {lm.context}.", "Give a shorter text.")
+    config = lm.model.config
+    needed = 2 * 4 * config.num_hidden_layers * config.num_attention_heads * len(ids) ** 2  # float32, the model's and ours
+    if needed > available_memory():
+        raise MachineError(f"The weights of {len(ids)} tokens need {needed / 1e9:.1f} GB, more than is free here.", "Give a shorter text.")
+    with _eager(lm.model), torch.inference_mode():
+        given = lm.model(torch.tensor([ids], device=lm.device), output_attentions=True, use_cache=False).attentions
+    arrays = [layer[0].float().cpu().numpy() for layer in given or () if layer is not None]
+    if len(arrays) != config.num_hidden_layers:
+        raise ModelError(
+            f"{lm.name} gave attention weights for {len(arrays)} of its {config.num_hidden_layers} layers.",
+            "Trace a model whose every layer attends, such as GPT-2 or Llama.",
+        )
+    return AttentionTrace(text, ids, tokens, np.stack(arrays), lm.name)
+
+
+@contextmanager
+def _eager(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, `model` attends by its eager code and in evaluation mode; afterwards it is as it was."""
+    implementation, training = model.config._attn_implementation, model.training
+    model.set_attn_implementation("eager")
+    model.eval()
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(implementation)
+        model.train(training)
+
+
+def rollout(trace: AttentionTrace) -> np.ndarray:
+    """Attention rollout (Abnar and Zuidema, 2020, https://arxiv.org/abs/2005.00928): attention multiplied through the layers.
+
+    Each layer counts as the mean of its heads, mixed half and half with the identity for the residual path. Returns float32
+    [layers, tokens, tokens]: entry [l, i, j] estimates how much of position i after layer l comes from token j. Rows sum to 1. An
+    estimate: it knows nothing of the values, the feed-forward parts or what the layers cancel.
+    """
+    mixed = 0.5 * trace.weights.mean(axis=1, dtype=np.float64) + 0.5 * np.eye(len(trace.ids))
+    steps = [mixed[0]]
+    for layer in mixed[1:]:
+        steps.append(layer @ steps[-1])
+    return np.stack(steps).astype(np.float32)

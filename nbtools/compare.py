@@ -1,0 +1,82 @@
+"""Two models on one prompt: which next tokens became likelier, where attention moved, what each of them writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbtools.attention import trace_attention
+from nbtools.errors import InputError
+from nbtools.generation import Decoding, generate, next_logits
+from nbtools.tokens import id_texts, visible
+
+if TYPE_CHECKING:
+    from nbtools.models import LanguageModel
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One candidate for the next token: its text and its probability under each model."""
+
+    text: str
+    before: float
+    after: float
+
+    @property
+    def change(self) -> float:
+        """Change in log-probability, in nats."""
+        return float(np.log(self.after) - np.log(self.before))
+
+
+def likelier(base: LanguageModel, tuned: LanguageModel, prompt: str, count: int = 10, floor: float = 1e-3) -> list[Shift]:
+    """The `count` next tokens after `prompt` whose log-probability rose most, among those with at least `floor` in either model.
+
+    Without the floor the list would hold tokens that rose from nothing to next to nothing.
+    """
+    _same_tokens(base, tuned)
+    p, q = (next_logits(lm, prompt).double().softmax(-1).numpy() for lm in (base, tuned))
+    worth = np.flatnonzero(np.maximum(p, q) >= floor)
+    rising = worth[np.argsort(np.log(p[worth]) - np.log(q[worth]), kind="stable")][:count]
+    texts = id_texts(base.tokenizer, rising.tolist())
+    return [Shift(visible(text), float(p[one]), float(q[one])) for text, one in zip(texts, rising, strict=True)]
+
+
+def attention_shift(base: LanguageModel, tuned: LanguageModel, text: str) -> np.ndarray:
+    """How far each head's attention moved: float64 [layers, heads], the Jensen-Shannon divergence in bits (0 the same, 1 disjoint).
+
+    The mean over the tokens of `text` but the first, which can only attend to itself (Lin, 1991).
+    """
+    _same_tokens(base, tuned)
+    p, q = (trace_attention(lm, text).weights.astype(np.float64)[:, :, 1:] for lm in (base, tuned))
+    if p.shape[2] == 0:
+        raise InputError("The text is a single token, which can attend to nothing else.", "Give a longer text.")
+    middle = (p + q) / 2
+    return (_entropy(middle) - (_entropy(p) + _entropy(q)) / 2).mean(axis=-1)
+
+
+def _entropy(weights: np.ndarray) -> np.ndarray:
+    """In bits, over the last axis; 0 log 0 is 0."""
+    return -(weights * np.log2(np.where(weights > 0, weights, 1.0))).sum(axis=-1)
+
+
+def sample_pairs(
+    base: LanguageModel, tuned: LanguageModel, prompts: Sequence[str], *, max_new_tokens: int = 50, seed: int = 0, **decoding: Any
+) -> list[dict[str, Any]]:
+    """What each model writes after each prompt with the same values and the same dice.
+
+    Rows with prompt, before, after, seed and decoding. decoding: the fields of `nbtools.generation.Decoding`.
+    """
+    texts = [generate(lm, list(prompts), max_new_tokens=max_new_tokens, seed=seed, **decoding) for lm in (base, tuned)]
+    described = Decoding(**decoding).describe()
+    return [
+        {"prompt": prompt, "before": before, "after": after, "seed": seed, "decoding": described}
+        for prompt, before, after in zip(prompts, *texts, strict=True)
+    ]
+
+
+def _same_tokens(base: LanguageModel, tuned: LanguageModel) -> None:
+    if base.tokenizer.get_vocab() != tuned.tokenizer.get_vocab():
+        raise InputError(f"{base.name} and {tuned.name} have different tokens.", "Compare a model with one that was tuned from it.")

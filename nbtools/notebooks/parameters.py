@@ -1,0 +1,225 @@
+"""A notebook's parameters: what its `parameters` cell declares, and whether given values fit.
+
+The cell is read as Python, because papermill's own reader gives up on a line with a second "=" in it (in a default text or in
+a comment). Tests hold this reader to `papermill.inspect_notebook` on the course's notebooks.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import io
+import math
+import re
+import tokenize
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbtools.errors import InputError
+from nbtools.notebooks.catalog import Notebook
+from nbtools.profiles import get_profile
+
+# What a name may not be made of: papermill stores every parameter in the executed notebook, in plain sight.
+SECRET_WORDS = {"apikey", "auth", "credential", "credentials", "key", "passphrase", "passwd", "password", "pwd", "secret", "token"}
+SECRET_VALUE = re.compile(r"(hf|sk|ghp)[_-][A-Za-z0-9_-]{20,}")
+
+COUNTS = {"batch_size", "block_size", "epochs", "num_beams", "num_samples"} | {
+    f"max_{of}" for of in ("length", "new_tokens", "reviews", "steps")
+}
+ABOVE_ZERO = {"learning_rate", "repetition_penalty", "temperature"}
+NOT_NEGATIVE = {"min_p", "seed", "top_k", "top_p"}
+AT_MOST = {"min_p": 1, "seed": 2**32 - 1, "top_p": 1}
+
+KINDS = {
+    "int": "a whole number such as 20",
+    "float": "a number such as 1e-4",
+    "bool": "True or False",
+    "str": "text",
+    "list": "a list such as [1, 2]",
+    "dict": "a dictionary such as {'a': 1}",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a `parameters` cell.
+
+    kind      "int", "float", "bool", "str", "list", "dict", or "" where neither annotation nor default says
+    inner     the kind of a list's elements, or ""
+    optional  whether None is allowed (the default is None, or the annotation says so)
+    default   the value in the cell; None also where it is not a plain value
+    help      the comment at the line's end
+    """
+
+    name: str
+    kind: str
+    inner: str
+    optional: bool
+    default: Any
+    help: str
+
+
+def read_parameters(notebook: Notebook) -> dict[str, Parameter]:
+    """The parameters of a notebook by name, in the cell's order. Raises InputError for a cell that is not Python."""
+    source = notebook.parameter_source
+    try:
+        lines = ast.parse(source).body
+    except SyntaxError as error:
+        raise InputError(
+            f"The parameters cell of {notebook.name} is not valid Python: {error.msg}.", "Mend that cell in Jupyter."
+        ) from None
+    comments = {
+        token.start[0]: token.string.lstrip("# ").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found = {}
+    for line in lines:
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None:
+            name, annotation, value = line.target.id, ast.unparse(line.annotation).strip("'\""), line.value
+        elif isinstance(line, ast.Assign) and len(line.targets) == 1 and isinstance(line.targets[0], ast.Name):
+            name, annotation, value = line.targets[0].id, "", line.value
+        else:
+            continue
+        found[name] = _declare(name, annotation, value, comments.get(line.end_lineno or 0, ""))
+    return found
+
+
+def check_parameters(notebooks: Iterable[Notebook], given: Mapping[str, Any], profile: str | None = None) -> dict[str, dict[str, Any]]:
+    """The parameters that each notebook is to receive, by notebook name: every given value, checked and of its declared type.
+
+    given    values as text (from a command line) or as Python values
+    profile  the same as a parameter `profile`
+
+    A name must belong to at least one of the notebooks and goes only to those that have it. Raises InputError for an unknown
+    name (with the nearest one), a wrong type, an impossible value, an unknown profile and a name or value that looks secret.
+    """
+    given = dict(given)
+    for name, value in given.items():
+        refuse_secret(name, value)
+    if profile is not None:
+        if given.get("profile", profile) != profile:
+            raise InputError(f"Two profiles are given: {profile!r} and {given['profile']!r}.", "Give one of them.")
+        given["profile"] = profile
+    declared = {notebook.name: read_parameters(notebook) for notebook in notebooks}
+    known = list(dict.fromkeys(name for parameters in declared.values() for name in parameters))
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f"Did you mean {near[0]}? " if near else ""
+            listing = f"The parameters are: {', '.join(known)}." if known else "The chosen notebooks have no parameters."
+            raise InputError(f"No chosen notebook has a parameter called {name!r}.", guess + listing)
+    return {
+        notebook: {name: coerce(parameters[name], value) for name, value in given.items() if name in parameters}
+        for notebook, parameters in declared.items()
+    }
+
+
+def refuse_secret(name: str, value: Any) -> None:
+    """Raise InputError when a parameter looks like a password or a token. The value is never repeated."""
+    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().split("_")
+    if SECRET_WORDS & set(words) or (isinstance(value, str) and SECRET_VALUE.search(value)):
+        raise InputError(
+            f"The parameter {name!r} looks like a secret, and parameters are stored in the executed notebook.",
+            "Set a secret as an environment variable instead (a Hugging Face token is found in HF_TOKEN).",
+        )
+
+
+def coerce(parameter: Parameter, value: Any) -> Any:
+    """`value` as the type that `parameter` declares: text is read, Python values must already fit. Raises InputError."""
+    name = parameter.name
+    if value is None or (parameter.optional and value == "None"):
+        if not parameter.optional:
+            raise InputError(f"{name} cannot be None.", f"Give {KINDS.get(parameter.kind, 'a value')}.")
+        return None
+    try:
+        result = _as_kind(parameter.kind, parameter.inner, value)
+    except (ValueError, SyntaxError, TypeError, RecursionError):
+        wanted = KINDS.get(parameter.kind, "a value")
+        raise InputError(f"{name} must be {wanted.partition(' such')[0]}, and {value!r} is not.", f"Give {wanted}.") from None
+    _check_possible(name, result)
+    return result
+
+
+def _as_kind(kind: str, inner: str, value: Any) -> Any:
+    """Convert or raise ValueError. True and False are never numbers here."""
+    text = isinstance(value, str)
+    if kind == "str":
+        if not text:
+            raise ValueError
+        return value
+    if kind == "bool":
+        word = value.strip().lower() if text else value
+        if word not in ("true", "false", True, False) or (not text and not isinstance(value, bool)):
+            raise ValueError
+        return word in ("true", True)
+    if kind == "int":
+        if isinstance(value, bool) or not (text or isinstance(value, int)):
+            raise ValueError
+        return int(value)
+    if kind == "float":
+        if isinstance(value, bool) or not (text or isinstance(value, (int, float))):
+            raise ValueError
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
+    if kind == "list":
+        values = _read_list(value) if text else value
+        if not isinstance(values, (list, tuple)):
+            raise ValueError
+        return [_as_kind(inner, "", element) for element in values]
+    if kind == "dict":
+        values = ast.literal_eval(value) if text else value
+        if not isinstance(values, dict):
+            raise ValueError
+        return values
+    return _literal_or_text(value) if text else value
+
+
+def _read_list(text: str) -> Any:
+    """ "[1, 2]" or "1, 2"; elements that are not literals stay text."""
+    if text.strip().startswith(("[", "(")):
+        return ast.literal_eval(text.strip())
+    return [element.strip() for element in text.split(",") if element.strip()]
+
+
+def _literal_or_text(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _check_possible(name: str, value: Any) -> None:
+    if name == "profile" and isinstance(value, str):
+        get_profile(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    if name in COUNTS and value < (1 if isinstance(value, int) else 1e-9):
+        raise InputError(f"{name} is {value}, and the least that makes sense is 1.", f"Give {name} a value from 1 on.")
+    if name in ABOVE_ZERO and value <= 0:
+        raise InputError(f"{name} is {value}, and must be above 0.", f"Give {name} a value above 0.")
+    if name in NOT_NEGATIVE and value < 0:
+        raise InputError(f"{name} is {value}, and must not be negative.", f"Give {name} a value from 0 on.")
+    if name in AT_MOST and value > AT_MOST[name]:
+        raise InputError(
+            f"{name} is {value}, and the most that makes sense is {AT_MOST[name]}.", f"Give {name} a value up to {AT_MOST[name]}."
+        )
+
+
+def _declare(name: str, annotation: str, value: ast.expr, comment: str) -> Parameter:
+    try:
+        default = ast.literal_eval(value)
+    except ValueError:
+        default = None
+    words = re.findall(r"[A-Za-z]+", annotation)
+    named = [word.lower() for word in words if word.lower() in KINDS]
+    if not named and default is not None and type(default).__name__ in KINDS:
+        named = [type(default).__name__]
+    kind, inner = (named[0], named[1] if len(named) > 1 and named[0] == "list" else "") if named else ("", "")
+    if kind == "list" and not inner and isinstance(default, list) and default:
+        inner = type(default[0]).__name__ if type(default[0]).__name__ in KINDS else ""
+    literal_none = isinstance(value, ast.Constant) and value.value is None
+    return Parameter(name, kind, inner, literal_none or "None" in words or "Optional" in words, default, comment)

@@ -1,0 +1,131 @@
+"""Figures of attention: every head at a glance, one head in full, position vectors, and what attention costs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbtools.errors import InputError
+from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, Picture, new_figure
+from nbtools.tokens import visible
+
+if TYPE_CHECKING:
+    from nbtools.attention import AttentionCost, AttentionTrace
+
+MOST_LABELS = 40  # more token labels than this overlap at the width of a page
+
+
+def draw_heads(trace: AttentionTrace) -> Picture:
+    """One thumbnail a head, layers downwards and heads across, rows and columns as in `draw_head`.
+
+    Darker is more attention; the scale is the square root, 0 to 1 and the same for all, so that faint patterns show.
+    """
+    width = min(0.75 * trace.heads + 0.6, 11.0)
+    height = width * trace.layers / trace.heads + 0.6
+    figure, axes = new_figure(trace.layers, trace.heads, width=width, height=height, squeeze=False)
+    for layer in range(trace.layers):
+        for head in range(trace.heads):
+            ax = axes[layer, head]
+            ax.imshow(np.sqrt(trace.weights[layer, head]), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set(visible=True, color="0.8", linewidth=0.6)
+            if layer == 0:
+                ax.set_title(f"head {head}" if trace.heads <= 8 else str(head), fontsize=8)
+            if head == 0:
+                ax.set_ylabel(f"layer {layer}" if trace.layers <= 12 else str(layer), fontsize=8)
+    return Picture(
+        figure,
+        f"attention of {trace.name or 'a model'} over {len(trace.ids)} tokens: {trace.layers} rows of layers, {trace.heads} columns "
+        "of heads, each a small square in which darker means more attention",
+    )
+
+
+def draw_head(trace: AttentionTrace, layer: int, head: int) -> Picture:
+    """One head as a matrix: a row is the token that reads, a column the token that is read. Every row sums to 1.
+
+    Layers and heads count from 0. Raises InputError for one that the model lacks.
+    """
+    if not (0 <= layer < trace.layers and 0 <= head < trace.heads):
+        raise InputError(
+            f"There is no layer {layer}, head {head}.",
+            f"Here layers are 0 to {trace.layers - 1} and heads 0 to {trace.heads - 1}.",
+        )
+    count = len(trace.tokens)
+    size = min(1.8 + 0.24 * count, 8.5)
+    figure, ax = new_figure(width=size + 0.7, height=size)
+    image = ax.imshow(trace.weights[layer, head], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    step = -(-count // MOST_LABELS)
+    places, labels = range(0, count, step), [_drawable(visible(token)) for token in trace.tokens[::step]]
+    # A token may hold a dollar sign, which matplotlib would read as the start of a formula.
+    ax.set_xticks(places, labels, rotation=90, parse_math=False)
+    ax.set_yticks(places, labels, parse_math=False)
+    ax.set(xlabel="read token", ylabel="reading token", title=f"layer {layer}, head {head}")
+    figure.colorbar(image, ax=ax, shrink=0.6, label="attention weight")
+    strongest = trace.weights[layer, head].argmax(axis=-1)
+    first, previous = int(np.sum(strongest == 0)), int(np.sum(strongest[1:] == np.arange(count - 1)))
+    return Picture(
+        figure,
+        f"attention matrix of layer {layer}, head {head} over {count} tokens: {first} rows are strongest at the first token, "
+        f"{previous} at the token before",
+    )
+
+
+def draw_positions(tables: dict[str, np.ndarray], columns: Sequence[str] | None = None) -> Picture:
+    """Tables with a row for each position, side by side under their titles, as heat maps.
+
+    A column is a dimension of the position's vector, or what `columns` says, one word a table: "position" for a table
+    [positions, positions] of likeness. Each table has its own colour scale about 0: white is 0, red positive, blue negative.
+    """
+    figure, axes = new_figure(1, len(tables), width=4.2 * len(tables), height=3.6, squeeze=False)
+    words = columns or ["dimension"] * len(tables)
+    for ax, (title, table), word in zip(axes[0], tables.items(), words, strict=True):
+        reach = float(np.quantile(np.abs(table), 0.99))  # a few huge values would leave the rest white
+        image = ax.imshow(table, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto", interpolation="nearest")
+        ax.set(title=title, xlabel=word, ylabel="position")
+        figure.colorbar(image, ax=ax, shrink=0.8)
+    shapes = "; ".join(f"{title} ({table.shape[0]} by {table.shape[1]})" for title, table in tables.items())
+    return Picture(figure, f"heat maps with one row a position: {shapes}")
+
+
+def draw_cost(cost: AttentionCost) -> Picture:
+    """Seconds and memory of one head against the number of tokens, both axes logarithmic, with guides for the powers 1 and 2."""
+    figure, (left, right) = new_figure(1, 2, width=8.5, height=3.4)
+    lengths = cost.lengths
+    linear, quadratic = lengths / lengths[-1], (lengths / lengths[-1]) ** 2
+    left.plot(lengths, 1e3 * cost.attention, "o-", color=ORANGE, label="scores, softmax, sum: step by step")
+    left.plot(lengths, 1e3 * cost.fused, "^-", color=GREEN, label="the same, fused (never stored)")
+    left.plot(lengths, 1e3 * cost.attention[-1] * quadratic, "--", color=GREY, linewidth=1, label="guides: length² and length")
+    left.plot(lengths, 1e3 * cost.projection, "s-", color=BLUE, label="making Q, K and V")
+    left.plot(lengths, 1e3 * cost.projection[-1] * linear, "--", color=GREY, linewidth=1)
+    left.set(ylabel="milliseconds", title="time of one head, measured")
+    left.legend(fontsize=8, frameon=False)
+    right.plot(lengths, cost.score_bytes / 1e6, "o-", color=ORANGE)
+    for ax in (left, right):
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log")
+        ax.set_xticks(lengths, [f"{length:,}" for length in lengths])
+        ax.set_xlabel("tokens")
+    right.set(ylabel="MB", title="memory of one head's scores, if stored")
+    right.set_yticks(cost.score_bytes / 1e6, [f"{size / 1e6:.2g}" for size in cost.score_bytes])
+    right.minorticks_off()
+    return Picture(
+        figure,
+        f"time and memory of one attention head from {lengths[0]:,} to {lengths[-1]:,} tokens on logarithmic axes: scores and softmax "
+        "beside the square of the length, making Q, K and V beside the length itself",
+    )
+
+
+def _drawable(text: str) -> str:
+    """`text` with each character that the figure's font lacks drawn as an empty box (matplotlib would warn at each)."""
+    return "".join(character if ord(character) in _characters() else "□" for character in text)
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """The code points in DejaVu Sans, the font that comes with matplotlib."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())

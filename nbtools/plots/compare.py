@@ -1,0 +1,50 @@
+"""Two models compared: likelier tokens, moved attention, texts side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nbtools.plots.picture import GREEN, GREY, Picture, new_figure
+from nbtools.plots.table import Table
+
+
+def draw_likelier(shifts: Sequence[Any], prompt: str) -> Picture:
+    """Probability of each candidate before and after; shifts: what `nbtools.compare.likelier` gives."""
+    figure, ax = new_figure(width=7.5, height=0.5 + 0.3 * len(shifts))
+    rows = np.arange(len(shifts))
+    ax.barh(rows - 0.2, [shift.before for shift in shifts], 0.38, color=GREY, label="before")
+    ax.barh(rows + 0.2, [shift.after for shift in shifts], 0.38, color=GREEN, label="after")
+    ax.set_yticks(rows, [shift.text for shift in shifts])
+    ax.invert_yaxis()
+    ax.set_xlabel(f"probability of the next token after “{prompt}”")
+    ax.legend(frameon=False, fontsize=8)
+    words = ", ".join(f"{shift.text} {shift.before:.1%} to {shift.after:.1%}" for shift in list(shifts)[:3])
+    return Picture(figure, f"next tokens that became likelier, the first three: {words}")
+
+
+def draw_moved_heads(shift: np.ndarray) -> Picture:
+    """How far each head's attention moved. shift: float [layers, heads], bits (`nbtools.compare.attention_shift`)."""
+    layers, heads = shift.shape
+    figure, ax = new_figure(width=1.5 + 0.55 * heads, height=1.0 + 0.36 * layers)
+    image = ax.imshow(shift, cmap="cividis", vmin=0, vmax=max(float(shift.max()), 1e-9), aspect="auto")
+    ax.set_xticks(range(heads), [str(head) for head in range(heads)])
+    ax.set_yticks(range(layers), [str(layer) for layer in range(layers)])
+    ax.set_xlabel("head")
+    ax.set_ylabel("layer")
+    for (layer, head), value in np.ndenumerate(shift):
+        ax.text(head, layer, f"{value:.2f}", ha="center", va="center", fontsize=7, color="black" if value > shift.max() * 0.55 else "white")
+    figure.colorbar(image, ax=ax, label="divergence (bits)")
+    layer, head = (int(at) for at in np.unravel_index(shift.argmax(), shift.shape))
+    return Picture(figure, f"divergence of attention by layer and head; head {head} of layer {layer} moved most, {shift.max():.2f} bits")
+
+
+def table_of_pairs(pairs: Sequence[dict[str, Any]]) -> Table:
+    """The texts of `nbtools.compare.sample_pairs`; what follows the prompt only, since the prompt is the same."""
+    rows = []
+    for pair in pairs:
+        start = len(pair["prompt"])
+        rows.append([f"{pair['prompt']} …", pair["before"][start:].strip(), pair["after"][start:].strip()])
+    return Table(["prompt", "before", "after"], rows, caption=f"{pairs[0]['decoding']}, seed {pairs[0]['seed']}" if pairs else "")

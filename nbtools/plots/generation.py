@@ -1,0 +1,94 @@
+"""Figures of decoding: the next token's candidates, what temperature does, where the cuts fall, and what the cache saves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbtools.plots.attention import _drawable
+from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, new_figure
+from nbtools.tokens import visible
+
+if TYPE_CHECKING:
+    from nbtools.generation import NextTokens
+
+
+def draw_next_tokens(following: NextTokens, count: int = 12, title: str = "") -> Picture:
+    """Bars for the `count` likeliest next tokens, and one grey bar for all the others together; of a long title the end is shown."""
+    kept = int(np.count_nonzero(following.probabilities[:count]))
+    texts = [visible(text) for text in following.texts(kept)]
+    shares = [float(one) for one in following.probabilities[:kept]]
+    others = max(0.0, 1.0 - sum(shares))
+    left = int(np.count_nonzero(following.probabilities)) - kept
+    figure, ax = new_figure(width=6.0, height=0.9 + 0.26 * (kept + 1))
+    rows = range(kept + (left > 0))
+    ax.barh(rows, shares + ([others] if left > 0 else []), color=[BLUE] * kept + [GREY])
+    labels = [_drawable(text) for text in texts] + ([f"{left:,} others"] if left > 0 else [])
+    # A token may hold a dollar sign, which matplotlib would read as the start of a formula.
+    ax.set_yticks(rows, labels, parse_math=False)
+    ax.invert_yaxis()
+    for row, share in enumerate(shares):
+        ax.text(share, row, f" {share:.1%}", va="center", fontsize=8)
+    ax.set_xlim(0, 1.12 * max([*shares, others if left > 0 else 0.0]))
+    ax.set_xlabel("probability")
+    if title:
+        ax.set_title(_shorten(title, 60), fontsize=9, loc="left", parse_math=False)
+    leaders = ", ".join(f"“{text}” {share:.1%}" for text, share in list(zip(texts, shares, strict=True))[:3])
+    return Picture(figure, f"the {kept} likeliest next tokens, first {leaders}; the {left:,} others together {others:.1%}")
+
+
+def draw_temperatures(by_temperature: Mapping[float, NextTokens]) -> Picture:
+    """Probability against rank at each temperature (left, both axes logarithmic) and the entropy in bits (right)."""
+    figure, (left, right) = new_figure(1, 2, width=9.0, height=3.2, width_ratios=[3, 2])
+    colours = [BLUE, GREEN, GREY, ORANGE, PURPLE]
+    for place, (temperature, following) in enumerate(by_temperature.items()):
+        ranks = np.arange(1, len(following.probabilities) + 1)
+        left.plot(ranks, following.probabilities, color=colours[place % len(colours)], label=f"temperature {temperature:g}")
+    left.set(xscale="log", yscale="log", ylim=(1e-8, 1.5), xlabel="rank of the token", ylabel="probability")
+    left.legend(frameon=False, fontsize=8)
+    bits = [following.entropy for following in by_temperature.values()]
+    right.plot(list(by_temperature), bits, "o-", color=BLUE)
+    right.set(xlabel="temperature", ylabel="entropy (bits)", ylim=(0, 1.1 * max(bits)))
+    words = ", ".join(f"{bit:.1f} bits at {temperature:g}" for temperature, bit in zip(by_temperature, bits, strict=True))
+    return Picture(figure, f"the next token's distribution flattens as the temperature grows: entropy {words}")
+
+
+def draw_cuts(distributions: Mapping[str, NextTokens], cuts: Mapping[str, Sequence[int]]) -> Picture:
+    """Probability against rank for each prompt, with a line where each method stops keeping tokens.
+
+    distributions  the unwarped distribution by prompt
+    cuts           for each method the number of tokens that it keeps, prompt by prompt in the same order
+    """
+    figure, axes = new_figure(1, len(distributions), width=4.5 * len(distributions), height=3.2, squeeze=False, sharey=True)
+    for place, (ax, (prompt, following)) in enumerate(zip(axes[0], distributions.items(), strict=True)):
+        ranks = np.arange(1, len(following.probabilities) + 1)
+        ax.plot(ranks, following.probabilities, color=GREY)
+        for (method, kept), colour, style in zip(cuts.items(), (BLUE, ORANGE, GREEN, PURPLE), ("--", "-", ":", "-."), strict=False):
+            ax.axvline(kept[place], color=colour, linestyle=style, label=f"{method}: {kept[place]:,}")
+        ax.set(xscale="log", yscale="log", ylim=(1e-8, 1), xlabel="rank of the token")
+        ax.set_title(_shorten(prompt), fontsize=9, loc="left", parse_math=False)
+        ax.legend(framealpha=1, edgecolor="none", fontsize=8, title="tokens kept", title_fontsize=8, loc="lower left")
+    axes[0][0].set_ylabel("probability")
+    words = "; ".join(
+        f"after “{_shorten(prompt)}” " + ", ".join(f"{method} keeps {kept[place]:,}" for method, kept in cuts.items())
+        for place, prompt in enumerate(distributions)
+    )
+    return Picture(figure, f"sorted probabilities with the cut of each method: {words}")
+
+
+def draw_cache(lengths: Sequence[int], without: Sequence[float], with_cache: Sequence[float]) -> Picture:
+    """Seconds to write `lengths` new tokens, with the key-value cache and without it."""
+    figure, ax = new_figure(width=6.5, height=3.0)
+    ax.plot(lengths, without, "o-", color=ORANGE, label="no cache: the whole text again for every token")
+    ax.plot(lengths, with_cache, "s-", color=BLUE, label="cache: one token at a time")
+    ax.set(xlabel="new tokens", ylabel="seconds", ylim=(0, None))
+    ax.set_xticks(list(lengths))
+    ax.legend(frameon=False, fontsize=8)
+    return Picture(figure, f"seconds to write up to {lengths[-1]} tokens, with the key-value cache and without")
+
+
+def _shorten(prompt: str, limit: int = 40) -> str:
+    """The end of a prompt, which is what the next token hangs on."""
+    return _drawable(prompt if len(prompt) <= limit else "…" + prompt[1 - limit :])

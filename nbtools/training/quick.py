@@ -1,0 +1,33 @@
+"""A fine-tuned model to work with: the newest whole one, or a quick one trained now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nbtools.data import load_reviews, pack
+from nbtools.models import LanguageModel, load_model
+from nbtools.runtime import runs_folder
+from nbtools.training.finetune import finetune
+
+QUICK_STEPS = 60
+
+
+def tuned_model(base: LanguageModel, folder: str | Path | None = None, *, dataset: str = "auto", seed: int = 0) -> LanguageModel:
+    """The fine-tuned counterpart of `base`, and a word on which one it is.
+
+    Looked for in `folder`, else in runs/tuned/<profile>; when neither holds a model, a quick one is trained for a few steps
+    and kept as runs/tuned/<profile>-quick, so that the next call finds it.
+    """
+    if folder is not None:
+        return load_model(str(folder))
+    name = base.profile.name if base.profile else Path(base.name).name
+    for candidate in (name, f"{name}-quick"):
+        place = runs_folder() / "tuned" / candidate
+        if (place / "model" / "config.json").is_file():
+            print(f"Fine-tuned model: {candidate}, from notebook {'04' if candidate == name else '05 (a quick one)'}.")
+            return load_model(str(place / "model"), verbose=False)
+    print(f"No fine-tuned {name} was found, so a quick one is trained now: {QUICK_STEPS} steps. Notebook 04 trains a better one.")
+    reviews = load_reviews(dataset, base.defaults.max_reviews)
+    fresh = load_model(base.name, verbose=False)
+    steps = min(QUICK_STEPS, base.defaults.max_steps)
+    return finetune(fresh, pack(reviews.train, fresh), output_dir=runs_folder() / "tuned" / f"{name}-quick", max_steps=steps, seed=seed).lm

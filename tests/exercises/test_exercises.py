@@ -1,0 +1,85 @@
+"""Every registered exercise: the stub is met kindly, the solution passes, each known wrong answer is told its misconception."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from nbtools.exercises import EXERCISES, answer_of, check, judge
+from nbtools.exercises.framework import CHECK_LINE, is_stub
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+WRONG = [(exercise.id, place) for exercise in EXERCISES.values() for place in range(len(exercise.wrong))]
+
+
+def _exercise_cells(path: Path):
+    cells = nbformat.read(path, as_version=4).cells
+    return [(before, cell) for before, cell in itertools.pairwise(cells) if "exercise" in cell.metadata.get("tags", ())]
+
+
+@pytest.mark.parametrize("exercise_id", EXERCISES)
+@pytest.mark.parametrize("untouched", [..., None, lambda *arguments: ..., lambda *arguments: None])
+def test_untouched_it_prints_a_helpful_line_and_does_not_raise(exercise_id, untouched, capsys):
+    check(exercise_id, untouched)
+    out = capsys.readouterr().out
+    assert out.count("\n") <= 2
+    if is_stub(untouched):
+        assert out.startswith(f"Exercise {exercise_id}: not solved yet. Hint 1 of ")
+
+
+@pytest.mark.parametrize("exercise_id", EXERCISES)
+def test_the_solution_passes(exercise_id):
+    verdict = judge(exercise_id, answer_of(EXERCISES[exercise_id].solution))
+    assert verdict.passed, verdict.message
+    assert verdict.message.strip()
+    assert "\n" not in verdict.message
+
+
+@pytest.mark.parametrize(("exercise_id", "place"), WRONG)
+def test_each_wrong_answer_is_told_its_misconception(exercise_id, place):
+    wrong = EXERCISES[exercise_id].wrong[place]
+    verdict = judge(exercise_id, answer_of(wrong.source))
+    assert not verdict.passed
+    assert wrong.misconception in verdict.message
+    others = [one.misconception for one in EXERCISES[exercise_id].wrong if one != wrong]
+    assert not any(other in verdict.message for other in others if other not in wrong.misconception)
+
+
+@pytest.mark.parametrize("exercise_id", EXERCISES)
+@pytest.mark.parametrize("nonsense", [42, "text", [1, 2], lambda: 1, lambda *arguments: "text", lambda *arguments: 1 / 0, object()])
+def test_nonsense_fails_in_one_line(exercise_id, nonsense):
+    verdict = judge(exercise_id, nonsense)
+    assert not verdict.passed
+    assert "\n" not in verdict.message
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_holds_its_own_exercises_each_once_and_at_least_two(path):
+    found = Counter(CHECK_LINE.match(cell.source.splitlines()[-1])["id"] for _, cell in _exercise_cells(path))
+    assert len(found) >= 2
+    assert found == Counter(one for one in EXERCISES if one.startswith(path.name[:2]))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_introduces_each_exercise_and_its_stub_is_a_stub(path):
+    for before, cell in _exercise_cells(path):
+        *stub, last = cell.source.splitlines()
+        found = CHECK_LINE.match(last)
+        exercise = EXERCISES[found["id"]]
+        assert before.cell_type == "markdown"
+        assert f"**Exercise {exercise.id}** · {exercise.minutes} minutes" in before.source
+        assert "<summary>Hint</summary>" in before.source
+        bound = answer_of("\n".join(stub))
+        assert found["answer"] == _last_name(exercise.solution) == _last_name("\n".join(stub))
+        if not callable(bound):
+            assert is_stub(bound)
+
+
+def _last_name(source: str) -> str:
+    last = [one for one in ast.parse(source).body if isinstance(one, (ast.FunctionDef, ast.Assign))][-1]
+    return last.name if isinstance(last, ast.FunctionDef) else last.targets[0].id

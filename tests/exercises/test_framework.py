@@ -1,0 +1,195 @@
+"""The framework itself, on exercises made up here: nothing a learner types may raise, and hints come in steps."""
+
+from __future__ import annotations
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from nbtools.errors import InputError
+from nbtools.exercises import answer_of, check, framework, function_exercise, hint, judge, solved_copy
+from nbtools.exercises.framework import Exercise, WrongAnswer, failed, is_stub, solved
+from nbtools.exercises.trials import same, show
+
+
+def _double(**changes):
+    fields = {
+        "id": "77-double",
+        "title": "Double",
+        "minutes": 1,
+        "difficulty": 1,
+        "task": "Double a number.",
+        "hints": ("first nudge", "second nudge"),
+        "trials": lambda: [(2,), (5,), ([1],)],
+        "praise": "Twice is twice.",
+        "solution": "def double(x):\n    return 2 * x",
+        "wrong": (
+            WrongAnswer("def double(x):\n    return x", "Nothing was doubled."),
+            WrongAnswer("def double(x):\n    return x.upper()", "Numbers have no upper case."),
+        ),
+    }
+    return function_exercise(**fields | changes)
+
+
+def _check_seven(answer):
+    return solved("Lucky.") if answer == 7 else failed("7 was expected.")
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    wrong = (WrongAnswer("answer = 8", "7 was expected."),)
+    number = Exercise("77-number", "Number", 1, 2, "Give 7.", ("seven",), _check_seven, "answer = 7", wrong)
+    found = {"77-double": _double(), "77-number": number}
+    monkeypatch.setattr(framework, "EXERCISES", found)
+    framework._hints_shown.clear()
+    return found
+
+
+def _said(capsys) -> str:
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stub", [..., None, [...], {"a": None}, (1, ...), lambda x: ..., lambda x: None, lambda x: [...]])
+def test_a_stub_is_told_that_it_is_not_solved_with_the_first_hint(registry, capsys, stub):
+    check("77-double", stub)
+    assert _said(capsys) == "Exercise 77-double: not solved yet. Hint 1 of 2: first nudge\n"
+
+
+def test_a_right_answer_is_praised_in_one_line(registry, capsys):
+    check("77-double", lambda x: x + x)
+    assert _said(capsys) == "Exercise 77-double: solved. Twice is twice.\n"
+    check("77-number", 7)
+    assert _said(capsys) == "Exercise 77-number: solved. Lucky.\n"
+
+
+def test_a_known_wrong_answer_is_told_its_misconception(registry, capsys):
+    check("77-double", lambda x: x)
+    assert _said(capsys) == (
+        "Exercise 77-double: not there yet. For (2) it should give 4; it gave 2. Nothing was doubled.\nHint 1 of 2: first nudge\n"
+    )
+
+
+def test_a_wrong_answer_that_raises_is_recognised_too(registry):
+    verdict = judge("77-double", lambda x: x.lower())
+    assert not verdict.passed
+    assert "raised AttributeError" in verdict.message
+    assert verdict.message.endswith("Numbers have no upper case.")
+
+
+def test_an_unknown_wrong_answer_is_told_what_was_expected_and_no_misconception(registry):
+    assert judge("77-double", lambda x: 3).message == "For (2) it should give 4; it gave 3."
+
+
+def test_hints_go_one_step_further_at_each_try_and_stay_at_the_last(registry, capsys):
+    check("77-double", ...)
+    for expected in ("Hint 2 of 2: second nudge", "Hint 2 of 2: second nudge"):
+        _said(capsys)
+        check("77-double", lambda x: 3)
+        assert _said(capsys).splitlines()[-1] == expected
+    hint("77-number")
+    assert _said(capsys) == "Hint 1 of 1: seven\n"
+
+
+class _Hostile:
+    """Raises at whatever is asked of it."""
+
+    def __eq__(self, other):
+        raise RuntimeError("no comparing\nsecond line")
+
+    def __repr__(self):
+        raise RuntimeError("no showing")
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize("answer", [_Hostile(), 3, "text", lambda: 1, lambda x: 1 / 0, lambda x: _Hostile(), type, float("nan")])
+@pytest.mark.parametrize("exercise_id", ["77-double", "77-number"])
+def test_check_never_raises_and_always_says_something(registry, capsys, exercise_id, answer):
+    check(exercise_id, answer)
+    first, *rest = _said(capsys).splitlines()
+    assert first.startswith(f"Exercise {exercise_id}: not there yet. ")
+    assert len(rest) == 1
+    assert rest[0].startswith("Hint ")
+
+
+def test_an_answer_that_forgets_to_return_in_one_case_is_wrong_not_a_stub(registry):
+    verdict = judge("77-double", lambda x: 2 * x if x == 2 else None)
+    assert not verdict.unsolved
+    assert verdict.message == "For (5) it should give 10; it gave None."
+
+
+def test_a_function_called_by_mistake_is_told_to_pass_the_name(registry):
+    assert "Leave out the parentheses" in judge("77-double", 4).message
+
+
+@pytest.mark.parametrize("told", [check, lambda one, answer: hint(one)])
+@pytest.mark.parametrize(("wrong_id", "expected"), [("77-duble", "Did you mean '77-double'?"), (None, "There is no exercise None.")])
+def test_an_unknown_id_prints_one_line_with_the_nearest(registry, capsys, told, wrong_id, expected):
+    told(wrong_id, 1)
+    out = _said(capsys)
+    assert expected in out
+    assert out.count("\n") == 1
+
+
+def test_an_answer_that_changes_its_arguments_harms_no_later_trial(registry):
+    def spoil(x):
+        if isinstance(x, list):
+            x += x
+            return x
+        return 2 * x
+
+    assert judge("77-double", spoil).passed
+    assert judge("77-double", spoil).passed
+
+
+def test_results_are_compared_by_value_and_tolerance():
+    torch = pytest.importorskip("torch")
+    assert same(torch.tensor([1.0, 2.0]), [1.0, 2.00001])
+    assert not same(torch.tensor([1.0, 2.0]), [1.0, 2.1])
+    assert not same(torch.ones(2, 2), torch.ones(4))
+    assert same(float("nan"), float("nan")) and same(float("inf"), float("inf"))
+    assert not same(float("inf"), 1e300) and not same("1", 1) and not same(None, 0)
+    assert same(1e9, 1e9 + 1) and not same(1e9, 1e9 + 1, tolerance=0.0)
+    assert show(torch.arange(9).float()) == "[0, 1, 2, 3, 4, 5, …]"
+    assert len(show("x" * 500)) < 70
+
+
+def test_a_stub_is_not_taken_for_zero_or_nothing():
+    assert not any(map(is_stub, (0, "", False, [], {}, 0.0)))
+
+
+def test_the_answer_is_the_last_name_bound():
+    assert answer_of("a = 1\nb = a + 1") == 2
+    assert answer_of("import math\ndef f(x):\n    return math.pi * x")(0) == 0
+
+
+def _notebook():
+    stub = 'def double(x):\n    return ...          # your turn\n\ncheck("77-double", double)'
+    cell = new_code_cell(stub, metadata={"tags": ["exercise"]}, execution_count=3)
+    return new_notebook(cells=[new_markdown_cell("# Title"), cell, new_code_cell("double(3)")])
+
+
+def test_a_solved_copy_replaces_each_stub_and_leaves_the_original_alone(registry):
+    notebook = _notebook()
+    filled = solved_copy(notebook)
+    assert filled.cells[1].source == 'def double(x):\n    return 2 * x\n\ncheck("77-double", double)'
+    assert filled.cells[1].execution_count is None
+    assert "your turn" in notebook.cells[1].source
+    assert [filled.cells[at].source for at in (0, 2)] == [notebook.cells[at].source for at in (0, 2)]
+
+
+def test_a_copy_can_be_filled_with_other_answers(registry):
+    filled = solved_copy(_notebook(), {"77-double": "def double(x):\n    return x"})
+    assert filled.cells[1].source.startswith("def double(x):\n    return x\n")
+
+
+def test_an_exercise_cell_without_a_check_at_its_end_is_refused(registry):
+    notebook = _notebook()
+    notebook.cells[1].source += "\nprint('more')"
+    with pytest.raises(InputError, match="ends in"):
+        solved_copy(notebook)
+
+
+@pytest.mark.parametrize("change", [{"id": "double"}, {"hints": ()}, {"wrong": ()}, {"difficulty": 4}])
+def test_an_incomplete_exercise_cannot_be_defined(change):
+    with pytest.raises(ValueError):
+        _double(**change)

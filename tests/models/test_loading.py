@@ -1,0 +1,120 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from nbtools.errors import InputError, ModelError, UnreachableError
+from nbtools.models import load_model, locate, parameter_table, save_model
+from nbtools.models.loading import MINI_FOLDER
+from nbtools.profiles import PROFILES, get_profile
+from tests.models_at_hand import mini, tiny
+
+
+def test_mini_ships_in_the_package_and_plain_transformers_loads_it():
+    from transformers import AutoTokenizer, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel.from_pretrained(MINI_FOLDER, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(MINI_FOLDER)
+    ids = tokenizer("The movie was", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        assert model(ids).logits.equal(mini().model(ids).logits)
+    assert sum(path.stat().st_size for path in MINI_FOLDER.iterdir()) < 25e6
+    assert (MINI_FOLDER / "README.md").is_file()
+
+
+def test_the_profile_knows_the_size_of_mini():
+    assert mini().parameters == PROFILES["mini"].parameters == sum(parameter_table(mini()).values())
+    assert set(parameter_table(mini())) == {"token embedding", "position embedding", "attention", "feed-forward", "layer norms"}
+
+
+def test_weights_are_fp32_whatever_is_stored_and_what_was_loaded_is_printed(capsys):
+    lm = load_model("mini")
+    assert {weight.dtype for weight in lm.model.parameters()} == {torch.float32}
+    assert not lm.model.training
+    printed = capsys.readouterr().out
+    assert "mini: GPT2LMHeadModel, 6,967,296 parameters" in printed and "from the nbtools package" in printed
+
+
+def test_saved_and_loaded_again_it_is_the_same_and_remembers_its_profile(tmp_path):
+    lm = tiny()
+    save_model(lm, tmp_path / "saved")
+    again = load_model(str(tmp_path / "saved"), verbose=False)
+    assert all(a.equal(b) for a, b in zip(lm.model.parameters(), again.model.parameters(), strict=True))
+    assert again.profile is PROFILES["mini"] and again.document_id == 0
+    assert not list(tmp_path.glob("**/*.bin"))
+
+
+def test_a_save_that_fails_leaves_the_earlier_model(tmp_path, monkeypatch):
+    save_model(tiny(seed=1), tmp_path / "saved")
+    before = (tmp_path / "saved" / "model.safetensors").read_bytes()
+    lm = tiny(seed=2)
+    monkeypatch.setattr(type(lm.tokenizer), "save_pretrained", lambda *a, **k: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        save_model(lm, tmp_path / "saved")
+    assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_a_profile_is_checked_with_a_suggestion():
+    with pytest.raises(InputError, match="no profile called 'gpt-2'") as caught:
+        get_profile("gpt-2")
+    assert "gpt2" in caught.value.remedy
+
+
+@pytest.mark.parametrize("bad", ["", "  ", None, 3])
+def test_an_empty_name_is_refused(bad):
+    with pytest.raises(InputError, match="empty"):
+        locate(bad)
+
+
+def test_a_folder_that_is_not_there_or_holds_no_model_is_named(tmp_path):
+    with pytest.raises(ModelError, match="no folder"):
+        load_model(str(tmp_path / "nowhere"))
+    with pytest.raises(ModelError, match="holds no model"):
+        load_model(str(tmp_path))
+
+
+def test_broken_weights_are_one_line(tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(MINI_FOLDER, folder)
+    (folder / "model.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(ModelError) as caught:
+        load_model(str(folder))
+    assert "\n" not in caught.value.problem
+
+
+def test_pickled_weights_are_refused(tmp_path):
+    folder = tmp_path / "pickled"
+    shutil.copytree(MINI_FOLDER, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(mini().model.state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors"):
+        load_model(str(folder))
+
+
+def test_remote_code_is_refused(tmp_path):
+    folder = tmp_path / "remote"
+    shutil.copytree(MINI_FOLDER, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "stranger", "auto_map": {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text("raise SystemExit('this code must never run')")
+    with pytest.raises(ModelError):
+        load_model(str(folder))
+
+
+def test_with_the_hub_off_the_profiles_that_work_here_are_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))
+    for name in ("gpt2", "some-owner/some-model"):
+        with pytest.raises(UnreachableError, match="switched off") as caught:
+            load_model(name)
+        assert "mini" in caught.value.remedy
+
+
+def test_smollm2_says_how_it_is_fetched(monkeypatch, tmp_path):
+    monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="not been fetched") as caught:
+        load_model("smollm2")
+    assert caught.value.remedy == "Run: nbtools fetch smollm2"

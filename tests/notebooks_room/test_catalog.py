@@ -1,0 +1,58 @@
+import pytest
+
+from nbtools.errors import InputError
+from nbtools.notebooks import choose_notebooks, find_notebooks, read_notebook
+from tests.notebooks_room.notebooks_at_hand import write_notebook
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    for name in ("00_setup", "01_attention", "04_finetuning"):
+        write_notebook(tmp_path / "notebooks", name, "1", title=f"About {name}")
+    write_notebook(tmp_path / "notebooks", "my notes", "1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_course_is_found_from_the_clone_from_notebooks_and_from_below(course, monkeypatch):
+    names = [path.stem for path in find_notebooks()]
+    assert names == ["00_setup", "01_attention", "04_finetuning"]
+    (course / "deep" / "er").mkdir(parents=True)
+    for place in ("notebooks", "deep/er"):
+        monkeypatch.chdir(course / place)
+        assert [path.stem for path in find_notebooks()] == names
+
+
+@pytest.mark.parametrize("name", ["4", "04", "04_finetuning", "finetuning", "notebooks/04_finetuning.ipynb"])
+def test_a_number_a_name_and_a_path_mean_the_same_notebook(course, name):
+    assert [notebook.name for notebook in choose_notebooks([name])] == ["04_finetuning"]
+
+
+def test_order_is_as_given_and_each_notebook_once(course):
+    assert [notebook.name for notebook in choose_notebooks(["4", "00", "04_finetuning"])] == ["04_finetuning", "00_setup"]
+
+
+def test_unknown_name_suggests_the_nearest(course):
+    with pytest.raises(InputError) as caught:
+        choose_notebooks(["attentoin"])
+    assert "Did you mean 01_attention?" in caught.value.remedy
+
+
+def test_two_notebooks_of_one_name_cannot_share_a_run(course):
+    other = write_notebook(course / "mine", "00_setup", "2")
+    with pytest.raises(InputError, match="Two notebooks are called 00_setup"):
+        choose_notebooks(["0", str(other)])
+
+
+def test_what_is_not_a_notebook_is_said_to_be_none(tmp_path):
+    (tmp_path / "text.ipynb").write_text("hello")
+    (tmp_path / "old.ipynb").write_text('{"nbformat": 3, "worksheets": []}')
+    for name, words in (("text", "cannot be read"), ("old", "not a notebook of format 4"), ("absent", "There is no notebook")):
+        with pytest.raises(InputError, match=words):
+            read_notebook(tmp_path / f"{name}.ipynb")
+
+
+def test_no_course_in_sight_is_said_with_a_remedy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no folder notebooks/"):
+        find_notebooks()

@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+import nbtools.notebooks.costs as costs
+from nbtools.notebooks import Forecast, box
+
+RECORD = {"seconds": 120.0, "peak_memory_bytes": 900_000_000, "cell_seconds": [20.0, 80.0, 20.0], "matmul_gflops": 100.0, "cores": 2}
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    file = tmp_path / "costs.json"
+    short = {**RECORD, "seconds": 60.0, "cell_seconds": [30.0, 30.0]}
+    file.write_text(json.dumps({"schema": 1, "notebooks": {"01_a": RECORD, "02_b": short}}))
+    monkeypatch.setattr(costs, "COSTS_FILE", file)
+    monkeypatch.delenv("NBTOOLS_HEADLESS", raising=False)
+
+
+def shown(capsys, monkeypatch, gflops, free=8e9):
+    monkeypatch.setattr(costs, "measure_matmul", lambda dtype: gflops)
+    monkeypatch.setattr(costs, "available_memory", lambda: int(free))
+    box("01_a")
+    return capsys.readouterr().out
+
+
+def test_a_machine_half_as_fast_needs_twice_the_minutes(recorded, capsys, monkeypatch):
+    line = shown(capsys, monkeypatch, 50.0)
+    assert line.startswith("About 4 minutes and 0.9 GB of memory on this machine (estimated from") and "8.0 GB free now" in line
+    assert "About 2 minutes" in shown(capsys, monkeypatch, 100.0)
+
+
+def test_a_fast_unit_is_not_trusted_beyond_what_it_can_speed_up(recorded, capsys, monkeypatch):
+    assert shown(capsys, monkeypatch, 250.0).startswith("About 1 minute and")
+    assert shown(capsys, monkeypatch, 100_000.0).startswith("Under a minute and")
+    monkeypatch.setattr(costs, "MOST_SPEEDUP", 1.0)
+    assert shown(capsys, monkeypatch, 100_000.0).startswith("About 2 minutes and")
+
+
+def test_too_little_memory_is_said(recorded, capsys, monkeypatch):
+    assert "That is not enough" in shown(capsys, monkeypatch, 100.0, free=5e8)
+    assert "That is not enough" not in shown(capsys, monkeypatch, 100.0, free=1e9)
+
+
+def test_the_stored_line_does_not_depend_on_the_machine(recorded, capsys, monkeypatch):
+    monkeypatch.setenv("NBTOOLS_HEADLESS", "1")
+    assert {shown(capsys, monkeypatch, speed, free) for speed, free in ((50.0, 1e9), (500.0, 8e9))} == {
+        "About 2 minutes and 0.9 GB of memory (recorded on a machine with 2 processor cores).\n"
+    }
+
+
+def test_without_a_record_it_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(costs, "COSTS_FILE", tmp_path / "none.json")
+    box("01_a")
+    assert capsys.readouterr().out == "Time and memory of this notebook have not been measured yet.\n"
+    assert Forecast(["01_a"]).left("01_a", 0, 0, 1.0) is None
+
+
+def test_the_forecast_starts_at_the_record_and_follows_the_pace(recorded):
+    forecast = Forecast(["01_a", "02_b"])
+    assert forecast.left("01_a", 1, 3, 0.0) == pytest.approx(180)
+    # Two thirds of the way by number, but five sixths by recorded time; on schedule.
+    assert forecast.left("01_a", 3, 3, 100.0) == pytest.approx(80)
+    # A cell more than recorded: papermill's parameters come first.
+    assert forecast.left("01_a", 4, 4, 100.0) == pytest.approx(80)
+    slow = forecast.left("01_a", 3, 3, 200.0)
+    assert 140 < slow < 160  # twice as slow as recorded, so nearly twice as much is left
+    forecast.finish("01_a", 120.0)
+    assert forecast.left("02_b", 2, 2, 30.0) == pytest.approx(30)

@@ -1,0 +1,152 @@
+import json
+
+import pytest
+from filelock import FileLock
+
+import nbtools.notebooks.course as course
+from nbtools.errors import InputError, RunError
+from nbtools.notebooks import plan_run, read_status, run_notebooks
+from tests.notebooks_room.notebooks_at_hand import printed, write_notebook
+
+
+class Silent:
+    """Keeps what was said and finished."""
+
+    def __init__(self):
+        self.said, self.finished = [], []
+
+    def say(self, text):
+        self.said.append(text)
+
+    def begin(self, names):
+        self.names = names
+
+    def update(self, execution):
+        pass
+
+    def finish(self, execution):
+        self.finished.append(execution.notebook.name)
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """Two notebooks, each of which leaves a trace of every execution beside its outputs."""
+    trace = "import os, pathlib\nwith open(pathlib.Path(os.environ['NBTOOLS_RUNS']) / 'trace.txt', 'a') as file:\n    file.write('{} ')"
+    for name in ("00_setup", "01_next"):
+        write_notebook(tmp_path / "notebooks", name, trace.format(name[:2]), "print(seed)", parameters="seed: int = 0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NBTOOLS_RUNS", raising=False)
+    return tmp_path
+
+
+def go(*names, given=None, out=None):
+    observer = Silent()
+    return run_notebooks(plan_run(names, given, None, out), observer), observer
+
+
+def test_the_whole_course_runs_into_runs_course_and_never_twice(clone):
+    outcome, observer = go(given={"seed": "7"})
+    folder = clone / "runs" / "course"
+    assert outcome.folder == folder and outcome.ran == observer.finished == ["00_setup", "01_next"]
+    assert printed(folder / "01_next.ipynb") == "7\n" and (folder / "trace.txt").read_text() == "00 01 "
+    status = read_status(folder)
+    assert status["state"] == "done" and {entry["state"] for entry in status["notebooks"].values()} == {"done"}
+    again, observer = go(given={"seed": "7"})
+    assert (again.ran, again.kept, again.missing) == ([], ["00_setup", "01_next"], [])
+    assert (folder / "trace.txt").read_text() == "00 01 " and "Already done" in observer.said[0]
+
+
+def test_a_changed_parameter_sets_the_old_run_aside_and_says_so(clone):
+    go(given={"seed": "1"})
+    outcome, observer = go(given={"seed": "2"})
+    assert outcome.ran == ["00_setup", "01_next"]
+    assert (
+        printed(clone / "runs" / "course-1" / "00_setup.ipynb") == "1\n" and printed(clone / "runs" / "course" / "00_setup.ipynb") == "2\n"
+    )
+    assert "course-1" in observer.said[0]
+
+
+def test_changed_code_sets_aside_and_changed_text_does_not(clone):
+    go("00")
+    path = clone / "notebooks" / "00_setup.ipynb"
+    path.write_text(path.read_text().replace("# A notebook", "# Another title"))
+    assert go("00")[0].ran == []
+    path.write_text(path.read_text().replace("print(seed)", "print(seed + 1)"))
+    outcome, _ = go("00")
+    assert outcome.ran == ["00_setup"] and (clone / "runs" / "00_setup-1").is_dir()
+
+
+def test_other_versions_of_the_libraries_set_aside(clone, monkeypatch):
+    go("00")
+    monkeypatch.setattr(course, "library_versions", lambda: {"torch": "0"})
+    outcome, observer = go("00")
+    assert outcome.ran == ["00_setup"] and "versions" in observer.said[0]
+
+
+def test_after_a_failure_the_rest_is_not_run_and_the_next_call_goes_on(clone):
+    path = clone / "notebooks" / "01_next.ipynb"
+    write_notebook(clone / "notebooks", "02_last", "print('last')")
+    good = path.read_text()
+    path.write_text(good.replace("print(seed)", "1 / 0  # print(seed)"))
+    outcome, observer = go()
+    folder = clone / "runs" / "course"
+    assert (outcome.ran, outcome.missing, outcome.failed.notebook.name) == (["00_setup"], ["01_next", "02_last"], "01_next")
+    status = read_status(folder)
+    assert {name: entry["state"] for name, entry in status["notebooks"].items()} == {
+        "00_setup": "done",
+        "01_next": "failed",
+        "02_last": "waiting",
+    }
+    assert (folder / "01_next.failed.ipynb").is_file() and not (folder / "01_next.ipynb").exists()
+    assert json.loads((folder / "metrics.json").read_text())["notebooks"]["01_next"]["failure"]["cell"] == 3
+    again, _ = go()
+    assert again.kept == ["00_setup"] and again.failed is not None  # the same code: 00 is kept, 01 is tried again
+
+
+def test_an_interrupted_run_keeps_what_is_done(clone, monkeypatch):
+    observer = Silent()
+
+    def interrupt(execution):
+        if execution.notebook.name == "01_next" and execution.cell:
+            raise KeyboardInterrupt
+
+    observer.update = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run_notebooks(plan_run(), observer)
+    folder = clone / "runs" / "course"
+    assert read_status(folder)["state"] == read_status(folder)["notebooks"]["01_next"]["state"] == "stopped"
+    outcome, _ = go()
+    assert (outcome.kept, outcome.ran) == (["00_setup"], ["01_next"]) and read_status(folder)["state"] == "done"
+
+
+def test_another_notebook_may_join_a_finished_folder(clone):
+    go("00", out=clone / "mine")
+    outcome, _ = go("01", out=clone / "mine")
+    assert outcome.ran == ["01_next"] and list(read_status(clone / "mine")["notebooks"]) == ["00_setup", "01_next"]
+
+
+def test_a_folder_that_is_not_a_run_is_never_touched(clone):
+    (clone / "precious").mkdir()
+    (clone / "precious" / "thesis.txt").write_text("years")
+    with pytest.raises(InputError, match="no run of notebooks made it"):
+        plan_run(["00"], out=clone / "precious")
+    assert (clone / "precious" / "thesis.txt").read_text() == "years"
+
+
+def test_two_runs_do_not_share_a_folder(clone):
+    plan = plan_run(["00"], out=clone / "mine")
+    with FileLock(clone / ".mine.lock"), pytest.raises(RunError, match="Another run is at work"):
+        run_notebooks(plan, Silent())
+
+
+def test_the_metrics_hold_what_fine_tuning_left(clone):
+    record = {"schema": 1, "kind": "finetune", "profile": "mini", "after": {"test": {"perplexity": 30.0}}}
+    code = (
+        "import json, os, pathlib\nfolder = pathlib.Path(os.environ['NBTOOLS_RUNS']) / 'tuned' / 'mini'\nfolder.mkdir(parents=True)\n"
+        f"(folder / 'metrics.json').write_text(json.dumps({record!r}))"
+    )
+    write_notebook(clone / "notebooks", "04_finetuning", code)
+    go("04")
+    metrics = json.loads((clone / "runs" / "04_finetuning" / "metrics.json").read_text())
+    assert metrics["finetune"] == record and metrics["schema"] == 1
+    assert metrics["notebooks"]["04_finetuning"]["peak_memory_bytes"] > 10e6 and metrics["notebooks"]["04_finetuning"]["seconds"] > 0

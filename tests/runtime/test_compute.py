@@ -1,0 +1,113 @@
+"""Device, number format, memory and seeds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from nbtools.runtime import compute
+from nbtools.runtime.compute import NumberFormat, available_memory, choose_dtype, device, measure_matmul, peak_memory, seed_everything
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The CPU, and a choice that is made anew."""
+    monkeypatch.setenv("NBTOOLS_DEVICE", "cpu")
+    choose_dtype.cache_clear()
+    yield
+    choose_dtype.cache_clear()
+
+
+def test_device_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBTOOLS_DEVICE", "meta")
+    assert device().type == "meta"
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_accelerator_comes_first(cuda: bool, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NBTOOLS_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert device().type == expected
+
+
+def test_speed_counts_two_operations_a_product(on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that ticks one second a look, each product takes a second: 2 * 10**3 operations are 2e-6 GFLOP/s."""
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(compute.time, "perf_counter", lambda: float(next(ticks)))
+    assert measure_matmul(torch.float32, size=10, seconds=3) == pytest.approx(2e-6)
+
+
+def test_speed_is_that_of_the_fastest_repetition(on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0, 9, 10, 14, 14, 15, 15, 17, 17, 99])  # warm-up 9 s, then 4 s, the deadline, and one of 2 s
+    monkeypatch.setattr(compute.time, "perf_counter", lambda: float(next(times)))
+    assert measure_matmul(torch.float32, size=10, seconds=2) == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize(("ratio", "name"), [(4.0, "bf16"), (1.31, "bf16"), (1.2, "fp32"), (0.1, "fp32")])
+def test_number_format_follows_the_measurement(ratio: float, name: str, on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "measure_matmul", lambda dtype: 100.0 * ratio if dtype == torch.bfloat16 else 100.0)
+    choice = choose_dtype()
+    assert choice.name == name and f"{ratio:.1f} times" in choice.reason
+    assert choice.gflops == {"fp32": 100.0, "bf16": 100.0 * ratio}
+    assert choose_dtype() is choice, "one measurement a process, so that a run keeps to one format"
+
+
+@pytest.mark.parametrize(("capability", "name"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])
+def test_number_format_on_a_gpu_follows_its_generation(
+    capability: tuple[int, int], name: str, on_cpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBTOOLS_DEVICE", "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert choose_dtype().name == name
+
+
+def test_number_format_as_torch_names_it() -> None:
+    assert [NumberFormat(name, "", {}).torch_dtype for name in ("fp32", "bf16", "fp16")] == [torch.float32, torch.bfloat16, torch.float16]
+
+
+def cgroup(monkeypatch: pytest.MonkeyPatch, folder: Path, limit: str, used: int) -> None:
+    """A machine with 8,000 bytes free, and a control group with this limit."""
+    (folder / "memory.max").write_text(f"{limit}\n")
+    (folder / "memory.current").write_text(f"{used}\n")
+    monkeypatch.setattr(compute, "Path", lambda name: folder / Path(name).name)
+    monkeypatch.setattr(compute.psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000))
+
+
+@pytest.mark.parametrize(("limit", "used", "free"), [("max", 100, 8_000), ("5000", 1_000, 4_000), ("90000", 100, 8_000), ("500", 900, 0)])
+def test_memory_is_the_lesser_of_machine_and_container(
+    limit: str, used: int, free: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cgroup(monkeypatch, tmp_path, limit, used)
+    assert available_memory() == free
+
+
+def test_memory_without_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(compute, "Path", lambda name: tmp_path / "none" / Path(name).name)
+    monkeypatch.setattr(compute.psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000))
+    assert available_memory() == 8_000
+
+
+def test_peak_memory_is_in_bytes_and_grows() -> None:
+    before = peak_memory()
+    held = np.ones(before // 8 + 10**7)  # doubles: as much again as ever held, and more
+    after = peak_memory()
+    assert before > 10**7 and after >= before + 5 * 10**7
+    del held
+
+
+def test_seed_reaches_every_generator() -> None:
+    def draw() -> tuple[float, float, float]:
+        seed_everything(7)
+        return random.random(), float(np.random.rand()), float(torch.rand(1))
+
+    first = draw()
+    assert draw() == first
+    seed_everything(8)
+    assert random.random() != first[0]

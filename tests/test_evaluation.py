@@ -1,0 +1,114 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nbtools.errors import InputError
+from nbtools.evaluation import WINDOW, copied_spans, evaluate
+from tests.models_at_hand import mini, tiny
+
+TEXTS = ["A good film.", "Bad, slow and far too long.", "The cast is fine, the plot is not; I would still see it again. " * 3]
+
+
+def by_hand(lm, text):
+    """Sum of -ln p over the text and its end, from one forward pass over the whole of it."""
+    ids = torch.tensor([[lm.document_id, *lm.tokenizer(text)["input_ids"], lm.document_id]])
+    with torch.inference_mode():
+        logits = lm.model(ids, use_cache=False).logits[0].double()
+    return torch.nn.functional.cross_entropy(logits[:-1], ids[0, 1:], reduction="sum").item(), ids.shape[1] - 1
+
+
+def test_the_score_is_the_sum_over_each_text_alone():
+    lm = mini()
+    sums, counts = zip(*(by_hand(lm, text) for text in TEXTS), strict=True)
+    score = evaluate(lm, TEXTS)
+    assert score.tokens == sum(counts) and score.bytes == sum(len(text.encode()) for text in TEXTS)
+    assert score.per_review == pytest.approx(sums, rel=1e-5)
+    assert score.perplexity == pytest.approx(math.exp(sum(sums) / sum(counts)), rel=1e-5)
+    assert score.bits_per_byte == pytest.approx(sum(sums) / math.log(2) / score.bytes, rel=1e-5)
+
+
+def test_it_is_the_models_own_loss_when_there_is_one_text():
+    lm = mini()
+    ids = torch.tensor([[lm.document_id, *lm.tokenizer(TEXTS[1])["input_ids"], lm.document_id]])
+    with torch.inference_mode():
+        loss = lm.model(ids, labels=ids, use_cache=False).loss.item()
+    score = evaluate(lm, TEXTS[1:2])
+    assert score.nll / score.tokens == pytest.approx(loss, rel=1e-5)
+
+
+def test_it_is_not_the_mean_of_batch_means():
+    score = evaluate(mini(), TEXTS)
+    lengths = [len(mini().tokenizer(text)["input_ids"]) + 1 for text in TEXTS]
+    mean_of_means = math.exp(np.mean(score.per_review / lengths))
+    assert abs(mean_of_means - score.perplexity) > 1
+
+
+def test_neither_order_nor_company_changes_a_text():
+    lm = mini()
+    score, backwards = evaluate(lm, TEXTS), evaluate(lm, TEXTS[::-1])
+    assert score.per_review == pytest.approx(backwards.per_review[::-1], rel=1e-6)
+
+
+def test_a_long_text_is_scored_in_windows_each_token_once_with_enough_context():
+    lm = tiny(context=16)
+    text = "The sea was calm and the sky was clear when the old ship came home to the harbour. " * 4
+    ids = [lm.document_id, *lm.tokenizer(text)["input_ids"], lm.document_id]
+    assert len(ids) > 3 * 16
+    total, end, scored = 0.0, 16, 0
+    with torch.inference_mode():
+        logits = lm.model(torch.tensor([ids[:16]]), use_cache=False).logits[0]
+        total += torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(ids[1:16]), reduction="sum").item()
+        scored += 15
+        while end < len(ids):
+            before, end = end, min(end + 8, len(ids))
+            window = ids[end - 16 : end]
+            logits = lm.model(torch.tensor([window]), use_cache=False).logits[0]
+            fresh = end - before
+            total += torch.nn.functional.cross_entropy(logits[-fresh - 1 : -1], torch.tensor(ids[before:end]), reduction="sum").item()
+            scored += fresh
+    score = evaluate(lm, [text])
+    assert score.tokens == scored == len(ids) - 1
+    assert score.nll == pytest.approx(total, rel=1e-5)
+
+
+def test_the_scheme_is_the_same_whatever_the_block_size_of_training(monkeypatch):
+    """A perplexity that moved with block_size could be bettered by choosing it: nothing but the model and the text may count."""
+    import inspect
+
+    assert set(inspect.signature(evaluate).parameters) == {"lm", "texts", "label"} and WINDOW == 512
+
+
+def test_training_mode_is_left_as_it_was():
+    lm = tiny()
+    lm.model.train()
+    evaluate(lm, ["A film."])
+    assert lm.model.training
+
+
+def test_nothing_to_score_is_refused():
+    for nothing in ([], [""]):
+        with pytest.raises(InputError, match="no text"):
+            evaluate(mini(), nothing)
+
+
+CORPUS = [
+    "It was a dark and stormy night; the rain fell in torrents.",
+    "Nothing here.",
+    "The rain fell in torrents, and we went home at last.",
+]
+
+
+def test_a_copied_run_is_found_whatever_its_case_and_punctuation():
+    (span,) = copied_spans("He said: a DARK and stormy night, the rain fell in torrents; really", CORPUS)
+    assert span.words == "a dark and stormy night the rain fell in torrents" and span.length == 10 and span.training_text == 0
+
+
+def test_common_words_out_of_order_are_no_copy():
+    assert copied_spans("the night was dark the rain in torrents fell and stormy it was a", CORPUS) == []
+
+
+def test_of_two_overlapping_runs_the_longer_one_is_reported():
+    (span,) = copied_spans("the rain fell in torrents, and we went home at last", CORPUS, words=4)
+    assert span.training_text == 2 and span.length == 11

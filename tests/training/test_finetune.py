@@ -1,0 +1,222 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from nbtools.data import load_reviews, pack
+from nbtools.errors import InputError, MachineError, RunError
+from nbtools.evaluation import evaluate
+from nbtools.models import load_model
+from nbtools.training import finetune
+from nbtools.training.folders import COMPLETE
+from tests.models_at_hand import tiny
+
+
+@pytest.fixture(scope="module")
+def reviews():
+    return load_reviews("package", 100)
+
+
+def run(lm, reviews, folder, **keywords):
+    defaults = {"batch_size": 2, "max_steps": 12, "learning_rate": 3e-3, "dtype": "fp32"}
+    return finetune(lm, pack(reviews.train, lm, 64), output_dir=folder, **{**defaults, **keywords})
+
+
+def test_it_learns_and_leaves_a_model_that_plain_transformers_loads(reviews, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    lm = tiny()
+    before = evaluate(lm, reviews.validation)
+    tuned = run(lm, reviews, tmp_path / "run", max_steps=40, validation=reviews.validation)
+    assert evaluate(tuned.lm, reviews.validation).perplexity < before.perplexity / 2
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+    for mine, theirs in zip(tuned.lm.model.parameters(), loaded.parameters(), strict=True):
+        assert mine.equal(theirs)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["curve.jsonl", "model", "plan.json"]
+    assert [row["step"] for row in tuned.curve] == [1, 10, 20, 30, 40]
+    assert tuned.curve[-1]["validation_perplexity"] < tuned.curve[1]["validation_perplexity"]
+    assert tuned.tokens_seen == 40 * 2 * 64 and not tuned.lm.model.training
+    assert tuned.lm.model.config.use_cache
+
+
+def test_the_first_loss_is_the_models_own_on_that_block(reviews, tmp_path):
+    """Labels are shifted once, documents are apart, nothing is masked: Trainer's first loss is the plain one."""
+    lm = tiny()
+    packed = pack(reviews.train, lm, 64)
+    packed.input_ids, packed.position_ids = packed.input_ids[:2], packed.position_ids[:2]
+    rows = [packed[0], packed[1]]
+    with torch.inference_mode():
+        expected = lm.model(**{name: torch.stack([row[name] for row in rows]) for name in rows[0]}, use_cache=False).loss.item()
+    tuned = finetune(lm, packed, output_dir=tmp_path / "run", batch_size=2, max_steps=1, dtype="fp32")
+    assert tuned.curve[0]["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_16_bit_checkpoint_is_trained_in_fp32_and_one_small_step_changes_it(reviews, tmp_path):
+    stored = tiny()
+    stored.model.half().save_pretrained(tmp_path / "half")
+    stored.tokenizer.save_pretrained(tmp_path / "half")
+    lm = load_model(str(tmp_path / "half"), verbose=False)
+    assert {weight.dtype for weight in lm.model.parameters()} == {torch.float32}
+    before = [weight.clone() for weight in lm.model.parameters()]
+    run(lm, reviews, tmp_path / "run", max_steps=1, learning_rate=2e-5)
+    changed = [not old.equal(new) for old, new in zip(before, lm.model.parameters(), strict=True)]
+    assert all(changed)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(reviews, tmp_path):
+    one, same, other = (run(tiny(), reviews, tmp_path / str(at), seed=seed).lm.model for at, seed in enumerate((3, 3, 4)))
+    assert all(a.equal(b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not all(a.equal(b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_an_earlier_run_is_kept_under_another_name(reviews, tmp_path, capsys):
+    run(tiny(), reviews, tmp_path / "run", max_steps=2)
+    first = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    run(tiny(), reviews, tmp_path / "run", max_steps=3)
+    assert (tmp_path / "run-1" / "model" / "model.safetensors").read_bytes() == first
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() != first
+    assert "kept as run-1" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_leaves_the_earlier_model_as_it_was(reviews, tmp_path):
+    run(tiny(), reviews, tmp_path / "run", max_steps=2)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="not a number"):
+        run(tiny(), reviews, tmp_path / "run", learning_rate=1e30, max_steps=40)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert not (tmp_path / "run.unfinished" / "model").exists()
+
+
+PROGRAM = """
+import sys
+from tests.models_at_hand import tiny
+from nbtools.data import load_reviews, pack
+from nbtools.training import finetune
+lm = tiny()
+steps, resume = int(sys.argv[2]), sys.argv[3] == "resume"
+finetune(lm, pack(load_reviews("package", 100).train, lm, 64), output_dir=sys.argv[1], batch_size=2, max_steps=steps,
+         learning_rate=3e-3, dtype="fp32", checkpoint_steps=10, resume=resume)
+"""
+
+
+def start(folder, resume="", steps="120"):
+    command = [sys.executable, "-c", PROGRAM, str(folder), steps, resume]
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "NBTOOLS_PROGRESS": "0"}
+    )
+
+
+def wait_for_checkpoint(folder, process, number=1):
+    while process.poll() is None and len(list(folder.glob(f"checkpoints/*/{COMPLETE}"))) < number:
+        time.sleep(0.05)
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on_and_the_end_is_the_same(reviews, tmp_path):
+    process = start(tmp_path / "run")
+    wait_for_checkpoint(tmp_path / "run.unfinished", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1 and "resume=True" in errors and "Stopped at step" in errors
+    assert not (tmp_path / "run").exists()
+    resumed = start(tmp_path / "run", "resume")
+    output, errors = resumed.communicate(timeout=600)
+    assert resumed.returncode == 0, errors
+    assert "Going on from step" in output
+    straight = start(tmp_path / "straight")
+    straight.communicate(timeout=600)
+    one, other = (tmp_path / name / "model" / "model.safetensors" for name in ("run", "straight"))
+    assert one.read_bytes() == other.read_bytes()
+    curves = [
+        {row["step"]: row["loss"] for row in map(json.loads, (tmp_path / name / "curve.jsonl").open())} for name in ("run", "straight")
+    ]
+    stopped = set(curves[0]) - set(curves[1])  # the clean stop adds one row, and cuts the window of the row after it
+    split = {step for step in curves[1] if stopped and min(stopped) < step < min(stopped) + 10}
+    assert len(stopped) <= 1 and set(curves[1]) <= set(curves[0])
+    assert {step for step in curves[1] if curves[0][step] != curves[1][step]} <= split
+
+
+def test_a_checkpoint_cut_off_in_the_middle_is_passed_over(reviews, tmp_path):
+    process = start(tmp_path / "run")
+    folder = tmp_path / "run.unfinished"
+    wait_for_checkpoint(folder, process, 2)
+    process.kill()
+    process.communicate()
+    found = sorted(folder.glob("checkpoints/*"), key=lambda path: int(path.name.split("-")[1]))
+    (found[-1] / COMPLETE).unlink(missing_ok=True)
+    (found[-1] / "model.safetensors").write_bytes(b"half")
+    resumed = start(tmp_path / "run", "resume")
+    output, errors = resumed.communicate(timeout=600)
+    assert resumed.returncode == 0, errors
+    assert f"{found[-1].name} was cut off" in output and (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_a_resume_with_other_values_is_refused_and_names_them(reviews, tmp_path):
+    process = start(tmp_path / "run")
+    wait_for_checkpoint(tmp_path / "run.unfinished", process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=300)
+    with pytest.raises(InputError, match="learning_rate was 0.003, is 0.1"):
+        run(tiny(), reviews, tmp_path / "run", learning_rate=0.1, max_steps=120, resume=True)
+    with pytest.raises(InputError, match="no interrupted run"):
+        run(tiny(), reviews, tmp_path / "elsewhere", resume=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="a small file system of its own needs root")
+def test_a_disk_that_fills_harms_no_earlier_model(reviews, tmp_path):
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        run(tiny(), reviews, place / "run", max_steps=2, checkpoint_steps=5)
+        before = (place / "run" / "model" / "model.safetensors").read_bytes()
+        with pytest.raises(MachineError, match="disk is full"):
+            run(tiny(), reviews, place / "run", max_steps=9, checkpoint_steps=2)
+        assert (place / "run" / "model" / "model.safetensors").read_bytes() == before
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_lora_trains_adapters_and_saves_a_merged_model(reviews, tmp_path, kind):
+    pytest.importorskip("peft")
+    lm = tiny(kind)
+    before = [weight.clone() for weight in lm.model.parameters()]
+    tuned = run(lm, reviews, tmp_path / "run", lora=True, max_steps=15, learning_rate=1e-2)
+    assert tuned.curve[-1]["loss"] < tuned.curve[0]["loss"]
+    loaded = load_model(str(tmp_path / "run" / "model"), verbose=False)
+    after = list(loaded.model.parameters())
+    changed = sum(not old.equal(new) for old, new in zip(before, after, strict=True))
+    assert 0 < changed < len(before)
+    one, other = evaluate(tuned.lm, reviews.validation[:4]["text"]), evaluate(loaded, reviews.validation[:4]["text"])
+    assert one.nll == pytest.approx(other.nll, rel=1e-4)
+
+
+@pytest.mark.parametrize("bad", [{"batch_size": 0}, {"learning_rate": -1.0}, {"max_steps": 0}, {"epochs": 0.0}, {"dtype": "int8"}])
+def test_impossible_values_are_refused_before_anything_is_written(reviews, tmp_path, bad):
+    with pytest.raises(InputError):
+        run(tiny(), reviews, tmp_path / "run", **bad)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_epochs_become_steps(reviews, tmp_path):
+    lm = tiny()
+    packed = pack(reviews.train, lm, 64)
+    packed.input_ids, packed.position_ids = packed.input_ids[:7], packed.position_ids[:7]
+    tuned = finetune(lm, packed, output_dir=tmp_path / "run", batch_size=2, epochs=2, dtype="fp32")
+    assert tuned.steps == 7 and tuned.parameters["max_steps"] == 7
+
+
+def test_a_model_that_was_trained_here_is_not_taken_for_its_base(reviews, tmp_path):
+    lm = tiny()
+    run(lm, reviews, tmp_path / "run", max_steps=1)
+    with pytest.raises(InputError, match="already changed"):
+        run(lm, reviews, tmp_path / "run", max_steps=1)
