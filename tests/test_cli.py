@@ -130,7 +130,7 @@ def test_a_signal_ends_the_kernel_keeps_what_is_done_and_says_how_to_go_on(clone
             time.sleep(0.1)
         assert len(processes_with(mark)) >= 3  # the command, the executing child, the kernel
         process.send_signal(number)
-        out, error = process.communicate()
+        _, error = process.communicate()
     finally:
         process.kill()
     assert process.returncode == code and "Traceback" not in error

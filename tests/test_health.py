@@ -20,7 +20,7 @@ import pytest
 import nbtools
 from nbtools.health import Check, Health, checks, doctor, ladder, packages
 from nbtools.profiles import PROFILES
-from nbtools.runtime import compute
+from nbtools.runtime import compute, host
 from nbtools.runtime.compute import NumberFormat
 
 ROOT = Path(nbtools.__file__).parent.parent
@@ -209,16 +209,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.parametrize(("status", "expected"), [(200, True), (401, True), (502, False)])
 def test_hub_that_answers(server: str, status: int, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Answer, "status", status)
-    assert checks._answers(server, 5) is expected
+    assert host.answers(server, 5) is expected
 
 
 def test_hub_that_refuses_or_is_silent() -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and never says a word
-        assert checks._answers(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2) is False
-    assert checks._answers("http://127.0.0.1:9", 5) is False
-    assert checks._answers("not an address", 5) is False
+        assert host.answers(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2) is False
+    assert host.answers("http://127.0.0.1:9", 5) is False
+    assert host.answers("not an address", 5) is False
 
 
 def test_hub_is_asked_once_and_by_its_host_alone(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def test_hub_is_asked_once_and_by_its_host_alone(server: str, monkeypatch: pytes
     asked: list[str] = []
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(constants, "ENDPOINT", server.replace("http://", "http://user:password@"))
-    monkeypatch.setattr(checks, "_answers", lambda address, seconds: bool(asked.append(address)))
+    monkeypatch.setattr(host, "answers", lambda address, seconds: bool(asked.append(address)))
     health = doctor()
     assert len(asked) == 1 and named(health, "Hub").level == "warn" and health.ok
     assert "password" not in every_form(health)

@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -19,16 +20,21 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQA
 def finetune():
     score = {"nll": 3.0, "tokens": 1000, "bytes": 4000, "reviews": 240}
     return {
-        "schema": 1, "kind": "finetune", "profile": "mini", "model": EVIL, "source": "the package", "parameters": {"max_steps": 300, "lora": False},
+        "schema": 1, "kind": "finetune", "profile": "mini", "model": EVIL, "source": "the package",
+        "parameters": {"max_steps": 300, "lora": False},
         "data": {"source": "package", "kept": 2400, "packed": {"blocks": 1200}},
         "before": {part: {**score, "perplexity": 80.25, "bits_per_byte": 1.62} for part in ("validation", "test")},
-        "after": {"validation": {**score, "perplexity": 31.0, "bits_per_byte": 1.27}, "test": {**score, "perplexity": 32.1, "bits_per_byte": 1.28}},
+        "after": {
+            "validation": {**score, "perplexity": 31.0, "bits_per_byte": 1.27},
+            "test": {**score, "perplexity": 32.1, "bits_per_byte": 1.28},
+        },
         "curve": [
             {"step": step, "loss": 5 - step / 100, "learning_rate": 1e-3, "tokens": step * 2048, "seconds": step / 3}
             | ({"validation_perplexity": 80 - step / 5} if step % 100 == 0 else {})
             for step in range(10, 310, 10)
         ],
-        "samples": [{"prompt": "The movie", "before": "The movie <b>was</b>", "after": f"The movie {EVIL}", "seed": 0, "decoding": "greedy"}],
+        "samples": [{"prompt": "The movie", "before": "The movie <b>was</b>", "after": f"The movie {EVIL}", "seed": 0,
+                     "decoding": "greedy"}],
         "tokens_seen": 614_400, "seconds": 95.0, "choices": {"dtype": "bf16", "dtype_reason": "measured"},
     }  # fmt: skip
 
@@ -36,10 +42,12 @@ def finetune():
 @pytest.fixture
 def folder(tmp_path):
     metrics = {
-        "schema": 1, "kind": "run", "created": "2026-01-02T03:04:05+00:00", "state": "failed", "nbtools": "0.1.0", "versions": {"torch": "2.13"},
-        "machine": {"processor": "a processor", "cores": 2, "memory_bytes": 8e9, "python": "3.11.9", "system": "Linux"}, "memory_method": "sampled",
+        "schema": 1, "kind": "run", "created": "2026-01-02T03:04:05+00:00", "state": "failed", "nbtools": "0.1.0",
+        "versions": {"torch": "2.13"}, "memory_method": "sampled",
+        "machine": {"processor": "a processor", "cores": 2, "memory_bytes": 8e9, "python": "3.11.9", "system": "Linux"},
         "notebooks": {
-            "01_a": {"state": "done", "title": f"First {EVIL}", "parameters": {"seed": 1}, "seconds": 65.0, "peak_memory_bytes": 900_000_000},
+            "01_a": {"state": "done", "title": f"First {EVIL}", "parameters": {"seed": 1}, "seconds": 65.0,
+                     "peak_memory_bytes": 900_000_000},
             "02_b": {"state": "failed", "title": "Second", "parameters": {}, "seconds": 5.0, "peak_memory_bytes": 300_000_000,
                      "failure": {"reason": "the cell raised an error", "cell": 2, "lines": [EVIL]}},
             "03_c": {"state": "waiting", "title": "Third", "parameters": {}},
@@ -161,9 +169,12 @@ def test_a_folder_without_metrics_is_refused(tmp_path):
     ("given", "kept"),
     [
         ("<p onclick=x>a<b>b</p>c", "<p>a<b>b</b></p>c"), ("</div></main>a", "a"), ("<div>open", "<div>open</div>"),
-        ("<style>p{}</style><iframe>x</iframe>y", "y"), ("<a href='javascript:x()'>a</a>", "<a>a</a>"), ("<a href=' JaVaScRiPt:x'>a</a>", "<a>a</a>"),
+        ("<style>p{}</style><iframe>x</iframe>y", "y"), ("<a href='javascript:x()'>a</a>", "<a>a</a>"),
+        ("<a href=' JaVaScRiPt:x'>a</a>", "<a>a</a>"),
         ("<p style='color:red'>a</p>", '<p style="color:red">a</p>'), ("<p style='background:URL(x)'>a</p>", "<p>a</p>"),
-        ("<img src='http://x/y.png' alt='a <b>'>", "a &lt;b&gt;"), ("<custom>a</custom> & <", "a &amp; &lt;"), ("<svg><script>x</script></svg>y", "y"),
+        ("<img src='http://x/y.png' alt='a <b>'>", "a &lt;b&gt;"),
+        ("<custom>a</custom> & <", "a &amp; &lt;"),
+        ("<svg><script>x</script></svg>y", "y"),
     ],
 )  # fmt: skip
 def test_html_is_cut_down_to_what_only_shows(given, kept):
@@ -177,7 +188,7 @@ def test_markdown_with_code_formulas_tables_and_the_marks_of_this_module():
 
 
 def test_a_formula_that_cannot_be_drawn_stays_readable():
-    assert render_formula("\\frac{<") == '<code class="tex">\\frac{&lt;</code>'
+    assert render_formula("<\\frac{") == '<code class="tex">&lt;\\frac{</code>'
     assert render_formula("a < b").startswith('<math aria-label="a &lt; b"')
 
 
@@ -185,7 +196,7 @@ def test_a_formula_that_cannot_be_drawn_stays_readable():
 def test_ticks_are_round_and_cover_the_range(low, high):
     marks = ticks(low, high)
     assert marks[0] <= low and marks[-1] >= high and 2 <= len(marks) <= 8
-    steps = {round(b - a, 10) for a, b in zip(marks, marks[1:], strict=False)}
+    steps = {round(b - a, 10) for a, b in itertools.pairwise(marks)}
     assert len(steps) == 1 and float(f"{steps.pop():e}".split("e")[0]) in (1.0, 2.0, 5.0)
 
 

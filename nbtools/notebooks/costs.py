@@ -112,7 +112,7 @@ class Forecast:
         share = self._share_done(name, cell, total)
         expected_now = self.expected[name] * share
         seen, planned = sum(self.spent.values()) + elapsed, sum(self.expected[done] for done in self.spent) + expected_now
-        if planned <= 0:
+        if not any(self.expected.values()):
             return elapsed / share - elapsed if share > 0 and len(self.spent) == len(self.expected) - 1 else None
         # A quarter of a minute of trust in the record keeps the first cells from swinging the forecast.
         pace = (seen + 15) / (planned + 15)

@@ -190,6 +190,7 @@ def write_metrics(folder: Path, status: Mapping[str, Any]) -> Path:
         "kind": "run",
         "created": status["created"],
         "state": status["state"],
+        "command": status["command"],
         "nbtools": status["nbtools"],
         "versions": status["versions"],
         "machine": status["machine"],

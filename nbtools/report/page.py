@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def _notebooks(metrics: dict[str, Any], copies: Mapping[str, Path]) -> str:
 
 
 def _setting(metrics: dict[str, Any], tuned: dict[str, Any]) -> str:
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"Command": shlex.join(metrics.get("command") or [])}
     if tuned:
         facts |= {"Profile": tuned.get("profile"), "Model": tuned.get("model"), "Loaded from": tuned.get("source")}
         facts["Trained on"] = f"{number(tuned.get('tokens_seen'))} tokens in {duration(tuned.get('seconds'))}"

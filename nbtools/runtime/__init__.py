@@ -10,7 +10,7 @@ from nbtools.runtime.compute import (
     seed_everything,
 )
 from nbtools.runtime.files import cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, write_text
-from nbtools.runtime.host import headless, hub_offline, hub_token_source, name_host
+from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
 from nbtools.runtime.progress import progress, quiet_libraries
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "disk_is_full",
     "headless",
     "hub_offline",
+    "hub_state",
     "hub_token_source",
     "measure_matmul",
     "name_host",

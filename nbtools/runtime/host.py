@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+HUB_SECONDS = 3.0
 HOSTS = {
     "colab": "Google Colab",
     "kaggle": "Kaggle",
@@ -87,3 +91,38 @@ def _colab_secret_set(name: str) -> bool:
 def headless() -> bool:
     """Whether outputs are being stored for later readers (`NBTOOLS_HEADLESS=1`): still forms only, no live widget."""
     return os.environ.get("NBTOOLS_HEADLESS", "0") == "1"
+
+
+def hub_state() -> str:
+    """Whether huggingface.co, or the HF_ENDPOINT in its place, answers now: "reachable", "unreachable" or "off" (by the user).
+
+    The Hub's own client waits for most of a minute before it gives up; this asks first.
+    """
+    from huggingface_hub import constants
+
+    if hub_offline():
+        return "off"
+    return "reachable" if answers(constants.ENDPOINT, HUB_SECONDS) else "unreachable"
+
+
+def answers(address: str, seconds: float) -> bool:
+    """Whether a web server answers at `address` within `seconds`, through the proxy that the environment names, without any token.
+
+    In a thread, because looking up a name has no time-out of its own and can take half a minute without a network.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
+            answered.set()
+        except urllib.error.HTTPError as error:
+            if error.code < 500:  # a refusal is an answer; a gateway's 502 is not the Hub's
+                answered.set()
+        except (OSError, ValueError):
+            return  # no answer
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answered.is_set()

@@ -136,14 +136,14 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path = unquote(parts.path)
         self.standin.requests.append(Asked(self.command, path, self.headers.get("Authorization")))
-        if match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
+        if match := re.fullmatch(r"/api/(models|datasets)/((?:[^/]+/)?[^/]+)(?:/revision/([^/]+))?", path):
             self.on_repository(match[1], match[2], match[3], lambda repository: self.send_json(repository.describe()))
-        elif match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)/?(.*)", path):
+        elif match := re.fullmatch(r"/api/(models|datasets)/((?:[^/]+/)?[^/]+)/tree/([^/]+)/?(.*)", path):
             recursive = "recursive=true" in parts.query.lower()
             self.on_repository(match[1], match[2], match[3], lambda repository: self.send_tree(repository, match[4], recursive))
-        elif match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/paths-info/([^/]+)", path):
+        elif match := re.fullmatch(r"/api/(models|datasets)/((?:[^/]+/)?[^/]+)/paths-info/([^/]+)", path):
             self.on_repository(match[1], match[2], match[3], lambda repository: self.send_paths(repository, body))
-        elif match := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif match := re.fullmatch(r"/(datasets/)?((?:[^/]+/)?[^/]+)/resolve/([^/]+)/(.+)", path):
             kind = "datasets" if match[1] else "models"
             self.on_repository(kind, match[2], match[3], lambda repository: self.send_file(repository, match[4]))
         else:

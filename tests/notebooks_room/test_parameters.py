@@ -54,8 +54,10 @@ def test_papermill_sees_the_same_parameters_in_the_course(path):
     ("name", "text", "value"),
     [
         ("max_steps", "3", 3), ("max_steps", "None", None), ("learning_rate", "1e-4", 1e-4), ("learning_rate", "1", 1.0),
-        ("learning_rate", 1, 1.0), ("lora", "true", True), ("lora", "False", False), ("sizes", "[3, 4]", [3, 4]), ("sizes", "3,4", [3, 4]),
-        ("prompts", "a, b", ["a", "b"]), ("prompt", "None", "None"), ("model", "None", None), ("prompt", "3", "3"), ("prompt", "", ""), ("whatever", "[1]", [1]),
+        ("learning_rate", 1, 1.0), ("lora", "true", True), ("lora", "False", False),
+        ("sizes", "[3, 4]", [3, 4]), ("sizes", "3,4", [3, 4]),
+        ("prompts", "a, b", ["a", "b"]), ("prompt", "None", "None"), ("model", "None", None), ("prompt", "3", "3"),
+        ("prompt", "", ""), ("whatever", "[1]", [1]),
     ],
 )  # fmt: skip
 def test_text_becomes_the_declared_type(notebook, name, text, value):
@@ -66,8 +68,10 @@ def test_text_becomes_the_declared_type(notebook, name, text, value):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("max_steps", "many", "must be a whole number"), ("max_steps", "3.5", "must be a whole number"), ("max_steps", True, "must be a whole"),
-        ("max_steps", "True", "must be a whole number"), ("learning_rate", "True", "must be a number"), ("learning_rate", True, "must be a number"),
+        ("max_steps", "many", "must be a whole number"), ("max_steps", "3.5", "must be a whole number"),
+        ("max_steps", True, "must be a whole"),
+        ("max_steps", "True", "must be a whole number"), ("learning_rate", "True", "must be a number"),
+        ("learning_rate", True, "must be a number"),
         ("learning_rate", "nan", "must be a number"), ("lora", "1", "must be True or False"), ("lora", 1, "must be True or False"),
         ("sizes", "[1, 'a']", "must be a list"), ("sizes", "[1", "must be a list"), ("seed", "None", "must be a whole number"),
         ("seed", None, "cannot be None"), ("prompt", 3, "must be text"),

@@ -64,7 +64,7 @@ def test_what_changed_is_said_by_cell_and_the_cost_is_recorded(tmp_path, costs_f
 def test_a_failing_notebook_stays_as_it_was(tmp_path, costs_file):
     path = write_notebook(tmp_path / "notebooks", "00_setup", "1 / 0")
     content = path.read_bytes()
-    with pytest.raises(RunError, match="code cell 1 of 1: the cell raised an error. ZeroDivisionError"):
+    with pytest.raises(RunError, match=r"code cell 1 of 1: the cell raised an error\. ZeroDivisionError"):
         refresh_notebooks([read_notebook(path)], say=lambda text: None)
     assert path.read_bytes() == content and not costs_file.exists()
 

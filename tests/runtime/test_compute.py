@@ -52,7 +52,7 @@ def test_speed_is_that_of_the_fastest_repetition(on_cpu: None, monkeypatch: pyte
 
 @pytest.mark.parametrize(("ratio", "name"), [(4.0, "bf16"), (1.31, "bf16"), (1.2, "fp32"), (0.1, "fp32")])
 def test_number_format_follows_the_measurement(ratio: float, name: str, on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute, "measure_matmul", lambda dtype: 100.0 * ratio if dtype == torch.bfloat16 else 100.0)
+    monkeypatch.setattr(compute, "measure_matmul", lambda dtype, seconds: 100.0 * ratio if dtype == torch.bfloat16 else 100.0)
     choice = choose_dtype()
     assert choice.name == name and f"{ratio:.1f} times" in choice.reason
     assert choice.gflops == {"fp32": 100.0, "bf16": 100.0 * ratio}
@@ -76,11 +76,12 @@ def cgroup(monkeypatch: pytest.MonkeyPatch, folder: Path, limit: str, used: int)
     """A machine with 8,000 bytes free, and a control group with this limit."""
     (folder / "memory.max").write_text(f"{limit}\n")
     (folder / "memory.current").write_text(f"{used}\n")
-    monkeypatch.setattr(compute, "Path", lambda name: folder / Path(name).name)
+    (folder / "memory.stat").write_text("anon 70\ninactive_file 30\n")
+    monkeypatch.setattr(compute, "_CGROUPS", [(folder / "none", *compute._CGROUPS[1][1:]), (folder, *compute._CGROUPS[0][1:])])
     monkeypatch.setattr(compute.psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000))
 
 
-@pytest.mark.parametrize(("limit", "used", "free"), [("max", 100, 8_000), ("5000", 1_000, 4_000), ("90000", 100, 8_000), ("500", 900, 0)])
+@pytest.mark.parametrize(("limit", "used", "free"), [("max", 100, 8_000), ("5000", 1_000, 4_030), ("90000", 100, 8_000), ("500", 900, 0)])
 def test_memory_is_the_lesser_of_machine_and_container(
     limit: str, used: int, free: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -89,7 +90,7 @@ def test_memory_is_the_lesser_of_machine_and_container(
 
 
 def test_memory_without_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(compute, "Path", lambda name: tmp_path / "none" / Path(name).name)
+    monkeypatch.setattr(compute, "_CGROUPS", [(tmp_path / "none", *one[1:]) for one in compute._CGROUPS])
     monkeypatch.setattr(compute.psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000))
     assert available_memory() == 8_000
 

@@ -162,7 +162,7 @@ def test_a_resume_with_other_values_is_refused_and_names_them(reviews, tmp_path)
     wait_for_checkpoint(tmp_path / "run.unfinished", process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=300)
-    with pytest.raises(InputError, match="learning_rate was 0.003, is 0.1"):
+    with pytest.raises(InputError, match=r"learning_rate was 0\.003, is 0\.1"):
         run(tiny(), reviews, tmp_path / "run", learning_rate=0.1, max_steps=120, resume=True)
     with pytest.raises(InputError, match="no interrupted run"):
         run(tiny(), reviews, tmp_path / "elsewhere", resume=True)

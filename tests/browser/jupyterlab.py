@@ -1,0 +1,124 @@
+"""A real JupyterLab on loopback and a real Chromium in front of it, for tests that click as a learner would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Without these Chromium looks for its maker's servers at every start.
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
+START_SECONDS = 120
+
+# Neither news nor updates are asked about; both would need a network.
+SETTINGS = {"@jupyterlab/apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True}}
+
+
+def find_browser() -> str:
+    """The path of a Chromium. Without one the test is skipped, and fails where CI is set: there it must be present."""
+    for name in (os.environ.get("CHROMIUM", ""), *BROWSERS):
+        if name and (path := shutil.which(name)):
+            return path
+    reason = "No Chromium is installed: apt install chromium, or set CHROMIUM to the path of one."
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+class Lab:
+    """A running server. `folder` is what it shows; `url` opens JupyterLab on a file of it."""
+
+    def __init__(self, folder: Path, place: Path) -> None:
+        self.folder, self.log = folder, place / "server.log"
+        for name, values in SETTINGS.items():
+            file = place / "settings" / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True)
+            file.write_text(json.dumps(values), encoding="utf8")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        places = {
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_DATA_DIR": "data",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        }
+        environment = os.environ | {name: str(place / part) for name, part in places.items()} | {"NBTOOLS_RUNS": str(place / "runs")}
+        options = [
+            "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0",
+            "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.extension_manager=readonly", f"--ServerApp.root_dir={folder}",
+        ]  # fmt: skip
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log)
+
+    def url(self, file: str) -> str:
+        return f"http://127.0.0.1:{self.port}/lab/tree/{file}"
+
+    def ask(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def wait_until_up(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                self.ask("status")
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text(encoding='utf8', errors='replace')[-3000:]}")
+
+    def stop(self) -> None:
+        """End the server, which ends its kernels."""
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def running_lab(folder: Path, place: Path) -> Iterator[Lab]:
+    lab = Lab(folder, place)
+    try:
+        lab.wait_until_up()
+        yield lab
+    finally:
+        lab.stop()
+
+
+@contextmanager
+def open_page(path: str, place: Path) -> Iterator[Page]:
+    """A page in a Chromium of its own, with an empty profile and no way out but loopback."""
+    from playwright.sync_api import sync_playwright
+
+    sandbox = [] if hasattr(os, "geteuid") and os.geteuid() else ["--no-sandbox"]  # root cannot have one
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(place / "profile"),
+            executable_path=path,
+            headless=True,
+            args=[*QUIET, *sandbox, "--disable-gpu", "--disable-dev-shm-usage"],
+            viewport={"width": 1280, "height": 1400},
+        )
+        try:
+            yield context.pages[0] if context.pages else context.new_page()
+        finally:
+            context.close()

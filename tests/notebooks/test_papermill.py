@@ -1,0 +1,68 @@
+"""Every notebook, once, as papermill runs it from the clone's folder, with parameters that make it short."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+# Small enough for minutes in all, large enough that every cell has something to show.
+SMALL: dict[str, dict[str, Any]] = {
+    "00_setup": {"max_steps": 5},
+    "01_attention": {"prompt": "The sea looked back at him.", "layer": 1, "head": 3},
+    "02_loading": {"prompt": "A film that I liked, twice.", "layer": 1, "head": 3},
+    "03_generation": {"max_new_tokens": 10, "short_prompt": "The film", "seed": 3},
+    "04_finetuning": {"max_reviews": 120, "max_steps": 12, "block_size": 128, "max_new_tokens": 10},
+    "05_sampling": {"max_reviews": 120, "max_new_tokens": 10, "seed": 3},
+}
+
+
+def run(notebook: Path, output: Path, parameters: dict[str, Any], **environment: str) -> nbformat.NotebookNode:
+    """papermill's own command, as a person would type it in the clone's folder; the executed notebook."""
+    command = [sys.executable, "-m", "papermill", str(notebook.relative_to(ROOT)), str(output), "--no-progress-bar"]
+    command += ["-k", "python3", "--start-timeout", "180", "-y", yaml.safe_dump(parameters)]
+    apart = {"NBTOOLS_HEADLESS": "1", "NBTOOLS_PROGRESS": "0", "NBTOOLS_RUNS": str(output.parent / "runs"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **apart, **environment}, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return nbformat.read(output, as_version=4)
+
+
+def text_of(cell: Any) -> str:
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+def test_every_notebook_has_its_small_parameters() -> None:
+    assert sorted(SMALL) == [path.stem for path in NOTEBOOKS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
+    executed = run(path, tmp_path / "out.ipynb", SMALL[path.stem])
+    code = [cell for cell in executed.cells if cell.cell_type == "code"]
+    [injected] = [cell for cell in code if "injected-parameters" in cell.metadata.tags]
+    for name in SMALL[path.stem]:
+        assert f"{name} = " in injected.source
+    assert all(cell.execution_count for cell in code)
+    for cell in code:
+        for output in cell.outputs:
+            assert output.output_type != "error" and output.get("name") != "stderr", (cell.id, output)
+            assert not [mime for mime in output.get("data", {}) if "widget" in mime], cell.id
+    for cell in code:
+        if "exercise" in cell.metadata.tags:
+            assert "not solved yet. Hint 1 of" in text_of(cell), cell.id
+    if path.stem == "04_finetuning":
+        [metrics] = (tmp_path / "runs").rglob("metrics.json")
+        found = json.loads(metrics.read_text(encoding="utf8"))
+        assert found["parameters"]["max_steps"] == 12 if "parameters" in found else found
+        assert list((tmp_path / "runs").rglob("model.safetensors"))
