@@ -112,6 +112,21 @@ class SeededDraw(LogitsProcessor):
         return only.scatter_(1, chosen.to(scores.device), 0.0)  # type: ignore[return-value]
 
 
+class PromptRepetition(LogitsProcessor):
+    """The library's repetition penalty over a row's own tokens: left padding, which is end-of-text here, is no repetition."""
+
+    def __init__(self, penalty: float, padding: Sequence[int]) -> None:
+        from transformers import RepetitionPenaltyLogitsProcessor
+
+        self.penalize, self.padding = RepetitionPenaltyLogitsProcessor(penalty), padding
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        import torch
+
+        rows = zip(input_ids, scores, self.padding, strict=True)
+        return torch.cat([self.penalize(ids[None, begin:], row[None]) for ids, row, begin in rows])  # type: ignore[return-value, arg-type]
+
+
 class _Stop(StoppingCriteria):
     def __init__(self, asked: Callable[[], bool]) -> None:
         self.asked = asked
@@ -177,7 +192,13 @@ def generate(
     # Left padding: generation goes on at the right edge, and every row must end there.
     input_ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=lm.device)
     attention_mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=lm.device)
-    processors = list(choice.warpers()) if choice.samples else []
+    processors: list[LogitsProcessor] = []
+    if choice.repetition_penalty is not None:
+        processors.append(
+            PromptRepetition(float(choice.repetition_penalty), [longest - len(row) for row in rows for _ in range(choice.num_beams)])
+        )
+    if choice.samples:
+        processors += choice.warpers()
     if choice.samples:
         processors.append(SeededDraw([seed + sample for _ in texts for sample in range(num_samples)]))
     new_tokens = max_new_tokens if max_length is None else None
@@ -217,7 +238,6 @@ def _settings(lm: LanguageModel, choice: Decoding, new_tokens: int | None) -> Ge
         max_new_tokens=new_tokens,
         do_sample=False,  # SeededDraw has drawn already: the greedy choice among one token
         num_beams=choice.num_beams,
-        repetition_penalty=choice.repetition_penalty,
         eos_token_id=sorted(ends),
         pad_token_id=lm.document_id,
         use_cache=True,

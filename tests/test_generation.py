@@ -6,7 +6,7 @@ import torch
 from transformers import GenerationConfig
 
 from nbtools.errors import InputError
-from nbtools.generation import Decoding, SeededDraw, generate, next_logits, next_tokens
+from nbtools.generation import Decoding, PromptRepetition, SeededDraw, generate, next_logits, next_tokens
 from tests.models_at_hand import mini, tiny
 
 PROMPTS = ["The movie was", "The individual has always had to struggle to keep from being overwhelmed by the tribe. If you try it", "Once"]
@@ -35,6 +35,14 @@ def test_a_prompts_text_is_the_same_alone_and_left_padded_in_a_batch(decoding):
     lm = mini()
     batch = generate(lm, PROMPTS, max_new_tokens=25, seed=5, **decoding)
     assert batch == [generate(lm, prompt, max_new_tokens=25, seed=5, **decoding) for prompt in PROMPTS]
+
+
+def test_padding_is_not_a_repetition_of_end_of_text():
+    """Padding is end-of-text: penalized like a word of the prompt, a padded row would end later than the same prompt alone."""
+    penalty, scores = PromptRepetition(1.5, [2, 0]), torch.full((2, 6), 3.0)
+    ids = torch.tensor([[0, 0, 4, 5], [0, 3, 4, 5]])
+    assert penalty(ids, scores).tolist() == [[3, 3, 3, 3, 2, 2], [2, 3, 3, 2, 2, 2]]
+    assert penalty(ids, scores)[:1].equal(PromptRepetition(1.5, [0])(ids[:1, 2:], scores[:1]))
 
 
 def test_llama_like_models_batch_the_same_too():
@@ -140,7 +148,8 @@ def test_what_is_not_text_is_refused(bad):
 @pytest.mark.parametrize(
     "bad",
     [{"temperature": 0}, {"temperature": -1}, {"top_p": 1.5}, {"top_p": 0}, {"top_k": -1}, {"top_k": 2.5}, {"min_p": 2}, {"num_beams": 0},
-     {"num_beams": 2, "temperature": 0.5}, {"temperature": "hot"}, {"repetition_penalty": 0}, {"max_new_tokens": 0}, {"max_new_tokens": 512}],
+     {"num_beams": 2, "temperature": 0.5}, {"temperature": "hot"}, {"repetition_penalty": 0}, {"max_new_tokens": 0},
+     {"max_new_tokens": 512}],
 )  # fmt: skip
 def test_impossible_values_are_refused_in_words(bad):
     with pytest.raises(InputError):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nbtools.errors import InputError
-from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, Picture, new_figure
+from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, Picture, drawable, new_figure
 from nbtools.tokens import visible
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def draw_head(trace: AttentionTrace, layer: int, head: int) -> Picture:
     figure, ax = new_figure(width=size + 0.7, height=size)
     image = ax.imshow(trace.weights[layer, head], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     step = -(-count // MOST_LABELS)
-    places, labels = range(0, count, step), [_drawable(visible(token)) for token in trace.tokens[::step]]
+    places, labels = range(0, count, step), [drawable(visible(token)) for token in trace.tokens[::step]]
     # A token may hold a dollar sign, which matplotlib would read as the start of a formula.
     ax.set_xticks(places, labels, rotation=90, parse_math=False)
     ax.set_yticks(places, labels, parse_math=False)
@@ -116,16 +115,3 @@ def draw_cost(cost: AttentionCost) -> Picture:
         f"time and memory of one attention head from {lengths[0]:,} to {lengths[-1]:,} tokens on logarithmic axes: scores and softmax "
         "beside the square of the length, making Q, K and V beside the length itself",
     )
-
-
-def _drawable(text: str) -> str:
-    """`text` with each character that the figure's font lacks drawn as an empty box (matplotlib would warn at each)."""
-    return "".join(character if ord(character) in _characters() else "□" for character in text)
-
-
-@functools.cache
-def _characters() -> frozenset[int]:
-    """The code points in DejaVu Sans, the font that comes with matplotlib."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nbtools.plots.picture import GREEN, GREY, Picture, new_figure
+from nbtools.plots.picture import GREEN, GREY, Picture, drawable, new_figure
 from nbtools.plots.table import Table
 
 
@@ -17,9 +17,9 @@ def draw_likelier(shifts: Sequence[Any], prompt: str) -> Picture:
     rows = np.arange(len(shifts))
     ax.barh(rows - 0.2, [shift.before for shift in shifts], 0.38, color=GREY, label="before")
     ax.barh(rows + 0.2, [shift.after for shift in shifts], 0.38, color=GREEN, label="after")
-    ax.set_yticks(rows, [shift.text for shift in shifts])
+    ax.set_yticks(rows, [drawable(shift.text) for shift in shifts], parse_math=False)
     ax.invert_yaxis()
-    ax.set_xlabel(f"probability of the next token after “{prompt}”")
+    ax.set_xlabel(drawable(f"probability of the next token after “{prompt}”"), parse_math=False)
     ax.legend(frameon=False, fontsize=8)
     words = ", ".join(f"{shift.text} {shift.before:.1%} to {shift.after:.1%}" for shift in list(shifts)[:3])
     return Picture(figure, f"next tokens that became likelier, the first three: {words}")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbtools.plots.attention import _drawable
-from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, new_figure
+from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, drawable, new_figure
 from nbtools.tokens import visible
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def draw_next_tokens(following: NextTokens, count: int = 12, title: str = "") ->
     figure, ax = new_figure(width=6.0, height=0.9 + 0.26 * (kept + 1))
     rows = range(kept + (left > 0))
     ax.barh(rows, shares + ([others] if left > 0 else []), color=[BLUE] * kept + [GREY])
-    labels = [_drawable(text) for text in texts] + ([f"{left:,} others"] if left > 0 else [])
+    labels = [drawable(text) for text in texts] + ([f"{left:,} others"] if left > 0 else [])
     # A token may hold a dollar sign, which matplotlib would read as the start of a formula.
     ax.set_yticks(rows, labels, parse_math=False)
     ax.invert_yaxis()
@@ -91,4 +90,4 @@ def draw_cache(lengths: Sequence[int], without: Sequence[float], with_cache: Seq
 
 def _shorten(prompt: str, limit: int = 40) -> str:
     """The end of a prompt, which is what the next token hangs on."""
-    return _drawable(prompt if len(prompt) <= limit else "…" + prompt[1 - limit :])
+    return drawable(prompt if len(prompt) <= limit else "…" + prompt[1 - limit :])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,3 +56,16 @@ def new_figure(rows: int = 1, columns: int = 1, *, width: float = 7.5, height: f
 def _quiet(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(length=3, labelsize=8)
+
+
+def drawable(text: str) -> str:
+    """`text` with each character that the figure's font lacks drawn as an empty box (matplotlib would warn at each)."""
+    return "".join(character if ord(character) in _characters() else "□" for character in text)
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """The code points in DejaVu Sans, the font that comes with matplotlib."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())

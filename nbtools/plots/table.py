@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-_CELL = "text-align:left; vertical-align:top; padding:0.35em 0.7em; white-space:pre-wrap; max-width:30em"
+_CELL = "text-align:left; vertical-align:top; padding:0.35em 0.7em; max-width:30em"
+_TEXT = "white-space:pre-wrap; overflow-wrap:anywhere; margin:0; font-family:inherit"
 
 
 class Table:
@@ -20,8 +21,8 @@ class Table:
             raise ValueError("every row needs one cell a heading")
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col" style="{_CELL}">{html.escape(cell)}</th>' for cell in self.headings)
-        body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{html.escape(cell)}</td>' for cell in row) + "</tr>" for row in self.rows)
+        head = "".join(f'<th scope="col" style="{_CELL}">{as_text(cell)}</th>' for cell in self.headings)
+        body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{as_text(cell)}</td>' for cell in row) + "</tr>" for row in self.rows)
         caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -35,6 +36,11 @@ class Table:
                 cells = [(cell[at] if at < len(cell) else "").ljust(width) for cell, width in zip(row, widths, strict=True)]
                 lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
+
+
+def as_text(text: str) -> str:
+    """`text` as HTML that shows it character by character. In `pre` no front end looks for formulas either."""
+    return f'<pre style="{_TEXT}">{html.escape(text)}</pre>'
 
 
 def _wrap(cell: str) -> list[str]:

@@ -10,6 +10,7 @@ import ipywidgets as widgets
 
 from nbtools.errors import CourseError, InputError
 from nbtools.generation import generate, next_tokens
+from nbtools.plots.table import as_text
 from nbtools.runtime import headless
 from nbtools.tokens import visible
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from nbtools.models import LanguageModel
 
 LEADERS = 10  # likeliest next tokens shown
-_PLAIN = "white-space:pre-wrap; overflow-wrap:anywhere; margin:0.2em 0; font-family:inherit"
 
 
 class PromptLab:
@@ -159,12 +159,12 @@ class PromptLab:
 
     def _say(self, line: str) -> None:
         self._line = line
-        self.status.value = _plain(line)
+        self.status.value = as_text(line)
 
     def _still(self) -> str:
         settings = ", ".join(f"{name} {value:g}" for name, value in self.values.items())
         rows = [("prompt", self.prompt.value), ("decoding", settings), ("text", self.text or self._line)]
-        body = "".join(f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{_plain(value)}</td></tr>" for name, value in rows)
+        body = "".join(f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{as_text(value)}</td></tr>" for name, value in rows)
         return f"<table>{body}</table>{_leaders_table(self._leading())}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -182,11 +182,6 @@ class PromptLab:
         """Without the text: stored outputs are compared, and a text may differ from one machine to another."""
         values = ", ".join(f"{name}={value}" for name, value in self.values.items())
         return f"PromptLab({self.lm.name}, {self.prompt.value!r}, {values})"
-
-
-def _plain(text: str) -> str:
-    """`text` as HTML that shows it character by character. In `pre` no front end looks for formulas either."""
-    return f'<pre style="{_PLAIN}">{html.escape(text)}</pre>'
 
 
 def _leaders_table(pairs: list[tuple[str, float]]) -> str:
