@@ -32,6 +32,7 @@ lab: $(firstword $(wildcard .venv/installed-dev) .venv/installed-lab)
 
 refresh: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/installed-course)
 	$(OFFLINE) .venv/bin/nbtools refresh
+	.venv/bin/python scripts/refresh_readme.py
 
 # nbval runs the notebooks as they are stored, with a folder for runs of their own that begins empty.
 test: .venv/installed-dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,13 +44,33 @@ def page(place: Path, asked: list[str]) -> Iterator[Page]:
     shutil.copy(NOTEBOOK, folder)
     with running_lab(folder, place) as lab, open_page(browser, place) as page:
         page.on("request", lambda request: asked.append(urlsplit(request.url).hostname or ""))
-        page.goto(lab.url(NOTEBOOK.name), timeout=2 * MINUTES)
-        page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=2 * MINUTES)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        page.get_by_role("button", name="Generate", exact=True).wait_for(timeout=8 * MINUTES)
-        yield page
-        page.screenshot(path=place / "end.png")
+        try:
+            run_all_cells(page, lab.url(NOTEBOOK.name))
+            yield page
+        finally:
+            page.screenshot(path=place / "end.png")
+
+
+def run_all_cells(page: Page, url: str) -> None:
+    """Open the notebook, choose Run All Cells from the menu, and wait until every code cell has its number."""
+    page.goto(url, timeout=2 * MINUTES)
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=2 * MINUTES)
+    # The kernel is there once the status bar calls it idle.
+    page.get_by_text("Python 3 (ipykernel) | Idle", exact=True).wait_for(timeout=3 * MINUTES)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    numbered = (
+        "count => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].filter(p => /[0-9]/.test(p.textContent)).length === count"
+    )
+    failed = (
+        'document.querySelector(\'[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]\')'
+    )
+    cells = sum(cell["cell_type"] == "code" for cell in json.loads(NOTEBOOK.read_text(encoding="utf8"))["cells"])
+    page.wait_for_function(f"count => {failed} || ({numbered})(count)", arg=cells, timeout=8 * MINUTES)
+    assert page.evaluate(f"{failed}?.textContent") is None
+    # What is out of sight is not rendered, so it cannot be waited for: bring the end into sight first.
+    page.locator(".jp-Notebook .jp-Cell").last.evaluate("cell => cell.scrollIntoView({block: 'end'})")
+    page.get_by_role("button", name="Generate", exact=True).wait_for(timeout=MINUTES)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +108,9 @@ def test_the_same_seed_writes_the_same_text_again_and_another_seed_another(lab: 
     seed = lab.locator(".widget-inline-hbox", has_text="seed").locator("input")
     for value, same in (("1", False), ("0", True)):
         seed.fill(value)
+        seed.blur()
+        lab.get_by_text("done", exact=True).wait_for(state="detached", timeout=MINUTES)  # a changed knob clears the line
         press(lab, "Generate")
-        lab.get_by_text("writing …", exact=True).wait_for(state="hidden", timeout=2 * MINUTES)
         wait_for_status(lab, "done")
         assert (written(lab) == first) is same
 

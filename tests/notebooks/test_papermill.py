@@ -27,14 +27,20 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def run(notebook: Path, output: Path, parameters: dict[str, Any], **environment: str) -> nbformat.NotebookNode:
+def run(notebook: Path, output: Path, parameters: dict[str, Any], runs: Path) -> nbformat.NotebookNode:
     """papermill's own command, as a person would type it in the clone's folder; the executed notebook."""
     command = [sys.executable, "-m", "papermill", str(notebook.relative_to(ROOT)), str(output), "--no-progress-bar"]
     command += ["-k", "python3", "--start-timeout", "180", "-y", yaml.safe_dump(parameters)]
-    apart = {"NBTOOLS_HEADLESS": "1", "NBTOOLS_PROGRESS": "0", "NBTOOLS_RUNS": str(output.parent / "runs"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **apart, **environment}, check=False)
+    apart = {"NBTOOLS_HEADLESS": "1", "NBTOOLS_PROGRESS": "0", "NBTOOLS_RUNS": str(runs), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **apart}, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return nbformat.read(output, as_version=4)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for runs, so that notebook 05 finds the model that 04 has just trained, as a learner's does."""
+    return tmp_path_factory.mktemp("runs")
 
 
 def text_of(cell: Any) -> str:
@@ -47,8 +53,8 @@ def test_every_notebook_has_its_small_parameters() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
-    executed = run(path, tmp_path / "out.ipynb", SMALL[path.stem])
+def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path, runs: Path) -> None:
+    executed = run(path, tmp_path / "out.ipynb", SMALL[path.stem], runs)
     code = [cell for cell in executed.cells if cell.cell_type == "code"]
     [injected] = [cell for cell in code if "injected-parameters" in cell.metadata.tags]
     for name in SMALL[path.stem]:
@@ -61,8 +67,13 @@ def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
     for cell in code:
         if "exercise" in cell.metadata.tags:
             assert "not solved yet. Hint 1 of" in text_of(cell), cell.id
-    if path.stem == "04_finetuning":
-        [metrics] = (tmp_path / "runs").rglob("metrics.json")
-        found = json.loads(metrics.read_text(encoding="utf8"))
-        assert found["parameters"]["max_steps"] == 12 if "parameters" in found else found
-        assert list((tmp_path / "runs").rglob("model.safetensors"))
+
+
+@pytest.mark.slow
+def test_fine_tuning_left_a_model_and_its_figures(runs: Path) -> None:
+    if not (runs / "tuned").is_dir():
+        run(ROOT / "notebooks" / "04_finetuning.ipynb", runs / "out.ipynb", SMALL["04_finetuning"], runs)
+    [metrics] = runs.rglob("metrics.json")
+    found = json.loads(metrics.read_text(encoding="utf8"))
+    assert found["parameters"]["max_steps"] == 12 and found["parameters"]["block_size"] == 128
+    assert (metrics.parent / "model" / "model.safetensors").is_file()
