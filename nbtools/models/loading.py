@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,11 +116,20 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quiet_libraries()
+    # A repository without safetensors is refused; transformers would ask a service on the Hub to convert its pickles.
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     place, source, profile = locate(name)
+    # With the Hub out of reach its client would try for most of a minute before it takes the copy that it has.
+    local = source.startswith("Hugging Face Hub") and hub_state() != "reachable"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=local)
         model = AutoModelForCausalLM.from_pretrained(
-            place, dtype=torch.float32, attn_implementation=attention, use_safetensors=True, trust_remote_code=False
+            place,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=local,
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise _explain(name, source, error) from error

@@ -13,7 +13,7 @@ from nbtools.data import texts_of
 from nbtools.errors import InputError, MachineError, RunError
 from nbtools.evaluation import evaluate
 from nbtools.models import save_model
-from nbtools.runtime import NumberFormat, choose_dtype, device, disk_is_full, runs_folder, seed_everything
+from nbtools.runtime import NumberFormat, choose_dtype, device, disk_is_full, quiet_libraries, runs_folder, seed_everything
 from nbtools.training import folders
 from nbtools.training.callbacks import CleanStop, Curve, Draw, MarkComplete
 
@@ -99,6 +99,7 @@ def finetune(
     if checkpoint:
         print(f"Going on from step {checkpoint.name.rpartition('-')[2]} of {plan['max_steps']}.")
 
+    quiet_libraries()
     seed_everything(seed)
     trained = _with_adapters(lm, seed) if lora else lm.model
     sample = None if validation is None else texts_of(validation)[:VALIDATION_SAMPLE]
