@@ -226,6 +226,10 @@ def _environment(runs: Path, more: Mapping[str, str]) -> dict[str, str]:
     environment = dict(os.environ)
     environment.pop("MPLBACKEND", None)  # the kernel's own back end puts figures into the notebook
     environment.update(NBTOOLS_RUNS=str(runs), NBTOOLS_PROGRESS="0", NBTOOLS_HEADLESS="1", **more)
+    # glibc raises the size from which freed memory goes back to the system with every large block that is freed, so a training's
+    # memory creeps up; with fixed limits it does not. Other systems' allocators do not read these names.
+    environment.setdefault("MALLOC_ARENA_MAX", "2")
+    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 * 2**20))
     # The child must find this package also where it runs from a folder that is not installed.
     package = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH")]))
