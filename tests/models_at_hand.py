@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import shutil
 
+import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -35,3 +37,7 @@ def tiny(kind: str = "gpt2", seed: int = 0, context: int = 64) -> LanguageModel:
         )  # fmt: skip
         model = LlamaForCausalLM(shape)
     return LanguageModel(model.eval(), tokenizer, f"tiny-{kind}", "made by a test", PROFILES["mini"])
+
+
+# Where there is a compiler, torch.compile must work: a test that finds it broken fails.
+needs_a_compiler = pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler is installed here")

@@ -1,9 +1,11 @@
 """Where am I: host, device, number format, memory, seeds, secrets, places on disk, progress."""
 
+from nbtools.runtime.allocator import keep_freed_memory
 from nbtools.runtime.compute import (
     NumberFormat,
     available_memory,
     choose_dtype,
+    choose_threads,
     device,
     measure_matmul,
     peak_memory,
@@ -18,12 +20,14 @@ __all__ = [
     "available_memory",
     "cache_folder",
     "choose_dtype",
+    "choose_threads",
     "device",
     "disk_is_full",
     "headless",
     "hub_offline",
     "hub_state",
     "hub_token_source",
+    "keep_freed_memory",
     "measure_matmul",
     "name_host",
     "peak_memory",

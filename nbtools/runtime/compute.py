@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from nbtools.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -100,6 +102,46 @@ def choose_dtype() -> NumberFormat:
     return NumberFormat("fp32", f"bf16 is only {ratio:.1f} times as fast as fp32 here (measured)", speed)
 
 
+def choose_threads(wanted: int | None = None) -> tuple[int, str]:
+    """How many threads PyTorch should compute with, and why: the fastest of what this machine allows, by measurement.
+
+    PyTorch starts one a core that it sees. In a container that may be more than the container's share of time, and then each
+    product waits for threads that do not run. Raises InputError for a number below 1.
+    """
+    import torch
+
+    if wanted is not None:
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+            raise InputError(f"threads is {wanted!r}.", "Give a whole number of at least 1, or None.")
+        return wanted, "asked for"
+    default = torch.get_num_threads()
+    if os.environ.get("OMP_NUM_THREADS"):
+        return default, "OMP_NUM_THREADS says so"
+    others = {min(default, count) for count in (_allowed_processors(), psutil.cpu_count(logical=False) or default)}
+    candidates = sorted(others | {default}, reverse=True)
+    if len(candidates) == 1 or device().type != "cpu":
+        return default, "one for each core"
+    speed = {}
+    try:
+        for count in candidates:
+            torch.set_num_threads(count)
+            speed[count] = measure_matmul(torch.float32)
+    finally:
+        torch.set_num_threads(default)
+    best = max(speed, key=lambda count: speed[count])
+    return best, "the fastest of " + ", ".join(f"{count} ({speed[count]:.0f} GFLOP/s)" for count in candidates)
+
+
+def _allowed_processors() -> int:
+    """The processors that this process may use: those it is bound to, or fewer where a cgroup (v2) limits its time."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (_CGROUPS[0][0] / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+
+
 _CGROUPS = [
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -127,10 +169,12 @@ def peak_memory() -> int:
     """The most resident memory this process has held so far, in bytes."""
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
+    if sys.platform == "linux":  # what getrusage says there outlives exec: a small process of a large one would report its parent's
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def seed_everything(seed: int) -> None:

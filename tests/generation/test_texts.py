@@ -1,12 +1,12 @@
 import itertools
+import threading
 
-import numpy as np
 import pytest
 import torch
 from transformers import GenerationConfig
 
 from nbtools.errors import InputError
-from nbtools.generation import Decoding, PromptRepetition, SeededDraw, generate, next_logits, next_tokens
+from nbtools.generation import decoder, decoder_name, generate, stream
 from tests.models_at_hand import mini, tiny
 
 PROMPTS = ["The movie was", "The individual has always had to struggle to keep from being overwhelmed by the tribe. If you try it", "Once"]
@@ -37,14 +37,6 @@ def test_a_prompts_text_is_the_same_alone_and_left_padded_in_a_batch(decoding):
     assert batch == [generate(lm, prompt, max_new_tokens=25, seed=5, **decoding) for prompt in PROMPTS]
 
 
-def test_padding_is_not_a_repetition_of_end_of_text():
-    """Padding is end-of-text: penalized like a word of the prompt, a padded row would end later than the same prompt alone."""
-    penalty, scores = PromptRepetition(1.5, [2, 0]), torch.full((2, 6), 3.0)
-    ids = torch.tensor([[0, 0, 4, 5], [0, 3, 4, 5]])
-    assert penalty(ids, scores).tolist() == [[3, 3, 3, 3, 2, 2], [2, 3, 3, 2, 2, 2]]
-    assert penalty(ids, scores)[:1].equal(PromptRepetition(1.5, [0])(ids[:1, 2:], scores[:1]))
-
-
 def test_llama_like_models_batch_the_same_too():
     lm = tiny("llama")
     assert generate(lm, PROMPTS, max_new_tokens=15, seed=5, **SAMPLING)[0] == generate(
@@ -63,50 +55,6 @@ def test_several_samples_are_the_seeds_one_after_the_other():
     texts = generate(lm, PROMPTS[0], num_samples=3, seed=7, max_new_tokens=20, **SAMPLING)
     assert texts == [generate(lm, PROMPTS[0], seed=7 + sample, max_new_tokens=20, **SAMPLING) for sample in range(3)]
     assert len(set(texts)) == 3
-
-
-def test_the_draw_follows_the_probabilities():
-    logits = torch.tensor([[0.0, 1.0, -torch.inf, 2.0]]).repeat(4000, 1)
-    drawn = SeededDraw(range(4000))(torch.empty(4000, 0, dtype=torch.long), logits).argmax(-1)
-    shares = np.bincount(drawn.numpy(), minlength=4) / 4000
-    wanted = logits[0].softmax(-1).numpy()
-    assert shares[2] == 0
-    assert np.abs(shares - wanted).max() < 4 * np.sqrt(0.25 / 4000)
-
-
-def test_rows_of_a_draw_do_not_see_each_other():
-    stream = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, 50, generator=stream)
-    none = torch.empty(3, 0, dtype=torch.long)
-    together = SeededDraw([4, 5, 6])(none, logits).argmax(-1)
-    alone = [SeededDraw([seed])(none[:1], row[None]).argmax(-1).item() for seed, row in zip((4, 5, 6), logits, strict=True)]
-    assert together.tolist() == alone
-
-
-VALUES = {"temperature": [None, 0.5, 1.7], "top_k": [None, 1, 40], "top_p": [None, 0.3, 0.95], "min_p": [None, 0.05]}
-
-
-@pytest.mark.parametrize("combination", list(itertools.product(*VALUES.values())))
-def test_the_distribution_is_what_transformers_itself_samples_from(combination):
-    """Held to the processors that `generate` builds from the same values: kind, order and numbers."""
-    lm, values = mini(), dict(zip(VALUES, combination, strict=True))
-    settings = GenerationConfig(do_sample=True, **{name: value for name, value in values.items() if value is not None})
-    settings.top_k = values["top_k"] or 0  # transformers' default of 50 is not what None means here
-    own = lm.model._get_logits_processor(settings)
-    logits = next_logits(lm, PROMPTS[0])[None]
-    ids = torch.zeros(1, 1, dtype=torch.long)
-    expected = own(ids, logits.clone()).double().softmax(-1)[0].numpy()
-    ours = next_tokens(lm, PROMPTS[0], **values)
-    assert ours.probabilities == pytest.approx(expected[ours.ids], abs=1e-12)
-
-
-def test_the_distribution_covers_the_vocabulary_and_knows_its_entropy():
-    found = next_tokens(mini(), "The movie was")
-    assert len(found.ids) == 8192 == len(set(found.ids.tolist()))
-    assert found.probabilities.sum() == pytest.approx(1) and (np.diff(found.probabilities) <= 0).all()
-    assert 0 < found.entropy < 13
-    assert next_tokens(mini(), "The movie was", top_k=1).entropy == 0
-    assert len(found.texts(3)) == 3
 
 
 def test_max_length_counts_the_prompt_row_by_row():
@@ -172,7 +120,99 @@ def test_the_checkpoints_own_generation_defaults_are_not_mixed_in():
     assert generate(lm, "The", max_new_tokens=8) == plain
 
 
-def test_a_decoding_describes_itself():
-    assert Decoding().describe() == "greedy"
-    assert Decoding(num_beams=4).describe() == "beam search, 4 beams"
-    assert Decoding(temperature=0.7, top_k=50).describe() == "sampling, temperature=0.7, top_k=50"
+@pytest.mark.parametrize("decoding", [{}, SAMPLING, {"repetition_penalty": 1.3}, {"top_p": 0.9, "repetition_penalty": 1.2}, {"min_p": 0.1}])
+def test_our_decoder_and_transformers_write_the_same_texts(decoding, monkeypatch):
+    own = generate(mini(), PROMPTS, max_new_tokens=30, seed=3, num_samples=2, **decoding)
+    monkeypatch.setattr("nbtools.generation.texts.prepare", lambda model, number: None)
+    assert own == generate(mini(), PROMPTS, max_new_tokens=30, seed=3, num_samples=2, **decoding)
+
+
+def test_a_row_that_has_ended_costs_nothing_and_the_others_go_on(monkeypatch):
+    lm, sizes = mini(), []
+    likeliest = decoder.prepare(lm.model, torch.float32).read([[5]], [0], _cache(lm, 8)).argmax().item()
+    full = generate(lm, PROMPTS, max_new_tokens=12)
+    lm_ends = {likeliest, lm.tokenizer.encode(full[0])[5]}
+    read = decoder.Decoder.read
+    monkeypatch.setattr(decoder.Decoder, "read", lambda self, ids, slots, cache: sizes.append(len(slots)) or read(self, ids, slots, cache))
+    monkeypatch.setattr("nbtools.generation.texts.end_ids", lambda lm: lm_ends)
+    texts = generate(lm, PROMPTS, max_new_tokens=12)
+    assert texts[0] == lm.tokenizer.decode(lm.tokenizer.encode(full[0])[:5])
+    assert all(whole.startswith(text) for whole, text in zip(full, texts, strict=True))
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 3 > sizes[-1]
+
+
+def test_samples_of_one_prompt_read_it_once(monkeypatch):
+    lengths, read = [], decoder.Decoder.read
+    monkeypatch.setattr(
+        decoder.Decoder, "read", lambda self, ids, slots, cache: lengths.append([*map(len, ids)]) or read(self, ids, slots, cache)
+    )
+    generate(mini(), PROMPTS[0], num_samples=3, max_new_tokens=3, **SAMPLING)
+    assert lengths == [[3], [1, 1, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("decoding", [{}, SAMPLING])
+@pytest.mark.parametrize("prompt", ["The movie was", "Фильм был", "🎬"])
+def test_the_pieces_of_a_stream_are_the_text(decoding, prompt):
+    pieces = list(stream(mini(), prompt, max_new_tokens=25, seed=2, **decoding))
+    assert prompt + "".join(pieces) == generate(mini(), prompt, max_new_tokens=25, seed=2, **decoding)
+    assert "" not in pieces
+
+
+def test_a_stream_makes_a_token_only_when_it_is_asked_for_one(monkeypatch):
+    steps, read = [], decoder.Decoder.read
+    monkeypatch.setattr(decoder.Decoder, "read", lambda self, ids, slots, cache: steps.append(1) or read(self, ids, slots, cache))
+    pieces = stream(mini(), "The movie was", max_new_tokens=30)
+    assert steps == []
+    next(pieces)
+    assert len(steps) == 1
+    pieces.close()
+    assert list(pieces) == [] and len(steps) == 1
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_a_stream_of_transformers_own_is_the_same_and_ends_with_its_loop(monkeypatch):
+    monkeypatch.setattr("nbtools.generation.texts.prepare", lambda model, number: None)
+    text = generate(mini(), "The movie was", max_new_tokens=25)
+    assert "The movie was" + "".join(stream(mini(), "The movie was", max_new_tokens=25)) == text
+    for piece in stream(mini(), "The movie was", max_new_tokens=400):
+        assert text.startswith("The movie was" + piece)
+        break
+    assert not any(thread.name == "token-stream" for thread in threading.enumerate())
+
+
+def test_an_error_in_a_streams_thread_reaches_the_reader(monkeypatch):
+    lm = tiny()
+    monkeypatch.setattr("nbtools.generation.texts.prepare", lambda model, number: None)
+    monkeypatch.setattr(lm.model, "generate", lambda *inputs, **settings: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(stream(lm, "The"))
+
+
+@pytest.mark.parametrize("bad", [{"num_beams": 2}, {"temperature": 0}, {"dtype": "int4"}, {"max_new_tokens": 0}])
+def test_a_stream_refuses_before_its_first_piece(bad):
+    with pytest.raises(InputError):
+        stream(mini(), "The", **bad)
+    with pytest.raises(InputError):
+        stream(mini(), ["The"])
+
+
+def test_the_code_that_decodes_is_named():
+    assert decoder_name(mini()).startswith("nbtools ") and decoder_name(mini()).endswith("float32")
+    assert decoder_name(mini(), "bf16").endswith("bfloat16")
+    assert decoder_name(mini(), rows=100) == "nbtools in PyTorch, float32"
+    assert decoder_name(mini(), num_beams=3) == "transformers, float32 (beam search)"
+    lm = tiny()
+    lm.model.config.activation_function = "relu"
+    assert decoder_name(lm) == "transformers, float32 (of settings in its config)"
+
+
+def test_bf16_is_asked_for_and_leaves_the_model_alone():
+    lm = tiny("llama")
+    before = [weight.clone() for weight in lm.model.parameters()]
+    assert isinstance(generate(lm, "The", max_new_tokens=5, dtype="bf16"), str)
+    assert all(one.equal(two) for one, two in zip(before, lm.model.parameters(), strict=True))
+    assert isinstance(generate(lm, "The", max_new_tokens=5, dtype="bf16", num_beams=2), str)
+
+
+def _cache(lm, capacity):
+    return decoder.Cache.empty(decoder.prepare(lm.model, torch.float32).weights, 1, capacity)

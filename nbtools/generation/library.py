@@ -1,0 +1,137 @@
+"""Decoding by transformers' own `generate`: beams, accelerators, and every model that `decoder.py` does not write out."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
+from transformers.generation.streamers import BaseStreamer
+
+from nbtools.generation.decoding import Decoding, PromptRepetition, SeededDraw
+
+if TYPE_CHECKING:
+    import torch
+
+    from nbtools.models import LanguageModel
+
+
+class _Stop(StoppingCriteria):
+    def __init__(self, asked: Callable[[], bool]) -> None:
+        self.asked = asked
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **keywords: Any) -> torch.BoolTensor:
+        import torch
+
+        return torch.full((len(input_ids),), self.asked(), dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]
+
+
+class _Tell(BaseStreamer):
+    """Hands on every token as it is made."""
+
+    def __init__(self, told: Callable[[int], None]) -> None:
+        self.told, self.begun = told, False
+
+    def put(self, value: torch.Tensor) -> None:
+        if self.begun:
+            self.told(int(value))
+        self.begun = True  # the first call brings the prompt
+
+    def end(self) -> None:
+        return
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows of token ids to continue, each with its seed, by at most `new_tokens` tokens, until one of `ends`.
+
+    In another number format than the model's the arithmetic is autocast, so that no copy of the weights is needed.
+    """
+
+    rows: Sequence[list[int]]
+    new_tokens: int
+    choice: Decoding
+    seeds: Sequence[int]
+    ends: set[int]
+    number: torch.dtype
+
+
+def continue_rows(
+    lm: LanguageModel, task: Task, on_token: Callable[[int], None] | None = None, should_stop: Callable[[], bool] | None = None
+) -> list[list[int]]:
+    """The ids that each row is continued with, padded where it ended before the others. on_token is for a single row."""
+    import torch
+
+    rows, choice = task.rows, task.choice
+    longest = max(map(len, rows))
+    pad = lm.document_id
+    # Left padding: generation goes on at the right edge, and every row must end there.
+    input_ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=lm.device)
+    attention_mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=lm.device)
+    processors: list[LogitsProcessor] = []
+    if choice.repetition_penalty is not None:
+        padding = [longest - len(row) for row in rows for _ in range(choice.num_beams)]
+        processors.append(PromptRepetition(float(choice.repetition_penalty), padding))
+    if choice.samples:
+        processors += [*choice.warpers(), SeededDraw(task.seeds)]
+    settings = GenerationConfig(
+        max_new_tokens=task.new_tokens,
+        do_sample=False,  # SeededDraw has drawn already: the greedy choice among one token
+        num_beams=choice.num_beams,
+        eos_token_id=sorted(task.ends),
+        pad_token_id=pad,
+        use_cache=True,
+    )
+    was_training, own_settings = lm.model.training, lm.model.generation_config
+    lm.model.eval()
+    # transformers fills what we leave open from the checkpoint's own generation settings; nothing of them is to be mixed in.
+    lm.model.generation_config = GenerationConfig()
+    cast = nullcontext() if task.number == lm.model.dtype else torch.autocast(lm.device.type, task.number)
+    try:
+        with torch.inference_mode(), cast:
+            output = lm.model.generate(  # type: ignore[operator]
+                input_ids,
+                attention_mask=attention_mask,
+                generation_config=settings,
+                logits_processor=processors,
+                stopping_criteria=[_Stop(should_stop)] if should_stop else None,
+                streamer=_Tell(on_token) if on_token else None,
+            )
+    finally:
+        lm.model.generation_config = own_settings
+        lm.model.train(was_training)
+    return [row[longest:] for row in output.tolist()]
+
+
+def tokens(lm: LanguageModel, task: Task) -> Generator[int, None, None]:
+    """The ids that a single row is continued with, one by one. Closing the generator ends the generation.
+
+    transformers pushes its tokens, so it runs in a thread, which is never more than two tokens ahead.
+    """
+    arrived: queue.Queue[int | Exception | None] = queue.Queue(maxsize=1)
+    closed = threading.Event()
+
+    def write() -> None:
+        try:
+            continue_rows(lm, task, lambda token: None if closed.is_set() else arrived.put(token), closed.is_set)
+            arrived.put(None)
+        except Exception as error:  # raised again where the tokens are read
+            arrived.put(error)
+
+    thread = threading.Thread(target=write, name="token-stream", daemon=True)
+    thread.start()
+    try:
+        while (token := arrived.get()) is not None:
+            if isinstance(token, Exception):
+                raise token
+            yield token
+    finally:
+        closed.set()
+        while thread.is_alive():
+            if not arrived.empty():
+                arrived.get()
+            thread.join(0.005)
