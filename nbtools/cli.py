@@ -105,11 +105,13 @@ def run(
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=1, help="The most one notebook may take. Default: no limit.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take here: minutes, memory, disk; run nothing.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="Show the notebooks and their parameters; run nothing.")] = False,
 ) -> int:
     """Run notebooks in order, each in its own process, and write a page about the results.
 
     Without NOTEBOOK the whole course. The same command again goes on where it was left, and does nothing twice.
+    With --dry-run, exit code 1 says that memory or disk will not do.
     """
     from nbtools.notebooks import choose_notebooks, plan_run, run_notebooks
 
@@ -119,6 +121,8 @@ def run(
     from nbtools.report import write_run_page
 
     plan = plan_run(notebooks or (), _split_parameters(parameter or ()), profile, out)
+    if dry_run:
+        return _show_budget(plan)
     plan.command = ["nbtools", *sys.argv[1:]]
     with RunDisplay() as display:
         try:
@@ -218,6 +222,18 @@ def _list_notebooks(notebooks: list[Any]) -> int:
         names = ", ".join(f"{parameter.name}={parameter.default!r}" for parameter in read_parameters(notebook).values())
         table.add_row(f"{escape(notebook.name)}\n[dim]{escape(notebook.title)}[/dim]", minutes, memory, escape(names))
     Console().print(table)
+    return 0
+
+
+def _show_budget(plan: Any) -> int:
+    from rich.console import Console
+
+    from nbtools.notebooks.budget import preview
+
+    budget = preview(plan)
+    Console().print(budget.table())
+    if budget.problem is not None:
+        raise budget.problem
     return 0
 
 

@@ -72,6 +72,32 @@ def test_the_list_shows_notebooks_and_parameters_and_runs_nothing(clone):
     assert not (clone / "runs").exists()
 
 
+TRAINS = "reviews = load_reviews('package')\ntuned = finetune(lm)\nraise SystemExit('this ran')"
+SMALL = (
+    'profile: str = "mini"\nmax_reviews: int = 40\nblock_size: int = 64\nmax_steps: int = 3\nbatch_size: int = 2\noutput_dir: str = None'
+)
+
+
+def test_a_dry_run_says_what_it_would_take_runs_nothing_and_writes_nothing(clone):
+    write_notebook(clone / "notebooks", "04_train", TRAINS, parameters=SMALL)
+    before = sorted(clone.rglob("*"))
+    result = nbtools("run", "4", "1", "--dry-run", "-p", "max_steps", "5", cwd=clone)
+    assert result.returncode == 0, result.stderr
+    [train] = [line for line in result.stdout.splitlines() if line.strip().startswith("04_train")]
+    assert "max_steps=5" in train and " GB" in train
+    assert "01_next" in result.stdout and "never recorded" in result.stdout and "free:" in result.stdout
+    assert sorted(clone.rglob("*")) == before
+
+
+def test_a_dry_run_that_does_not_fit_ends_with_advice_and_exit_code_1(clone):
+    write_notebook(clone / "notebooks", "04_train", TRAINS, parameters=SMALL)
+    result = nbtools("run", "4", "--dry-run", "-p", "batch_size", "20000000", cwd=clone)
+    assert result.returncode == 1 and "04_train" in result.stdout
+    problem, remedy = result.stderr.splitlines()
+    assert "GB of memory" in problem and "a batch_size below 20000000" in remedy
+    assert not (clone / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -69,14 +69,18 @@ def box(name: str) -> None:
     import torch
 
     here, there = measure_matmul(torch.float32), record["matmul_gflops"]
-    seconds = record["seconds"] / min(here / there, MOST_SPEEDUP)
-    free = available_memory()
+    about, free = _minutes(scaled(record["seconds"], there, here)), available_memory()
     print(
-        f"{_minutes(seconds)} and {memory / 1e9:.1f} GB of memory on this machine (estimated from a run at {there:.0f} GFLOP/s; "
+        f"{about} and {memory / 1e9:.1f} GB of memory on this machine (estimated from a run at {there:.0f} GFLOP/s; "
         f"this machine reaches {here:.0f}); {free / 1e9:.1f} GB free now."
     )
     if free < memory:
         print("That is not enough: shut down other notebooks' kernels and programs first.")
+
+
+def scaled(seconds: float, there: float, here: float) -> float:
+    """Recorded `seconds` as they will be on this machine. there, here: speed of an fp32 matrix product in GFLOP/s."""
+    return seconds / min(here / there, MOST_SPEEDUP)
 
 
 def _minutes(seconds: float) -> str:

@@ -30,9 +30,10 @@ def fingerprint(notebook: Notebook, parameters: Mapping[str, Any]) -> str:
 
 @functools.cache
 def hash_package() -> str:
-    """SHA-256 of the package's Python sources, scripts and shipped model. What only looks (pages, recorded costs) is left out."""
+    """SHA-256 of the package's sources, scripts and shipped model. What only looks (pages, recorded costs) is left out."""
     digest = hashlib.sha256()
-    files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.js"), *(PACKAGE / "assets" / "mini").glob("*")]
+    sources = (path for kind in ("*.py", "*.cpp", "*.js") for path in PACKAGE.rglob(kind))
+    files = [*sources, *(PACKAGE / "assets" / "mini").glob("*")]
     for file in sorted(files):
         place = file.relative_to(PACKAGE)
         if place.parts[0] in {"cli.py", "report"} or not file.is_file():

@@ -1,7 +1,8 @@
 """Fine-tune a causal language model with Hugging Face's Trainer, so that a stop at any moment loses little and breaks nothing."""
 
+from nbtools.training.estimate import Estimate, estimate
 from nbtools.training.finetune import Finetuned, finetune
 from nbtools.training.quick import tuned_model
 from nbtools.training.record import SCHEMA, read_metrics, write_metrics
 
-__all__ = ["SCHEMA", "Finetuned", "finetune", "read_metrics", "tuned_model", "write_metrics"]
+__all__ = ["SCHEMA", "Estimate", "Finetuned", "estimate", "finetune", "read_metrics", "tuned_model", "write_metrics"]

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import default_data_collator
 
 from nbtools.data import texts_of
 from nbtools.errors import InputError, MachineError, RunError
 from nbtools.evaluation import evaluate
+from nbtools.generation import release
 from nbtools.models import save_model
-from nbtools.runtime import NumberFormat, choose_dtype, device, disk_is_full, quiet_libraries, runs_folder, seed_everything
+from nbtools.runtime import device, disk_is_full, keep_freed_memory, quiet_libraries, runs_folder, seed_everything
 from nbtools.training import folders
-from nbtools.training.callbacks import CleanStop, Curve, Draw, MarkComplete
+from nbtools.training.callbacks import LOGGING_STEPS, CleanStop, Curve, Draw, MarkComplete, StayFinite
+from nbtools.training.choices import FORMATS, choose, describe
+from nbtools.training.fast_path import FastPath
+from nbtools.training.memory import refuse_impossible
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import TrainerCallback
 
     from nbtools.data import Packed
     from nbtools.models import LanguageModel
 
-LOGGING_STEPS = 10
 VALIDATION_SAMPLE = 32  # reviews scored for each point of the curve
 
 
@@ -63,9 +75,13 @@ def finetune(
     seed: int = 0,
     resume: bool = False,
     lora: bool = False,
+    dropout: float | None = 0.0,
     dtype: str | None = None,
+    compile: bool | None = None,
+    threads: int | None = None,
     checkpoint_steps: int | None = None,
     report_to: str = "none",
+    callbacks: Sequence[TrainerCallback] = (),
     draw: Draw | None = None,
 ) -> Finetuned:
     """Fine-tune `lm` in place on packed blocks; the model is then in `output_dir`/model and the same object is in the result.
@@ -75,72 +91,145 @@ def finetune(
     learning_rate, batch_size (blocks a step), max_steps   None means the profile's value; `epochs` instead of max_steps
     resume       go on with the interrupted run of the same plan from its newest whole checkpoint
     lora         train low-rank adapters only (Hu et al., 2021; needs the extra [lora]) and merge them into the saved model
+    dropout      while training; None: the checkpoint's own. 0 by default: in a run of an epoch or so there is little to overfit
     dtype        "fp32", "bf16" or "fp16" for the passes; None: measured, chosen and recorded. Weights are trained in fp32
+    compile      None: when a probe of some passes says that the run is long enough to repay it; said, and recorded
+    threads      of PyTorch; None: the fastest number that this machine allows, recorded
     checkpoint_steps   a checkpoint every so many steps (default: a fifth of the run); the newest two are kept
+    report_to    passed to Trainer: "none", "tensorboard", "mlflow" …; callbacks: more of Trainer's callbacks
     draw         makes the live picture of the curve in a notebook (`nbtools.plots.training.draw_curve`)
-    report_to    passed to Trainer: "none", "tensorboard", "mlflow" …
+
+    Under `accelerate launch` the processes share each step's blocks: batch_size is of all of them together, one model is saved,
+    and every process returns the same result.
 
     Ctrl-C ends the running step, saves a checkpoint and raises RunError that says how to go on. Raises InputError for an
-    impossible plan and for a model that a call has trained before, MachineError when the disk is full, RunError when the loss
-    is not a number any more.
+    impossible plan and for a model that a call has trained before, MachineError when memory cannot do or the disk is full, RunError
+    when a loss is not a number any more (nothing of that step is kept).
     """
     if lm.trained and not resume:
         problem = f"This {lm.name} was already changed by a fine-tuning here, so it is no base model any more."
         raise InputError(problem, "Load it again with load_model, or pass resume=True to go on with an interrupted run.")
-    plan = _plan(lm, train, learning_rate, batch_size, epochs, max_steps, seed, lora)
+    plan = _plan(lm, train, learning_rate, batch_size, epochs, max_steps, seed, lora, dropout)
     target = Path(output_dir) if output_dir else runs_folder() / "tuned" / Path(plan["model"]).name
-    checkpoint: Path | None = None
-    if resume:
-        folder, choices, checkpoint = folders.reopen(target, plan)
-    else:
-        choices = _choices(dtype)
-        folder = folders.begin(target, {**plan, "choices": choices})
-    print(f"Passes in {choices['dtype']}: {choices['dtype_reason']}. Weights are trained in fp32.")
-    if checkpoint:
-        print(f"Going on from step {checkpoint.name.rpartition('-')[2]} of {plan['max_steps']}.")
-
+    processes = PartialState(cpu=device().type == "cpu")
+    share = _share(plan["batch_size"], processes.num_processes)
     quiet_libraries()
     seed_everything(seed)
+    release(lm.model)  # what decoding keeps of the weights, in another format
     trained = _with_adapters(lm, seed) if lora else lm.model
-    sample = None if validation is None else texts_of(validation)[:VALIDATION_SAMPLE]
-    fifth = max(1, plan["max_steps"] // 5)
-    curve = Curve(
-        folder / "curve.jsonl",
-        plan["batch_size"] * train.block_size,
-        None if sample is None else lambda: evaluate(replace(lm, model=trained), sample, "validation sample").perplexity,
-        max(LOGGING_STEPS, round(fifth / LOGGING_STEPS) * LOGGING_STEPS),
-        draw,
-    )
-    if checkpoint:
-        curve.restore(int(checkpoint.name.rpartition("-")[2]))
-    stop = CleanStop()
-    callbacks = [curve, MarkComplete(), stop]
-    lm.trained = True
-    try:
-        steps = _train(trained, train, folder, plan, choices, checkpoint_steps or fifth, report_to, callbacks, checkpoint)
-        tuned = replace(lm, model=trained.merge_and_unload() if lora else trained)  # type: ignore[operator]
-        tuned.model.eval()
-        save_model(tuned, folder / "model")
-    except Exception as error:  # safetensors raises its own kind when a disk is full
-        if disk_is_full(error):
-            raise MachineError(f"The disk is full; the unfinished run is {folder}.", "Free some space, then pass resume=True.") from error
-        raise
-    folders.finish(target)
+    with keep_freed_memory(), _dropout(trained, dropout):
+        folder, choices, checkpoint = _open(lm, trained, train, target, plan, resume, share, dtype=dtype, compile=compile, threads=threads)
+        torch.set_num_threads(choices["threads"])
+        fast = FastPath(trained, FORMATS[choices["dtype"]], choices["compile"]) if choices["loss"] == "fused" else None
+        curve = _curve(lm, trained, fast, folder, plan, train.block_size, validation, draw)
+        own = [MarkComplete(), CleanStop(), StayFinite(folder), curve]
+        seed_everything(seed)
+        lm.trained = True
+        with _full_disk_explained(folder):
+            steps = _train(trained, train, folder, plan, choices, fast, share, checkpoint_steps, report_to, own, callbacks, checkpoint)
+            tuned = replace(lm, model=trained.merge_and_unload() if lora else trained)  # type: ignore[operator]
+            tuned.model.eval()
+            if processes.is_main_process:
+                save_model(tuned, folder / "model")
+                folders.finish(target)
+            processes.wait_for_everyone()
+    rows = [json.loads(line) for line in (target / "curve.jsonl").read_text(encoding="utf8").splitlines()]
     return Finetuned(
         tuned,
         target,
-        curve.rows,
+        rows,
         steps,
         steps * plan["batch_size"] * train.block_size,
-        curve.rows[-1]["seconds"] if curve.rows else curve.seconds,
+        rows[-1]["seconds"] if rows else curve.seconds,
         choices,
         {name: value for name, value in plan.items() if name != "blocks_sha256"},
     )
 
 
+def _open(
+    lm: LanguageModel, model: Any, train: Packed, target: Path, plan: dict[str, Any], resume: bool, share: int, **wanted: Any
+) -> tuple[Path, dict[str, Any], Path | None]:
+    """The run's folder, the choices it is made with, and the checkpoint to go on from; one process opens, all know."""
+    processes = PartialState()
+    opened: list[Any] = [None]
+    if processes.is_main_process:
+        if resume:
+            opened = [folders.reopen(target, plan)]
+        else:
+            refuse_impossible(model, share, train.block_size)
+            batch = default_data_collator([train[number % len(train)] for number in range(share)])
+            batch = {name: part.to(device()) for name, part in batch.items()}
+            choices = choose(model, batch, plan["max_steps"], **wanted)
+            opened = [(folders.begin(target, {**plan, "choices": choices}), choices, None)]
+    if processes.num_processes > 1:
+        broadcast_object_list(opened)
+    folder, choices, checkpoint = opened[0]
+    if resume and checkpoint is None and lm.trained:
+        raise InputError(f"This {lm.name} was already changed by a fine-tuning here.", "Load it again with load_model.")
+    if processes.is_main_process:
+        print(describe(choices))
+        if checkpoint:
+            print(f"Going on from step {folders.step_of(checkpoint)} of {plan['max_steps']}.")
+    return folder, choices, checkpoint
+
+
+def _curve(
+    lm: LanguageModel,
+    model: Any,
+    fast: FastPath | None,
+    folder: Path,
+    plan: dict[str, Any],
+    block_size: int,
+    validation: Any,
+    draw: Draw | None,
+) -> Curve:
+    sample = None if validation is None else texts_of(validation)[:VALIDATION_SAMPLE]
+
+    def validate() -> float:
+        with fast.paused() if fast else contextlib.nullcontext():
+            return evaluate(replace(lm, model=model), sample or [], "validation sample").perplexity
+
+    every = max(LOGGING_STEPS, round(plan["max_steps"] / 5 / LOGGING_STEPS) * LOGGING_STEPS)
+    return Curve(folder / "curve.jsonl", plan["batch_size"] * block_size, validate if sample else None, every, draw)
+
+
+def _share(batch_size: int, processes: int) -> int:
+    """The blocks of a step that each process computes."""
+    if batch_size % processes:
+        raise InputError(
+            f"batch_size is {batch_size}, and {processes} processes cannot share it evenly.", "Choose a multiple of their number."
+        )
+    return batch_size // processes
+
+
+@contextlib.contextmanager
+def _dropout(model: Any, share: float | None) -> Iterator[None]:
+    """Within this context every dropout layer drops `share` (None: what the checkpoint says)."""
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
+    before = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = layer.p if share is None else share
+    try:
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            layer.p = own
+
+
+@contextlib.contextmanager
+def _full_disk_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # safetensors raises its own kind when a disk is full
+        if disk_is_full(error):
+            raise MachineError(f"The disk is full; the unfinished run is {folder}.", "Free some space, then pass resume=True.") from error
+        raise
+
+
 def _plan(
-    lm: LanguageModel, train: Packed, rate: float | None, batch: int | None, epochs: float | None, steps: int | None, seed: int, lora: bool
-) -> dict[str, Any]:
+    lm: LanguageModel, train: Packed, rate: float | None, batch: int | None, epochs: float | None, steps: int | None, seed: int, lora: bool,
+    dropout: float | None,
+) -> dict[str, Any]:  # fmt: skip
     """Every value that decides the result, with None resolved; a resumed run must have the same."""
     defaults = lm.defaults
     batch = defaults.batch_size if batch is None else batch
@@ -149,6 +238,8 @@ def _plan(
         raise InputError(f"batch_size is {batch} and learning_rate is {rate}.", "Both must be above zero.")
     if (epochs is not None and not epochs > 0) or (steps is not None and steps < 1):
         raise InputError(f"epochs is {epochs} and max_steps is {steps}.", "Give a number above zero, or None.")
+    if dropout is not None and not 0 <= dropout < 1:
+        raise InputError(f"dropout is {dropout}.", "Give a share from 0 to below 1, or None for the checkpoint's own.")
     if steps is None:
         steps = defaults.max_steps if epochs is None else max(1, math.ceil(epochs * len(train) / batch))
     return {
@@ -159,15 +250,9 @@ def _plan(
         "max_steps": steps,
         "seed": seed,
         "lora": lora,
+        "dropout": dropout,
         "blocks_sha256": hashlib.sha256(train.input_ids.tobytes()).hexdigest(),
     }
-
-
-def _choices(dtype: str | None) -> dict[str, Any]:
-    if dtype is not None and dtype not in {"fp32", "bf16", "fp16"}:
-        raise InputError(f"dtype is {dtype!r}.", 'Give "fp32", "bf16" or "fp16", or None to have it measured.')
-    chosen = choose_dtype() if dtype is None else NumberFormat(dtype, "asked for", {})
-    return {"dtype": chosen.name, "dtype_reason": chosen.reason, "gflops": chosen.gflops, "device": str(device())}
 
 
 def _with_adapters(lm: LanguageModel, seed: int) -> Any:
@@ -182,46 +267,54 @@ def _with_adapters(lm: LanguageModel, seed: int) -> Any:
 
 
 def _train(
-    model: Any, train: Packed, folder: Path, plan: dict[str, Any], choices: dict[str, Any], save_steps: int, report_to: str,
-    callbacks: list[Any], checkpoint: Path | None,
+    model: Any, train: Packed, folder: Path, plan: dict[str, Any], choices: dict[str, Any], fast: FastPath | None, share: int,
+    save_steps: int | None, report_to: str, own: list[Any], callbacks: Sequence[TrainerCallback], checkpoint: Path | None,
 ) -> int:  # fmt: skip
-    from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
+    from transformers import PrinterCallback, ProgressCallback, TrainingArguments
+
+    from nbtools.training.trainer import CourseTrainer
 
     where = device().type
     arguments = TrainingArguments(
         output_dir=str(folder / "checkpoints"),
-        per_device_train_batch_size=plan["batch_size"],
+        per_device_train_batch_size=share,
         max_steps=plan["max_steps"],
         learning_rate=plan["learning_rate"],
         warmup_steps=min(50, plan["max_steps"] // 10),
         lr_scheduler_type="linear",
+        optim="adamw_torch_fused" if where in {"cpu", "cuda"} else "adamw_torch",
         seed=plan["seed"],
-        bf16=choices["dtype"] == "bf16",
+        # The fast path casts inside its own forward pass; accelerate's way would copy every output to fp32.
+        bf16=choices["dtype"] == "bf16" and fast is None,
         fp16=choices["dtype"] == "fp16",
         use_cpu=where == "cpu",
-        logging_steps=LOGGING_STEPS,
-        logging_first_step=True,
+        use_liger_kernel=where == "cuda" and find_spec("liger_kernel") is not None,
+        logging_steps=1,
         logging_nan_inf_filter=False,
-        save_steps=save_steps,
+        save_steps=save_steps or max(1, plan["max_steps"] // 5),
         save_total_limit=2,
         report_to=report_to,
         disable_tqdm=True,
         dataloader_pin_memory=where == "cuda",
     )
     cache, model.config.use_cache = model.config.use_cache, False  # with a cache, documents in a block would attend to each other
-    trainer = Trainer(model=model, args=arguments, train_dataset=train, callbacks=callbacks)  # type: ignore[arg-type]
+    trainer = CourseTrainer(model=model, args=arguments, train_dataset=train, callbacks=[*own, *callbacks], fast=fast)
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
-    stop = next(one for one in callbacks if isinstance(one, CleanStop))
+    _, stop, finite, _ = own
     try:
         with stop.listening():
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
+        if fast is not None:
+            fast.release()
+        else:  # accelerate leaves its autocast on the model, and a score in fp32 would not be one
+            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         model.config.use_cache = cache
+    if finite.error:
+        raise finite.error
     done = trainer.state.global_step
     if done < plan["max_steps"]:
-        if stop.asked:
-            problem = f"Stopped at step {done} of {plan['max_steps']}; a checkpoint is in {folder}."
-            raise RunError(problem, "Go on with the same call and resume=True.")
-        raise RunError(f"The loss was not a number at step {done} of {plan['max_steps']}.", "Start anew with a lower learning_rate.")
+        problem = f"Stopped at step {done} of {plan['max_steps']}; a checkpoint is in {folder}."
+        raise RunError(problem, "Go on with the same call and resume=True.")
     return done

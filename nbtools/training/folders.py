@@ -1,7 +1,14 @@
-"""The folders of a fine-tuning: `NAME.unfinished` while it trains, `NAME` once its model is complete."""
+"""The folders of a fine-tuning: `NAME.unfinished` while it trains, `NAME` once its model is complete.
+
+A checkpoint counts only with its mark, a file that is written after all others and holds the size and SHA-256 of each of
+them. So one that a kill cut off, and one that a failing disk changed, are told apart from a whole one before they are used.
+What that costs: every checkpoint is read once more when it is saved, from memory mostly (1.9 GB a second on a processor with
+SHA instructions: 0.8 s for GPT-2 small's 1.5 GB).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +17,8 @@ from typing import Any
 from nbtools.errors import InputError
 from nbtools.runtime import set_aside, write_text
 
-COMPLETE = "complete"  # written into a checkpoint after all of its other files
+COMPLETE = "complete"  # the mark
+BROKEN = "broken.json"  # why a run stopped whose loss was no number any more; resuming it would lead there again
 
 
 def unfinished(output_dir: Path) -> Path:
@@ -30,34 +38,95 @@ def begin(output_dir: Path, plan: dict[str, Any]) -> Path:
 def reopen(output_dir: Path, plan: dict[str, Any]) -> tuple[Path, dict[str, Any], Path | None]:
     """The interrupted run under `output_dir`: its folder, the choices it was begun with, and its newest whole checkpoint.
 
-    Raises InputError when there is none, or when it was begun with another plan.
+    None for the checkpoint means that the run begins again at step 0. Raises InputError when there is no such run, when it
+    was begun with another plan, and when it stopped because its loss was no number any more.
     """
     folder = unfinished(output_dir)
     if not (folder / "plan.json").is_file():
         raise InputError(f"There is no interrupted run in {folder}.", "Start one with resume=False.")
+    if (folder / BROKEN).is_file():
+        why = json.loads((folder / BROKEN).read_text(encoding="utf8"))["problem"]
+        raise InputError(
+            f"{why} The same values would lead there again.",
+            f"Start anew with resume=False and a lower learning_rate; or, if the machine was at fault, delete {folder / BROKEN}.",
+        )
     begun = json.loads((folder / "plan.json").read_text(encoding="utf8"))
     changed = [name for name in plan if name != "choices" and plan[name] != begun.get(name)]
     if changed:
         said = ", ".join(f"{name} was {begun.get(name)!r}, is {plan[name]!r}" for name in changed)
         raise InputError(f"The interrupted run was begun otherwise: {said}.", "Give the same values, or start anew with resume=False.")
-    return folder, begun["choices"], newest_checkpoint(folder / "checkpoints")
+    checkpoint = newest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        print("The interrupted run has no whole checkpoint, so it begins again at step 0.")
+    return folder, begun["choices"], checkpoint
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def mark_complete(checkpoint: Path) -> None:
+    """Write the mark into a checkpoint whose files are all there."""
+    paths = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != COMPLETE)
+    files = {path.relative_to(checkpoint).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in paths}
+    write_text(checkpoint / COMPLETE, json.dumps({"files": files}, indent=1))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The last checkpoint that was written to its end; later ones, cut off in the middle, are removed with a word."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    for checkpoint in found:
-        if (checkpoint / COMPLETE).is_file():
-            return checkpoint
-        print(f"{checkpoint.name} was cut off while it was written; the one before it is used.")
-        shutil.rmtree(checkpoint)
-    return None
+    """The last checkpoint in `folder` that is as it was saved; each later one is said, and put out of the way.
+
+    One without its mark was cut off while it was written, and is removed: a full disk may be why. One whose files are not
+    those that were saved is kept as `damaged-checkpoint-N` until the run is finished; Trainer counts `checkpoint-*` only.
+    """
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    whole, said = None, []
+    for checkpoint in sorted(found, key=step_of, reverse=True):
+        if not (checkpoint / COMPLETE).is_file():
+            shutil.rmtree(checkpoint)
+            said.append(f"{checkpoint.name} was cut off while it was written")
+        elif (flaw := _flaw(checkpoint)) is not None:
+            said.append(f"{checkpoint.name} is damaged ({flaw}; kept as {put_aside(checkpoint).name})")
+        else:
+            whole = checkpoint
+            break
+    for words in said:
+        print(f"{words}; {f'{whole.name} is used instead' if whole else 'no earlier one is whole'}.")
+    return whole
+
+
+def put_aside(checkpoint: Path) -> Path:
+    """Rename a checkpoint that must not be resumed from, and return its new path."""
+    aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+    set_aside(aside)
+    return checkpoint.rename(aside)
 
 
 def finish(output_dir: Path) -> None:
     """Give the complete run its final name; an earlier run of that name is renamed, never overwritten."""
     folder = unfinished(output_dir)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if (old := set_aside(output_dir)) is not None:
         print(f"The earlier run in {output_dir.name} was kept as {old.name}.")
     folder.rename(output_dir)
+    # Only now: a kill between the two would leave a run without a model in its place and without a checkpoint to go on from.
+    shutil.rmtree(output_dir / "checkpoints", ignore_errors=True)
+
+
+def _flaw(checkpoint: Path) -> str | None:
+    """What is wrong with a marked checkpoint, sizes first because they cost nothing; None when nothing is."""
+    try:
+        files = json.loads((checkpoint / COMPLETE).read_text(encoding="utf8"))["files"]
+        saved = [(checkpoint / name, file["bytes"], file["sha256"]) for name, file in files.items()]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"its list of files, {COMPLETE}, cannot be read"
+    for path, size, _ in saved:
+        if not path.is_file():
+            return f"{path.name} is missing"
+        if path.stat().st_size != size:
+            return f"{path.name} has {path.stat().st_size:,} bytes, not {size:,}"
+    changed = [path.name for path, _, sha256 in saved if _sha256(path) != sha256]
+    return f"{', '.join(changed)} is not what was saved" if changed else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from nbtools.data import load_reviews, pack
 from nbtools.models import LanguageModel, load_model
 from nbtools.runtime import runs_folder
+from nbtools.training.estimate import estimate
 from nbtools.training.finetune import finetune
 
 QUICK_STEPS = 60
@@ -26,8 +28,15 @@ def tuned_model(base: LanguageModel, folder: str | Path | None = None, *, datase
         if (place / "model" / "config.json").is_file():
             print(f"Fine-tuned model: {candidate}, from notebook {'04' if candidate == name else '05 (a quick one)'}.")
             return load_model(str(place / "model"), verbose=False)
-    print(f"No fine-tuned {name} was found, so a quick one is trained now: {QUICK_STEPS} steps. Notebook 04 trains a better one.")
+    print(f"No fine-tuned {name} was found, so a quick one is trained now: {quick_steps(base)} steps. Notebook 04 trains a better one.")
     reviews = load_reviews(dataset, base.defaults.max_reviews)
     fresh = load_model(base.name, verbose=False)
-    steps = min(QUICK_STEPS, base.defaults.max_steps)
-    return finetune(fresh, pack(reviews.train, fresh), output_dir=runs_folder() / "tuned" / f"{name}-quick", max_steps=steps, seed=seed).lm
+    packed = pack(reviews.train, fresh)
+    settings: dict[str, Any] = {"output_dir": runs_folder() / "tuned" / f"{name}-quick", "max_steps": quick_steps(base), "seed": seed}
+    print(estimate(fresh, packed, **settings))
+    return finetune(fresh, packed, **settings).lm
+
+
+def quick_steps(base: LanguageModel) -> int:
+    """The optimizer steps of a quick training of `base`."""
+    return min(QUICK_STEPS, base.defaults.max_steps)

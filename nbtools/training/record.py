@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,10 +75,10 @@ def read_metrics(folder: str | Path) -> dict[str, Any]:
     return record
 
 
-def versions() -> dict[str, str]:
-    """The installed versions that can change a result."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """The installed versions of `packages`, by default those that can change a result, and Python's."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

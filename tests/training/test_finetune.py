@@ -1,10 +1,5 @@
-import json
 import os
-import signal
 import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +9,6 @@ from nbtools.errors import InputError, MachineError, RunError
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
 from nbtools.training import finetune
-from nbtools.training.folders import COMPLETE
 from tests.models_at_hand import tiny
 
 
@@ -93,81 +87,6 @@ def test_a_run_that_fails_leaves_the_earlier_model_as_it_was(reviews, tmp_path):
     assert not (tmp_path / "run.unfinished" / "model").exists()
 
 
-PROGRAM = """
-import sys
-from tests.models_at_hand import tiny
-from nbtools.data import load_reviews, pack
-from nbtools.training import finetune
-lm = tiny()
-steps, resume = int(sys.argv[2]), sys.argv[3] == "resume"
-finetune(lm, pack(load_reviews("package", 100).train, lm, 64), output_dir=sys.argv[1], batch_size=2, max_steps=steps,
-         learning_rate=3e-3, dtype="fp32", checkpoint_steps=10, resume=resume)
-"""
-
-
-def start(folder, resume="", steps="120"):
-    command = [sys.executable, "-c", PROGRAM, str(folder), steps, resume]
-    root = Path(__file__).parents[2]
-    return subprocess.Popen(
-        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "NBTOOLS_PROGRESS": "0"}
-    )
-
-
-def wait_for_checkpoint(folder, process, number=1):
-    while process.poll() is None and len(list(folder.glob(f"checkpoints/*/{COMPLETE}"))) < number:
-        time.sleep(0.05)
-
-
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on_and_the_end_is_the_same(reviews, tmp_path):
-    process = start(tmp_path / "run")
-    wait_for_checkpoint(tmp_path / "run.unfinished", process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1 and "resume=True" in errors and "Stopped at step" in errors
-    assert not (tmp_path / "run").exists()
-    resumed = start(tmp_path / "run", "resume")
-    output, errors = resumed.communicate(timeout=600)
-    assert resumed.returncode == 0, errors
-    assert "Going on from step" in output
-    straight = start(tmp_path / "straight")
-    straight.communicate(timeout=600)
-    one, other = (tmp_path / name / "model" / "model.safetensors" for name in ("run", "straight"))
-    assert one.read_bytes() == other.read_bytes()
-    curves = [
-        {row["step"]: row["loss"] for row in map(json.loads, (tmp_path / name / "curve.jsonl").open())} for name in ("run", "straight")
-    ]
-    stopped = set(curves[0]) - set(curves[1])  # the clean stop adds one row, and cuts the window of the row after it
-    split = {step for step in curves[1] if stopped and min(stopped) < step < min(stopped) + 10}
-    assert len(stopped) <= 1 and set(curves[1]) <= set(curves[0])
-    assert {step for step in curves[1] if curves[0][step] != curves[1][step]} <= split
-
-
-def test_a_checkpoint_cut_off_in_the_middle_is_passed_over(reviews, tmp_path):
-    process = start(tmp_path / "run")
-    folder = tmp_path / "run.unfinished"
-    wait_for_checkpoint(folder, process, 2)
-    process.kill()
-    process.communicate()
-    found = sorted(folder.glob("checkpoints/*"), key=lambda path: int(path.name.split("-")[1]))
-    (found[-1] / COMPLETE).unlink(missing_ok=True)
-    (found[-1] / "model.safetensors").write_bytes(b"half")
-    resumed = start(tmp_path / "run", "resume")
-    output, errors = resumed.communicate(timeout=600)
-    assert resumed.returncode == 0, errors
-    assert f"{found[-1].name} was cut off" in output and (tmp_path / "run" / "model" / "model.safetensors").is_file()
-
-
-def test_a_resume_with_other_values_is_refused_and_names_them(reviews, tmp_path):
-    process = start(tmp_path / "run")
-    wait_for_checkpoint(tmp_path / "run.unfinished", process)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=300)
-    with pytest.raises(InputError, match=r"learning_rate was 0\.003, is 0\.1"):
-        run(tiny(), reviews, tmp_path / "run", learning_rate=0.1, max_steps=120, resume=True)
-    with pytest.raises(InputError, match="no interrupted run"):
-        run(tiny(), reviews, tmp_path / "elsewhere", resume=True)
-
-
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="a small file system of its own needs root")
 def test_a_disk_that_fills_harms_no_earlier_model(reviews, tmp_path):
     place = tmp_path / "small"
@@ -220,3 +139,16 @@ def test_a_model_that_was_trained_here_is_not_taken_for_its_base(reviews, tmp_pa
     run(lm, reviews, tmp_path / "run", max_steps=1)
     with pytest.raises(InputError, match="already changed"):
         run(lm, reviews, tmp_path / "run", max_steps=1)
+
+
+def test_on_the_librarys_path_no_autocast_is_left_on_the_model(reviews, tmp_path):
+    lm = tiny()
+    lm.model.config.model_type = "opt"  # a family that the fast path does not know
+    tuned = run(lm, reviews, tmp_path / "run", max_steps=1, dtype="bf16")
+    lm.model.config.model_type = "gpt2"
+    assert tuned.choices["loss"] == "library" and "_original_forward" not in vars(lm.model)
+    linear = []
+    handle = lm.model.lm_head.register_forward_hook(lambda module, inputs, output: linear.append(output.dtype))
+    evaluate(tuned.lm, reviews.validation["text"][:1])
+    handle.remove()
+    assert set(linear) == {torch.float32}

@@ -1,0 +1,129 @@
+"""What a fine-tuning decides by measurement, once: number format, threads, compiled or not. Each with its reason, kept with the run."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from nbtools.errors import InputError, MachineError
+from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, progress
+from nbtools.training.fast_path import FastPath, fits
+
+# Compiling took 8 to 25 s on two cores for mini, GPT-2 small and SmolLM2 (benchmarks/results/finetune_throughput.json); it is tried
+# only where half of a plain run would be longer than that.
+COMPILE_SECONDS = 20.0
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose(
+    model: Any, batch: dict[str, torch.Tensor], steps: int, *, dtype: str | None, compile: bool | None, threads: int | None
+) -> dict[str, Any]:
+    """The choices for `steps` steps on batches like `batch`; a value that is given is not measured.
+
+    Raises InputError for a value that does not exist, MachineError where compiling was asked for and cannot be done.
+    """
+    if dtype is not None and dtype not in FORMATS:
+        raise InputError(f"dtype is {dtype!r}.", 'Give "fp32", "bf16" or "fp16", or None to have it measured.')
+    count, why = choose_threads(threads)
+    torch.set_num_threads(count)
+    number = choose_dtype() if dtype is None else NumberFormat(dtype, "asked for", {})
+    chosen = {
+        "device": str(device()),
+        "dtype": number.name,
+        "dtype_reason": number.reason,
+        "gflops": number.gflops,
+        "threads": count,
+        "threads_reason": why,
+    }
+    fast = device().type == "cpu" and number.name != "fp16" and fits(model)
+    if not fast:
+        if compile:
+            raise MachineError("The compiled path is for GPT-2 and Llama-like models on a processor.", "Leave compile out.")
+        why = "the library's own kernels" if device().type != "cpu" else "this kind of model is trained as the library has it"
+        return {**chosen, "loss": "library", "compile": False, "compile_reason": why}
+    compiled, why, figures = _choose_compile(model, batch, steps, number.torch_dtype, compile)
+    return {**chosen, "loss": "fused", "compile": compiled, "compile_reason": why, **figures}
+
+
+def describe(choices: dict[str, Any]) -> str:
+    """Three lines for a person."""
+    compiled = "compiled" if choices["compile"] else "not compiled"
+    threads = f"{choices['threads']} thread{'s' if choices['threads'] > 1 else ''}"
+    return (
+        f"Passes in {choices['dtype']}: {choices['dtype_reason']}. Weights are trained in fp32.\n"
+        f"{threads[0].upper()}{threads[1:]}: {choices['threads_reason']}. {compiled.capitalize()}: {choices['compile_reason']}."
+    )
+
+
+def _choose_compile(
+    model: Any, batch: dict[str, torch.Tensor], steps: int, dtype: torch.dtype, wanted: bool | None
+) -> tuple[bool, str, dict[str, float]]:
+    if wanted is not None:
+        if wanted and not compiler_at_hand():
+            raise MachineError("Compiling was asked for, and no C++ compiler is at hand.", "Install g++ or clang, or leave compile out.")
+        return wanted, "asked for", {}
+    with _undisturbed(model):
+        _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False))
+        figures = {"plain_pass_seconds": round(plain, 3)}
+        if steps * plain / 2 < COMPILE_SECONDS:
+            return False, f"{steps} steps of {plain:.2f} s (probed) are over before compiling is repaid", figures
+        if not compiler_at_hand():
+            return False, "no C++ compiler is at hand", figures
+        for _ in progress([None], "compiling", unit="program"):
+            first, fast = time_passes(model, batch, FastPath(model, dtype, compiled=True))
+    figures |= {"compiled_pass_seconds": round(fast, 3), "compile_seconds": round(first - fast, 1)}
+    if fast >= plain:
+        return False, f"a pass takes {fast:.2f} s compiled and {plain:.2f} s plain (probed)", figures
+    repaid = max(1, round((first - fast) / (plain - fast)))
+    said = f"a pass takes {fast:.2f} s instead of {plain:.2f} s (probed); compiling took {first - fast:.0f} s"
+    return True, f"{said}, repaid after {repaid} of {steps} steps", figures
+
+
+def time_passes(model: Any, batch: dict[str, torch.Tensor], fast: FastPath) -> tuple[float, float]:
+    """Seconds of the first forward and backward pass over `batch`, and the median of one to five more that fill a second.
+
+    No weight is changed.
+    """
+    seconds: list[float] = []
+    fast.engage()
+    try:
+        while len(seconds) < 2 or (len(seconds) < 6 and sum(seconds[1:]) < 1):
+            start = time.perf_counter()
+            model(**batch).loss.backward()
+            seconds.append(time.perf_counter() - start)
+            model.zero_grad()
+    finally:
+        fast.release()
+    return seconds[0], statistics.median(seconds[1:])
+
+
+@contextlib.contextmanager
+def _undisturbed(model: Any) -> Iterator[None]:
+    """In training mode, and afterwards as before: mode, gradients, random state."""
+    was_training = model.training
+    model.train()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        model.zero_grad()
+        model.train(was_training)
+
+
+def compiler_at_hand() -> bool:
+    """Whether a small program can really be compiled: a compiler without Python's headers is none."""
+    try:
+        compiled = torch.compile(_twice, dynamic=True)
+        return bool(compiled(torch.ones(8)).sum() == 16)
+    except Exception as error:  # torch wraps what the compiler says in several kinds
+        print(f"torch.compile does not work here ({type(error).__name__}); the plain path is used.")
+        return False
+
+
+def _twice(values: torch.Tensor) -> torch.Tensor:
+    return values * 2

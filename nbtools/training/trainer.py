@@ -1,0 +1,44 @@
+"""Hugging Face's Trainer with the fast path inside: callbacks, checkpoints and `report_to` are its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import Trainer
+
+from nbtools.training.adamw import MasterAdamW
+from nbtools.training.fast_path import FastPath
+
+
+class CourseTrainer(Trainer):
+    """Trainer over a model that a FastPath may have changed (`fast` is None: the library's way throughout).
+
+    A checkpoint holds the fp32 weights and the optimizer's moments, as any Trainer's does; the bf16 copies are made anew from them.
+    """
+
+    def __init__(self, *arguments: Any, fast: FastPath | None, **keywords: Any) -> None:
+        self.fast = fast
+        super().__init__(*arguments, **keywords)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        # Only now: a checkpoint that is resumed has been read into the fp32 weights before.
+        if self.fast is not None:
+            self.fast.engage()
+            if self.fast.compiled:
+                betas = (self.args.adam_beta1, self.args.adam_beta2)
+                own = {"masters": self.fast.masters, "lr": self.args.learning_rate, "betas": betas, "eps": self.args.adam_epsilon}
+                self.optimizer_cls_and_kwargs = (MasterAdamW, own)
+        return super().create_optimizer(model)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        own = getattr(self.optimizer, "optimizer", self.optimizer)
+        if isinstance(own, MasterAdamW):
+            return own.clip(self.args.max_grad_norm)
+        return super()._clip_grad_norm(model)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if self.fast is None:
+            super()._save(output_dir, state_dict)
+            return
+        with self.fast.paused():
+            super()._save(output_dir)

@@ -1,0 +1,182 @@
+"""Each benchmark from end to end on tiny shapes: in this process, because starting a fresh one for every measurement takes minutes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import finetune_throughput, harness, profile, report, time_to_perplexity
+from benchmarks.harness import Call, Row
+from benchmarks.recipes import IGNORED, RECIPES, Work, padded_rows, random_gpt2, set_dropout, training_reviews
+
+needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="trl is not installed (the extra bench)")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measurements run in this process."""
+
+    def measure(call: Call) -> Row:
+        module, _, name = call.function.partition(":")
+        row = getattr(importlib.import_module(module), name)(**call.arguments)
+        return row | {"wall_seconds": 1.0, "peak_memory_bytes": 10**9, "tree_memory_bytes": 2 * 10**9}
+
+    monkeypatch.setattr(harness, "measure", measure)
+    monkeypatch.setattr(harness, "others_percent", lambda: 0.0)
+
+
+def quick(name: str, tmp_path: Path) -> dict[str, Any]:
+    module = importlib.import_module(f"benchmarks.{name}")
+    options: Callable[[], Any] = getattr(module, "options", lambda: harness.parser(None))
+    target = tmp_path / f"{name}.json"
+    assert harness.main(name, module.run, options(), ["--quick", "--out", str(target)]) == 0
+    return dict(json.loads(target.read_text(encoding="utf8")))
+
+
+@needs_trl
+def test_finetune_throughput(here: None, tmp_path: Path) -> None:
+    record = quick("finetune_throughput", tmp_path)
+    assert set(record["raw"]) == {"machine", *RECIPES}
+    assert all(row["tokens_per_second"] > 0 for name in RECIPES for row in record["raw"][name])
+    assert [one["goal"] for one in record["goals"]] == [10, 1.35, 0.5, 0.65]
+    assert len(report.finetune_throughput(record).splitlines()) > len(RECIPES)
+
+
+def test_dropout(here: None, tmp_path: Path) -> None:
+    record = quick("dropout", tmp_path)
+    assert set(record["summary"]) == {"0.1", "0.0"}
+    assert "| dropout 0.1 |" in report.dropout(record)
+
+
+def test_time_to_perplexity(here: None, tmp_path: Path) -> None:
+    record = quick("time_to_perplexity", tmp_path)
+    assert record["raw"]["mini"]["corrected"][0]["steps"] >= 1
+    assert record["raw"]["mini"]["ours"][0]["seen"]
+    assert "mini" in report.time_to_perplexity(record)
+
+
+def test_generation(here: None, tmp_path: Path) -> None:
+    record = quick("generation", tmp_path)
+    assert record["equality"]["tiny"]["same_fp32"] == record["equality"]["tiny"]["tokens"] == 3 * 8
+    assert record["equality"]["tiny"]["differing_clearly"] == 0
+    assert "tiny: **nbtools bf16**" in report.generation(record)
+
+
+def test_attention_payload(here: None, tmp_path: Path) -> None:
+    record = quick("attention_payload", tmp_path)
+    [row] = record["raw"]
+    assert row["tokens"] == 16 and row["layer_bytes"] == 4 * 16 * 17 // 2
+    assert row["upper_triangle"] == 0 and row["largest_error"] <= 0.5 / 255 + 1e-6
+    assert row["json_bytes"] > 20 * row["layer_bytes"]
+    assert "| 16 |" in report.attention_payload(record)
+
+
+def test_course(here: None, tmp_path: Path) -> None:
+    record = quick("course", tmp_path)
+    assert record["summary"]["00_setup"]["seconds"] > 0
+    assert "| 00_setup |" in report.course(record)
+
+
+def test_profile(here: None, tmp_path: Path) -> None:
+    record = quick("profile", tmp_path)
+    for recipe in profile.RECIPES:
+        groups = record["summary"][recipe]["groups"]
+        assert groups["matrix products"] > 0 and groups["loss"] > 0 and groups["optimizer"] > 0
+    assert "a step by the clock" in report.profile(record)
+
+
+@pytest.mark.parametrize(
+    ("operator", "group"),
+    [
+        ("aten::addmm", "matrix products"),
+        ("mkldnn::_linear_pointwise", "matrix products"),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu", "attention"),
+        ("aten::_log_softmax_backward_data", "loss"),
+        ("aten::_fused_adamw_", "optimizer"),
+        ("Optimizer.step#AdamW.step", "optimizer"),
+        ("aten::native_layer_norm", "pointwise"),
+        ("graph_0_cpp_fused_add_mul_pow_tanh_3", "pointwise"),
+        ("aten::bmm", "attention"),
+        ("graph_1_cpp_fused__softmax__to_copy_add_8", "attention"),
+        ("graph_2_cpp_fused__to_copy_amax_exp_sub_sum_unsqueeze_0", "loss"),
+        ("graph_7_cpp_fused__to_copy_add_copy_copy__div_mul_sqrt_sub_0", "optimizer"),
+        ("graph_3_cpp_fused__to_copy_mean_mul_pow_rsqrt_2", "pointwise"),
+        ("graph_1_cpp_fused__log_softmax_nll_loss_forward_7", "loss"),
+        ("enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", "data and other"),
+    ],
+)
+def test_an_operator_belongs_to_a_group(operator: str, group: str) -> None:
+    assert profile.group_of(operator) == group
+
+
+def test_the_walkthrough_keeps_its_mistakes_and_the_corrected_one_has_none(tmp_path: Path) -> None:
+    lm = random_gpt2("tiny")
+    end = lm.document_id
+    work = Work(lm, ["A short one.", "word " * 200], tmp_path, block=16)
+    short, long = padded_rows(work, right_labels=True)
+    length = int(short["attention_mask"].sum())
+    assert short["input_ids"][length:].eq(end).all() and short["labels"][length:].eq(IGNORED).all()
+    assert torch.equal(short["labels"][:length], short["input_ids"][:length]) and torch.equal(long["labels"], long["input_ids"])
+    wrong, cut = padded_rows(work, right_labels=False)
+    assert torch.equal(wrong["labels"][:-1], wrong["input_ids"][1:]) and wrong["labels"].ne(IGNORED).all()
+    assert cut["labels"][-1] == end, "the model moves labels once more: two words ahead, and padding is learned"
+
+
+def test_useful_tokens_leave_padding_out(tmp_path: Path) -> None:
+    """Two reviews of 3 and 64 tokens in batches of two: 2 + 63 predicted tokens a step."""
+    lm = random_gpt2("tiny")
+    texts = [str(lm.tokenizer.decode(lm.tokenizer("the film was good " * 50)["input_ids"][:count])) for count in (3, 64)]
+    lengths = [len(lm.tokenizer(text)["input_ids"]) for text in texts]
+    assert RECIPES["corrected"](Work(lm, texts, tmp_path, block=64, steps=1)) == sum(lengths) - 2
+
+
+def test_dropout_is_switched_in_the_configuration_and_in_every_module() -> None:
+    lm = random_gpt2("tiny")
+    assert {module.p for module in lm.model.modules() if isinstance(module, torch.nn.Dropout)} == {0.1}
+    set_dropout(lm.model, 0.0)
+    assert {module.p for module in lm.model.modules() if isinstance(module, torch.nn.Dropout)} == {0.0}
+    assert lm.model.config.attn_pdrop == lm.model.config.resid_pdrop == lm.model.config.embd_pdrop == 0
+
+
+def test_as_many_reviews_as_asked_for() -> None:
+    assert len(training_reviews(40)) == 40
+
+
+def test_the_best_peer_is_the_one_of_the_highest_median() -> None:
+    speeds = {"walkthrough": 10, "corrected": 10, "trainer": 30, "trainer_tuned": 50, "trl": 20, "trl_compiled": 25, "ours": 100}
+    figures = {
+        "peak_memory_bytes": 4.0,
+        "tree_memory_bytes": 5.0,
+        "first_step_seconds": 1.0,
+        "useful_tokens_per_step": 7.0,
+        "parameters": 10**6,
+    }
+    raw: dict[str, list[Row]] = {
+        name: [
+            figures | {"tokens_per_second": speed * slow, "peak_memory_bytes": 4.0 if name == "walkthrough" else 1.0}
+            for slow in (1, 0.5, 1)
+        ]
+        for name, speed in speeds.items()
+    }
+    # 6 operations a parameter at 1 GFLOP/s: 166.7 tokens a second are the peak.
+    raw["machine"] = [{"fp32_gflops": 1.0, "bf16_gflops": 1.0 * slow, "read_bytes_per_second": 1.0} for slow in (1, 0.5, 1)]
+    found = finetune_throughput.summarize(raw)
+    assert found["best_peer"] == "trainer_tuned"
+    assert [one["value"] for one in found["goals"]] == [10, 2, 0.25, pytest.approx(0.6)]
+    assert [one["met"] for one in found["goals"]] == [True, True, True, False]
+
+
+def test_a_perplexity_that_was_missed_once_is_not_reached() -> None:
+    corrected = [{"before": 50.0, "perplexity": 40.0, "seconds": 90.0, "steps": 9}] * 2
+    ours: list[Row] = [{"seconds": 10.0, "steps": 4}, {"seconds": 15.0, "steps": 4}]
+    raw = {"corrected": corrected, "ours": ours, "walkthrough": [{"perplexity": 60.0}]}
+    assert time_to_perplexity.summarize(raw)["sooner"] == 7.5
+    ours[1]["seconds"] = None
+    assert time_to_perplexity.summarize(raw)["sooner"] is None

@@ -1,0 +1,114 @@
+"""What a run decides by itself, and that it says why."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from nbtools.data import pack
+from nbtools.errors import InputError, MachineError
+from nbtools.training import choices, finetune
+from nbtools.training.choices import choose, describe
+from tests.models_at_hand import needs_a_compiler, tiny
+from tests.training.test_fast_path import REVIEWS, batch
+
+
+def decide(steps: int, lm=None, **wanted):
+    lm = lm or tiny()
+    wanted = {"dtype": "fp32", "compile": None, "threads": None, **wanted}
+    return choose(lm.model, batch(lm), steps, **wanted)
+
+
+def timed(monkeypatch, plain: float, fast: float, first: float) -> None:
+    """Passes that take so many seconds, whatever this machine is."""
+    monkeypatch.setattr(choices, "time_passes", lambda model, inputs, path: (first, fast) if path.compiled else (plain, plain))
+
+
+@needs_a_compiler
+@pytest.mark.parametrize(
+    ("steps", "plain", "fast", "compiled", "why"),
+    [
+        (10, 1.0, 0.4, False, "over before compiling is repaid"),
+        (300, 1.0, 0.4, True, "a pass takes 0.40 s instead of 1.00 s (probed); compiling took 30 s, repaid after 50 of 300 steps"),
+        (300, 1.0, 1.1, False, "a pass takes 1.10 s compiled and 1.00 s plain"),
+    ],
+)
+def test_it_compiles_where_a_probe_says_that_it_pays(monkeypatch, steps, plain, fast, compiled, why):
+    timed(monkeypatch, plain, fast, 30 + fast)
+    chosen = decide(steps)
+    assert chosen["compile"] is compiled and why in chosen["compile_reason"]
+    assert why in describe(chosen)
+
+
+def test_without_a_compiler_it_stays_plain_and_says_so(monkeypatch):
+    timed(monkeypatch, 1.0, 0.5, 30.0)
+    monkeypatch.setattr(choices, "compiler_at_hand", lambda: False)
+    assert decide(10_000)["compile_reason"] == "no C++ compiler is at hand"
+    with pytest.raises(MachineError, match="no C\\+\\+ compiler"):
+        decide(10, compile=True)
+
+
+def test_a_compiler_that_cannot_compile_is_none(monkeypatch, tmp_path, capsys):
+    import torch._inductor.config
+
+    broken = tmp_path / "g++"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    with torch._inductor.config.patch({"cpp.cxx": (str(broken),), "fx_graph_cache": False}):
+        torch._dynamo.reset()
+        assert not choices.compiler_at_hand()
+    torch._dynamo.reset()
+    assert "torch.compile does not work here" in capsys.readouterr().out
+
+
+@needs_a_compiler
+def test_what_is_asked_for_is_not_measured(monkeypatch):
+    def never(*_):
+        raise AssertionError("this was asked for, so nothing is to be measured")
+
+    monkeypatch.setattr(choices, "time_passes", never)
+    monkeypatch.setattr(choices, "choose_dtype", never)
+    chosen = decide(1, dtype="bf16", compile=True, threads=1)
+    assert (chosen["dtype"], chosen["compile"], chosen["threads"]) == ("bf16", True, 1)
+    assert {chosen[f"{name}_reason"] for name in ("dtype", "compile", "threads")} == {"asked for"}
+
+
+def test_the_probe_changes_nothing(monkeypatch):
+    lm = tiny()
+    for module in lm.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.1
+    before, state = {name: weight.clone() for name, weight in lm.model.state_dict().items()}, torch.get_rng_state()
+    decide(10, lm)
+    assert all(weight.equal(before[name]) for name, weight in lm.model.state_dict().items())
+    assert torch.get_rng_state().equal(state) and not lm.model.training
+    assert all(weight.grad is None for weight in lm.model.parameters())
+
+
+@pytest.mark.parametrize("bad", [{"dtype": "int8"}, {"threads": 0}, {"threads": 1.5}])
+def test_impossible_wishes_are_refused(bad):
+    with pytest.raises(InputError):
+        decide(10, **bad)
+
+
+def test_a_model_of_another_kind_is_trained_as_the_library_has_it():
+    lm = tiny()
+    lm.model.config.model_type = "opt"
+    chosen = decide(10_000, lm)
+    assert chosen["loss"] == "library" and not chosen["compile"]
+    with pytest.raises(MachineError, match="GPT-2 and Llama-like"):
+        decide(10, lm, compile=True)
+
+
+def test_a_run_keeps_its_choices_and_a_resume_repeats_them(tmp_path, monkeypatch):
+    lm = tiny()
+    threads = torch.get_num_threads()
+    tuned = finetune(lm, pack(REVIEWS, lm, 64), output_dir=tmp_path / "run", max_steps=2, batch_size=1, dtype="fp32", threads=1)
+    try:
+        assert tuned.choices["threads"] == 1
+        assert json.loads((tmp_path / "run" / "plan.json").read_text())["choices"] == tuned.choices
+    finally:
+        torch.set_num_threads(threads)

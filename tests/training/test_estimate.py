@@ -1,0 +1,246 @@
+"""The budget preview: it changes nothing, says what finetune then does, and refuses what cannot be."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from nbtools.data import load_reviews, pack
+from nbtools.errors import InputError, MachineError
+from nbtools.evaluation import evaluate
+from nbtools.training import Estimate, estimate, finetune, memory
+from nbtools.training.choices import FORMATS, compiler_at_hand
+from nbtools.training.estimate import PROBE_STEPS, computed_tokens
+from nbtools.training.memory import PeakMemory, held_memory, least_memory, refuse_impossible
+from tests.models_at_hand import tiny
+
+MODULE = importlib.import_module("nbtools.training.estimate")  # the package hands on the function of that name
+PLAN: dict[str, Any] = {"batch_size": 2, "max_steps": 22, "learning_rate": 3e-3, "dtype": "fp32", "compile": False}
+
+
+@pytest.fixture(scope="module")
+def reviews():
+    return load_reviews("package", 100)
+
+
+def state(lm) -> list[Any]:
+    model = lm.model
+    weights = [weight.detach().clone() for weight in model.parameters()]
+    flags = [(weight.requires_grad, None if weight.grad is None else weight.grad.clone()) for weight in model.parameters()]
+    names = [name for name, _ in model.named_modules()]
+    plain = (model.training, model.config.use_cache, model.config._attn_implementation, lm.trained, torch.get_num_threads())
+    return [weights, flags, names, sorted(vars(model)), plain, torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()]
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.equal(other)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("way", ["plain", "compiled", "lora", "library"])
+def test_it_leaves_everything_as_it_was(reviews, tmp_path, way, dtype):
+    """Weights, gradients, mode, modules, random states and threads bit for bit; nothing on the disk."""
+    if way == "compiled" and not compiler_at_hand():
+        pytest.skip("no C++ compiler")
+    if way == "lora":
+        pytest.importorskip("peft")
+    lm = tiny()
+    if way == "library":
+        lm.model.config.model_type = "unheard-of"
+    lm.model.train()
+    weight = next(lm.model.parameters())
+    weight.grad = torch.ones_like(weight)
+    (tmp_path / "mine.txt").write_text("kept")
+    before = state(lm)
+    ways = {"compile": way == "compiled", "lora": way == "lora", "dtype": dtype}
+    found = estimate(lm, pack(reviews.train, lm, 64), output_dir=tmp_path / "run", validation=reviews.validation, **{**PLAN, **ways})
+    for one, other in zip(before, state(lm), strict=True):
+        assert same(one, other)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine.txt"]
+    assert found.choices["loss"] == ("fused" if way in ("plain", "compiled") else "library") and found.choices["dtype"] == dtype
+    score = evaluate(lm, reviews.validation[:4]["text"])
+    assert score.nll == evaluate(tiny(), reviews.validation[:4]["text"]).nll
+
+
+def test_it_says_what_finetune_then_does(reviews, tmp_path):
+    """Its choices are finetune's, and so are the points of the curve, the checkpoints, and the most that lies on the disk."""
+    lm = tiny()
+    packed, validation = pack(reviews.train, lm, 64), reviews.validation
+    found = estimate(lm, packed, output_dir=tmp_path / "run", validation=validation, checkpoint_steps=3, **PLAN)
+    watched = Watched(tmp_path)
+    tuned = finetune(lm, packed, output_dir=tmp_path / "run", validation=validation, checkpoint_steps=3, callbacks=[watched], **PLAN)
+    for name in ("dtype", "compile", "threads", "loss", "device"):
+        assert found.choices[name] == tuned.choices[name]
+    assert found.steps == tuned.steps == 22
+    assert found.kept_bytes == size(tmp_path / "run" / "model")
+    assert watched.most == pytest.approx(found.disk_bytes, rel=0.01)  # the history of losses in a checkpoint grows a little
+    assert sum("validation_perplexity" in row for row in tuned.curve) == 2
+    assert all(seconds > 0 for name, seconds in found.parts.items() if name not in {"choosing", "scoring"})
+
+
+class Watched(TrainerCallback):
+    """The most bytes that lie in a folder right after a checkpoint is written, before the oldest goes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.most = folder, 0
+
+    def on_save(self, *arguments: Any, **keywords: Any) -> None:
+        # Trainer has removed the oldest by now: what lay there while this one was written is one checkpoint more.
+        found = sorted(path for path in self.folder.rglob("checkpoint-*") if path.is_dir())
+        self.most = max(self.most, sum(map(size, found)) + (size(found[0]) if len(found) == 2 else 0))
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(("steps", "points"), [(1, 1), (9, 0), (10, 1), (22, 2), (63, 6), (300, 5), (50, 5)])
+def test_points_of_the_curve_are_counted_as_the_curve_counts_them(reviews, tmp_path, steps, points):
+    from nbtools.training.callbacks import Curve
+    from nbtools.training.estimate import _validations
+
+    every = max(10, round(steps / 5 / 10) * 10)
+    seen: list[int] = []
+    curve = Curve(tmp_path / "curve.jsonl", 1, lambda: float(seen.append(1) or 1), every, None)
+
+    state = TrainerState(max_steps=steps, is_world_process_zero=True, log_history=[])
+    for step in range(1, steps + 1):
+        state.global_step, row = step, {"loss": 1.0, "step": step, "learning_rate": 0.0}
+        state.log_history.append(row)
+        curve.on_log(TrainingArguments(), state, TrainerControl(), logs=row)
+    assert len(seen) == _validations(steps) == points
+
+
+def test_time_grows_with_the_plan_and_scoring_is_counted(reviews, tmp_path):
+    lm = tiny()
+    packed, texts = pack(reviews.train, lm, 64), reviews.test["text"]
+    found = estimate(lm, packed, output_dir=tmp_path / "run", scoring=texts, **{**PLAN, "max_steps": 1000})
+    assert found.parts["steps"] == pytest.approx(1000 * found.step_seconds)
+    assert found.parts["validation"] == 0 and found.parts["scoring"] > 0
+    assert found.seconds == pytest.approx(sum(found.parts.values())) == found.to_dict()["seconds"]
+    assert found.memory_bytes >= least_memory(lm.model, 2, 64, found.choices) - memory.LIBRARIES
+    first, second, third = repr(found).splitlines()
+    assert "for 1000 steps" in first and "GB" in second and "fp32, not compiled" in third
+
+
+def test_tokens_that_a_score_computes_are_those_of_its_windows(reviews):
+    from nbtools.evaluation import _windows
+
+    lm = tiny()
+    texts = ["Short.", *reviews.test["text"][:9], "long " * 500]
+    assert computed_tokens(texts, lm) == sum(len(window.ids) for window in _windows(lm, texts, "texts"))
+    assert computed_tokens([], lm) == 0
+
+
+def test_too_little_memory_is_refused_before_anything_is_tried(reviews, tmp_path, monkeypatch):
+    lm = tiny()
+    packed = pack(reviews.train, lm, 64)
+    monkeypatch.setattr(memory, "free_memory", lambda: -held_memory() + 10**8)
+    monkeypatch.setattr(MODULE, "choose", lambda *arguments, **keywords: pytest.fail("a probe began"))
+    with pytest.raises(MachineError, match=r"needs 0\.3 GB of memory, and this process can have 0\.1 GB") as caught:
+        estimate(lm, packed, output_dir=tmp_path / "run", **PLAN)
+    assert "a batch_size below 2" in caught.value.remedy and "lora=True" in caught.value.remedy and "smaller profile" in caught.value.remedy
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_only_the_probe_shows_is_refused_after_it(reviews, tmp_path, monkeypatch):
+    lm = tiny()
+    monkeypatch.setattr(MODULE, "free_memory", lambda: -held_memory() + 10**8)
+    with pytest.raises(MachineError, match=r"this process can have 0\.1 GB"):
+        estimate(lm, pack(reviews.train, lm, 64), output_dir=tmp_path / "run", **PLAN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_advice_is_what_can_still_be_done(monkeypatch):
+    pytest.importorskip("peft")
+    from nbtools.training.finetune import _with_adapters
+
+    monkeypatch.setattr(memory, "free_memory", lambda: -held_memory())
+    with pytest.raises(MachineError) as caught:
+        refuse_impossible(_with_adapters(tiny(), 0), 1, 64)
+    assert not any(word in caught.value.remedy for word in ("batch_size", "block_size", "lora"))
+    with pytest.raises(MachineError, match="needs") as caught:
+        refuse_impossible(tiny().model, 1, 512)
+    assert "a block_size below 512" in caught.value.remedy
+
+
+def test_a_full_disk_is_refused_with_advice(reviews, tmp_path, monkeypatch):
+    lm = tiny()
+
+    class Full:
+        free = 10**6
+
+    monkeypatch.setattr(MODULE.shutil, "disk_usage", lambda place: Full)
+    with pytest.raises(MachineError, match="of disk") as caught:
+        estimate(lm, pack(reviews.train, lm, 64), output_dir=tmp_path / "run", **PLAN)
+    assert "checkpoint_steps" in caught.value.remedy
+    Full.free = 5 * 10**6  # the probe fits, the run does not
+    with pytest.raises(MachineError, match="of disk"):
+        estimate(lm, pack(reviews.train, lm, 64), output_dir=tmp_path / "run", **PLAN)
+
+
+def test_the_least_memory_grows_with_what_it_should():
+    model = tiny().model
+    ways = {"dtype": "bf16", "compile": True, "loss": "fused"}
+    least = least_memory(model, 2, 64)
+    assert least == least_memory(model, 2, 64, ways)
+    assert least < least_memory(model, 2, 64, {**ways, "compile": False}) < least_memory(model, 2, 64, {**ways, "dtype": "fp32"}) + 2**24
+    assert least < least_memory(model, 4, 64) == least_memory(model, 2, 128)
+    for weight in model.parameters():
+        weight.requires_grad = False
+    assert least_memory(model, 2, 64) == least - 10 * sum(weight.numel() for weight in model.parameters())
+
+
+def test_the_peak_is_seen_between_two_looks():
+    with PeakMemory() as peak:
+        held = held_memory()
+        block = torch.ones(2**27)  # half a GiB, written to
+        del block
+    assert peak.bytes >= held and peak.bytes > held + 2**28
+
+
+@pytest.mark.parametrize("bad", [{"batch_size": 0}, {"max_steps": 0}, {"dtype": "int8"}, {"dropout": 1.0}])
+def test_impossible_values_are_refused_as_finetune_refuses_them(reviews, tmp_path, bad):
+    lm = tiny()
+    with pytest.raises(InputError):
+        estimate(lm, pack(reviews.train, lm, 64), output_dir=tmp_path / "run", **{**PLAN, **bad})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_learning_rate_of_zero_changes_no_weight(reviews, tmp_path):
+    """What the probe leans on, for both optimizers."""
+    from nbtools.training.adamw import MasterAdamW
+
+    torch.manual_seed(0)
+    for dtype in FORMATS.values():
+        weight = torch.nn.Parameter(torch.randn(64))
+        before = weight.detach().clone()
+        master, masters = weight.data, {}
+        if dtype == torch.bfloat16 and compiler_at_hand():
+            weight.data = master.to(dtype)
+            masters = {weight: master}
+            optimizer: torch.optim.Optimizer = MasterAdamW([weight], masters, lr=0.0)
+        else:
+            optimizer = torch.optim.AdamW([weight], lr=0.0, weight_decay=0.0, fused=True)
+        for _ in range(PROBE_STEPS):
+            weight.grad = torch.randn(64).to(weight.dtype)
+            optimizer.step()
+        assert master.equal(before) and weight.data.equal(before.to(weight.dtype))
+
+
+def test_an_estimate_cannot_be_changed(reviews, tmp_path):
+    found = Estimate({"steps": 60.0}, 10, 6.0, 1, 1, 1, 1, 1, {}, 1.0)
+    with pytest.raises(AttributeError):
+        found.steps = 3  # type: ignore[misc]
+    assert found.seconds == 60

@@ -1,0 +1,138 @@
+"""The fast path, held to plain transformers: same loss, same gradients, same model afterwards."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from nbtools.data import load_reviews, pack
+from nbtools.evaluation import evaluate
+from nbtools.training import finetune
+from nbtools.training.fast_path import FastPath, fits
+from tests.models_at_hand import mini, needs_a_compiler, tiny
+
+PATHS = [False, pytest.param(True, marks=needs_a_compiler)]
+REVIEWS = ["A fine film. I laughed.", "Dull, long and loud; I left before the end of it.", "See it with somebody you love!"] * 8
+
+
+def batch(lm, rows: int = 2):
+    packed = pack(REVIEWS, lm, 64)
+    return {name: torch.stack([packed[row][name] for row in range(rows)]) for name in packed[0]}
+
+
+def losses_and_gradients(model, inputs, **keywords):
+    model.zero_grad()
+    loss = model(**inputs, **keywords).loss
+    loss.backward()
+    return loss.item(), {name: weight.grad.float().clone() for name, weight in model.named_parameters()}
+
+
+@pytest.mark.parametrize("compiled", PATHS)
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_in_fp32_loss_and_gradients_are_those_of_plain_transformers(kind, compiled):
+    lm = tiny(kind)
+    lm.model.train()
+    inputs = batch(lm)
+    expected, theirs = losses_and_gradients(lm.model, inputs, use_cache=False)
+    fast = FastPath(lm.model, torch.float32, compiled)
+    fast.engage()
+    loss, mine = losses_and_gradients(lm.model, inputs)
+    fast.release()
+    assert loss == pytest.approx(expected, rel=1e-6)
+    assert mine.keys() == theirs.keys()
+    for name in theirs:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_the_loss_of_packed_documents_is_that_of_each_document_alone():
+    lm = mini()
+    packed = pack(REVIEWS[:3], lm, 32)
+    inputs = {name: packed[0][name][None] for name in packed[0]}
+    inputs["labels"][inputs["position_ids"] == 0] = -100  # a document's first token, which its own model call cannot predict
+    starts = [*(packed.position_ids[0] == 0).nonzero()[0], packed.block_size]
+    nll, count = 0.0, 0
+    for begin, end in itertools.pairwise(starts):
+        if end - begin > 1:
+            ids = inputs["input_ids"][:, begin:end]
+            nll += lm.model(ids, labels=ids).loss.item() * int(end - begin - 1)
+            count += int(end - begin - 1)
+    fast = FastPath(lm.model, torch.float32, compiled=False)
+    fast.engage()
+    loss = lm.model(**inputs).loss.item()
+    fast.release()
+    assert len(starts) > 2 and loss == pytest.approx(nll / count, rel=1e-5)
+
+
+@needs_a_compiler
+def test_in_bf16_it_strays_from_fp32_no_further_than_autocast_does():
+    lm = mini()
+    inputs = batch(lm, 4)
+    truth, exact = losses_and_gradients(lm.model, inputs, use_cache=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        librarys, theirs = losses_and_gradients(lm.model, inputs, use_cache=False)
+    fast = FastPath(lm.model, torch.bfloat16, compiled=True)
+    fast.engage()
+    loss, mine = losses_and_gradients(lm.model, inputs)
+    fast.release()
+    lm.model.zero_grad()
+    assert abs(loss - truth) <= 2 * abs(librarys - truth) + 0.002 * truth
+
+    def distance(found):
+        return sum(float((found[name] - exact[name]).square().sum()) for name in exact) ** 0.5
+
+    assert distance(mine) <= 1.5 * distance(theirs)
+
+
+@pytest.mark.parametrize("compiled", PATHS)
+def test_released_the_model_is_the_librarys_again_and_paused_it_is_so_for_a_while(compiled):
+    lm = tiny()
+    ids = batch(lm)["input_ids"]
+    plain, attention, implementation = lm.model(ids).logits, lm.model.forward, lm.model.config._attn_implementation
+    weights = {name: weight.data_ptr() for name, weight in lm.model.named_parameters()}
+    fast = FastPath(lm.model, torch.bfloat16, compiled)
+    fast.engage()
+    assert lm.model.forward != attention
+    with fast.paused():
+        assert lm.model(ids).logits.equal(plain)
+    assert lm.model(ids).logits.equal(plain)  # without labels, too: a callback may ask for logits
+    assert lm.model.forward != attention and (lm.model.lm_head.weight.dtype == torch.bfloat16) == compiled
+    fast.release()
+    assert lm.model(ids).logits.equal(plain) and lm.model.config._attn_implementation == implementation
+    assert {name: weight.data_ptr() for name, weight in lm.model.named_parameters()} == weights
+    assert "forward" not in vars(lm.model) and "forward" not in vars(lm.model.transformer.wte)
+
+
+def test_only_families_that_are_tested_take_it():
+    from peft import LoraConfig, get_peft_model
+
+    lm = tiny()
+    assert fits(lm.model) and fits(tiny("llama").model)
+    assert not fits(get_peft_model(tiny().model, LoraConfig(target_modules=["c_attn"], fan_in_fan_out=True)))
+    next(lm.model.parameters()).requires_grad_(False)
+    assert not fits(lm.model)
+    other = tiny()
+    other.model.config.model_type = "opt"
+    assert not fits(other.model)
+
+
+@pytest.mark.slow
+@needs_a_compiler
+def test_after_as_many_steps_the_perplexity_is_the_slow_paths_within_the_noise_of_three_seeds(tmp_path):
+    """30 steps of mini on real reviews: the fast path in bf16 against plain fp32 steps of the same seeds."""
+    reviews = load_reviews("package", 200)
+
+    def perplexity(seed: int, **path) -> float:
+        from nbtools.models import load_model
+
+        lm = load_model("mini", verbose=False)
+        packed = pack(reviews.train, lm, 128)
+        folder = tmp_path / f"{seed}-{path['dtype']}"
+        tuned = finetune(lm, packed, output_dir=folder, max_steps=30, batch_size=4, seed=seed, **path)
+        return evaluate(tuned.lm, reviews.validation).perplexity
+
+    slow = [perplexity(seed, dtype="fp32", compile=False) for seed in range(3)]
+    fast = [perplexity(seed, dtype="bf16", compile=True) for seed in range(3)]
+    spread = max(slow) - min(slow)
+    assert abs(sum(fast) / 3 - sum(slow) / 3) <= max(spread, 0.005 * min(slow)), f"slow {slow}, fast {fast}"
