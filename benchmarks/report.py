@@ -1,0 +1,284 @@
+"""Write the figures of results/*.json into benchmarks/README.md and into the course's README.md. No figure there is typed by hand.
+
+    python -m benchmarks.report [--check]
+
+With --check nothing is written; the exit status says whether both pages are what the results give.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import RESULTS, ROOT
+from nbtools.errors import CourseError, InputError
+from nbtools.runtime import write_text
+
+PAGE, README = ROOT / "benchmarks" / "README.md", ROOT / "README.md"
+SPEED = ("<!-- speed: written by make bench -->", "<!-- end of speed -->")
+NOTHING = "*Not measured yet: run `make bench`.*"
+
+Record = dict[str, Any]
+
+
+def figures(name: str, results: Path = RESULTS) -> Record | None:
+    """The stored result of a benchmark, or None where there is none yet."""
+    path = results / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; every column but the first is of figures, which stand to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number(value: float) -> str:
+    """Three digits that count, in full above a thousand."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def ranged(values: dict[str, float], scale: float = 1.0) -> str:
+    """The median, with the least and the most."""
+    median, least, most = (number(values[name] / scale) for name in ("median", "min", "max"))
+    return median if least == most else f"{median} ({least} to {most})"
+
+
+def goals_table(record: Record) -> str:
+    rows = []
+    for one in record["goals"]:
+        value = "not measured" if one["value"] is None else number(one["value"])
+        rows.append([one["name"], value, f"{one['sense']} {number(one['goal'])}", "yes" if one["met"] else "**no**"])
+    return table(["goal", "measured", "wanted", "met"], rows) if rows else ""
+
+
+def about(record: Record) -> str:
+    """One line: machine, versions, when, how long, and whether something else took the processor meanwhile."""
+    machine, versions = record["machine"], record["versions"]
+    units = ", ".join(machine["units"]) or "none named"
+    rows = [row for rows in _lists(record["raw"]) for row in rows]
+    busiest = max((row.get("others_percent", 0.0) for row in rows), default=0.0)
+    quiet = "nothing else ran" if busiest < 10 else f"**something else took up to {busiest:.0f} % of a core**"
+    libraries = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "trl", "llama-cpp-python") if name in versions)
+    return (
+        f"*{record['created'][:10]}, {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB "
+        f"({units}); Python {versions['python']}, {libraries}; {record['rounds']} round{'s' if record['rounds'] > 1 else ''} in "
+        f"{record['minutes']:.0f} minutes, {quiet}. `{record['command']}`*"
+    )
+
+
+def _lists(raw: Any) -> list[list[Record]]:
+    """The lists of rows inside `raw`, however deep."""
+    if isinstance(raw, list):
+        return [[row for row in raw if isinstance(row, dict)]]
+    return [found for value in raw.values() for found in _lists(value)] if isinstance(raw, dict) else []
+
+
+LABELS = {
+    "walkthrough": "walkthrough: Trainer, fp32, padded, labels wrong",
+    "corrected": "the same, labels right",
+    "trl": "TRL SFTTrainer, packed, bf16, compiled, every setting we use",
+    "trainer": "Trainer, packed, bf16, compiled",
+    "trainer_tuned": "the same, every setting we use",
+    "ours": "**nbtools.finetune**",
+}
+
+
+def finetune_throughput(record: Record) -> str:
+    summary, rows = record["summary"], []
+    for name, label in LABELS.items():
+        one = summary[name]
+        first = f"{one['first_step_seconds_cold']:.0f} / {one['first_step_seconds']['median']:.0f}"
+        cells = [
+            ranged(one["tokens_per_second"]), f"{record['against_walkthrough'][name]:.2f} ×", f"{record['share_of_peak'][name]:.0%}",
+            ranged(one["peak_memory_bytes"], 1e9), ranged(one["tree_memory_bytes"], 1e9), first,
+        ]  # fmt: skip
+        rows.append([label, *cells])
+    head = [
+        "recipe",
+        "useful tokens/s",
+        "against the walkthrough",
+        "of the bf16 peak",
+        "peak memory, GB",
+        "with helpers, GB",
+        "first step, s",
+    ]
+    machine = summary["machine"]
+    speeds = (
+        f"Measured in the same rounds: {ranged(machine['bf16_gflops'])} GFLOP/s in bf16, {ranged(machine['fp32_gflops'])} in fp32. "
+        "The first step's seconds are those with an empty compiler's cache and the median."
+    )
+    return f"{table(head, rows)}\n\n{speeds}"
+
+
+def dropout(record: Record) -> str:
+    head = [f"mini, {record['steps']} steps", "validation perplexity", *[f"seed {row['seed']}" for row in record["raw"]["0.1"]]]
+    rows = [
+        [f"dropout {name}", ranged(record["summary"][name]), *[f"{row['perplexity']:.2f}" for row in rows]]
+        for name, rows in record["raw"].items()
+    ]
+    return table(head, rows)
+
+
+def time_to_perplexity(record: Record) -> str:
+    rows = []
+    for name, one in record["summary"].items():
+        sooner = "not reached" if one["sooner"] is None else f"{one['sooner']:.1f} ×"
+        ours = "not reached" if one["ours_seconds"] is None else ranged(one["ours_seconds"])
+        rows.append(
+            [name, number(one["before"]), number(one["walkthrough_perplexity"]), ranged(one["corrected_perplexity"]),
+             ranged(one["corrected_seconds"]), ours, sooner]
+        )  # fmt: skip
+    head = ["model", "perplexity before", "walkthrough", "corrected", "its seconds", "our seconds to the same", "sooner"]
+    return table(head, rows)
+
+
+def generation(record: Record) -> str:
+    rows = []
+    for model, variants in record["summary"].items():
+        for name, one in variants.items():
+            batch = ranged(one["batch_tokens_per_second"]) if "batch_tokens_per_second" in one else ""
+            label = f"**{name}**" if name.startswith("nbtools") else name
+            rows.append([f"{model}: {label}", ranged(one["one_tokens_per_second"]), f"{one['share_of_limit']:.0%}", batch])
+    batch_size = record["settings"]["batch"]
+    head = ["model and program", "tokens/s, one stream", "of the memory limit", f"tokens/s, batch of {batch_size}"]
+    read = ranged(record["machine_speed"]["read_bytes_per_second"], 1e9)
+    said = [f"Memory is read at {read} GB/s here; the limit is that, divided by the bytes of the weights."]
+    for model, one in record["equality"].items():
+        said.append(
+            f"{model}: of {one['tokens']:,} greedy tokens, {one['same_fp32']:,} are the same in fp32; in bf16 {one['differing_bf16']:,} "
+            f"differ, {one['differing_clearly']:,} of them where the two best logits are more than {one['gap']} of the best apart."
+        )
+    for model in record["summary"]:
+        program = record["raw"][f"{model}: nbtools bf16"][0]["program"]
+        said.append(f"{model} was decoded by the {program['one']}, and in the batch by the {program['batch']}.")
+    if not record["settings"]["llama.cpp"]:
+        said.append("llama.cpp was not installed.")
+    return f"{table(head, rows)}\n\n{' '.join(said)}"
+
+
+def estimate(record: Record) -> str:
+    rows = []
+    for name, one in record["summary"].items():
+        seconds = [ranged(one["predicted_seconds"]), ranged(one["seconds"]), f"{one['off']['seconds']:.0%}"]
+        memory = [ranged(one["predicted_memory_bytes"], 1e9), ranged(one["memory_bytes"], 1e9), f"{one['off']['memory']:.0%}"]
+        rows.append([name, *seconds, *memory, ranged(one["probe_seconds"])])
+    head = ["run", "predicted, s", "took, s", "most off", "predicted, GB", "held, GB", "most off", "the probe, s"]
+    return table(head, rows)
+
+
+def attention_payload(record: Record) -> str:
+    rows = []
+    for row in record["summary"]:
+        sizes = [f"{row['json_bytes'] / 1e6:,.1f}", f"{row['layer_bytes'] / 1e6:.2f}", number(row["json_bytes"] / row["layer_bytes"])]
+        rows.append([str(row["tokens"]), *sizes, f"{row['largest_error']:.4f}"])
+    return table(["tokens", "all layers as JSON, MB", "one layer as triangles, MB", "times smaller", "largest error of a weight"], rows)
+
+
+def course(record: Record) -> str:
+    rows = [[name, f"{one['seconds']:.0f}", f"{one['peak_memory_bytes'] / 1e9:.2f}"] for name, one in record["summary"].items()]
+    return table(["notebook", "seconds", "peak memory, GB"], rows)
+
+
+def profile(record: Record) -> str:
+    summary = record["summary"]
+    groups = list(next(iter(summary.values()))["groups"])
+    rows = [
+        [name, *[f"{one['groups'][name]:,.0f} ({one['groups'][name] / sum(one['groups'].values()):.0%})" for one in summary.values()]]
+        for name in groups
+    ]
+    rows.append(["a step by the clock", *[f"{one['step_milliseconds']:,.0f}" for one in summary.values()]])
+    return table(["milliseconds a step", *summary], rows)
+
+
+TABLES: dict[str, Callable[[Record], str]] = {
+    "finetune_throughput": finetune_throughput,
+    "dropout": dropout,
+    "time_to_perplexity": time_to_perplexity,
+    "generation": generation,
+    "estimate": estimate,
+    "attention_payload": attention_payload,
+    "course": course,
+    "profile": profile,
+}
+
+
+def section(name: str, results: Path = RESULTS) -> str:
+    """What stands in benchmarks/README.md between the markers of `name`."""
+    record = figures(name, results)
+    return NOTHING if record is None else "\n\n".join(filter(None, [TABLES[name](record), goals_table(record), about(record)]))
+
+
+def speed(results: Path = RESULTS) -> str:
+    """The course README's paragraph about speed."""
+    trained, reached, made = (figures(name, results) for name in ("finetune_throughput", "time_to_perplexity", "generation"))
+    said = []
+    if trained:
+        ours, peer = trained["summary"]["ours"], trained["summary"][trained["best_peer"]]
+        memory = ours["peak_memory_bytes"]["median"] / trained["summary"]["walkthrough"]["peak_memory_bytes"]["median"]
+        times = trained["against_walkthrough"]["ours"]
+        said.append(
+            f"Fine-tuning GPT-2's 124M shape on {trained['machine']['cores']} processor cores ({trained['machine']['processor']}): "
+            f"{number(ours['tokens_per_second']['median'])} useful tokens a second. That is {times:.1f} times the recipe that this course "
+            f"began from, in {memory:.0%} of its memory; the best other way we know, given every setting of ours, reaches "
+            f"{number(peer['tokens_per_second']['median'])}."
+        )
+    if reached:
+        sooner = ", ".join(f"{one['sooner']:.1f} times sooner ({name})" for name, one in reached["summary"].items() if one["sooner"])
+        if sooner:
+            said.append(f"The perplexity that the corrected recipe reaches in a fixed time is there {sooner}.")
+    if made:
+        one = made["summary"]["smollm2"]
+        ours, plain = (one[name]["one_tokens_per_second"]["median"] for name in ("nbtools bf16", "transformers bf16"))
+        said.append(f"Generation with SmolLM2 in bf16: {number(ours)} tokens a second, where `model.generate` makes {number(plain)}.")
+    if not said:
+        return NOTHING
+    missed = sum(not one["met"] for record in (trained, reached, made) if record for one in record["goals"])
+    total = sum(len(record["goals"]) for record in (trained, reached, made) if record)
+    said.append(
+        f"{total - missed} of {total} goals are met; [benchmarks/](benchmarks/README.md) has all of them, and how each was measured."
+    )
+    return "\n".join(said)
+
+
+def between(text: str, begin: str, end: str, content: str, file: str) -> str:
+    """`text` with `content` between its markers. Raises InputError where they are not there exactly once, in order."""
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise InputError(f"{file} does not have the markers {begin} and {end}, once each.", "Put both where the figures belong.")
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def page(text: str, results: Path = RESULTS) -> str:
+    """benchmarks/README.md with every table as the results give it."""
+    for name in TABLES:
+        text = between(text, f"<!-- table: {name} -->", f"<!-- end of table: {name} -->", section(name, results), "benchmarks/README.md")
+    return text
+
+
+def readme(text: str, results: Path = RESULTS) -> str:
+    """The course's README.md with its paragraph about speed."""
+    return between(text, *SPEED, speed(results), "README.md")
+
+
+def main(check: bool) -> int:
+    stale = []
+    try:
+        for path, make in ((PAGE, page), (README, readme)):
+            text = path.read_text(encoding="utf8")
+            if (wanted := make(text)) != text:
+                stale.append(str(path.relative_to(ROOT)))
+                if not check:
+                    write_text(path, wanted)
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{'out of date' if check else 'written'}: {', '.join(stale)}" if stale else "the pages show what the results say")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
