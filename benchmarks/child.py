@@ -11,25 +11,13 @@ from pathlib import Path
 from nbtools.runtime import peak_memory
 
 
-def own_peak() -> int:
-    """The most resident memory that this program has held, in bytes.
-
-    On Linux not what getrusage says (`nbtools.runtime.peak_memory`): a process that was forked off a large one begins with that one's
-    peak, and keeps it when it becomes another program.
-    """
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return peak_memory()
-    return next(int(line.split()[1]) * 1024 for line in status.read_text(encoding="utf8").splitlines() if line.startswith("VmHWM:"))
-
-
 def main() -> None:
     """Standard input holds `function` ("module:name"), `arguments` (keywords) and `answer` (the file to write)."""
     request = json.load(sys.stdin)
     start = time.perf_counter()
     module, _, name = request["function"].partition(":")
     row = getattr(importlib.import_module(module), name)(**request["arguments"])
-    row |= {"wall_seconds": round(time.perf_counter() - start, 3), "peak_memory_bytes": own_peak()}
+    row |= {"wall_seconds": round(time.perf_counter() - start, 3), "peak_memory_bytes": peak_memory()}
     Path(request["answer"]).write_text(json.dumps(row), encoding="utf8")
 
 

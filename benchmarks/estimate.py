@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
-from benchmarks.child import own_peak
 from benchmarks.harness import Call, Row, column, goal, spread
 
 NAME = "estimate"
@@ -34,6 +33,7 @@ QUICK = {"mini, 3 steps": {"profile": "mini", "max_steps": 3, "block": 64, "revi
 def pair(profile: str, block: int | None = None, reviews: int | None = None, **settings: Any) -> dict[str, Any]:
     """What was predicted for one fine-tuning with a score of the validation reviews after it, and what both took."""
     import nbtools
+    from nbtools.runtime import peak_memory
     from nbtools.training.memory import PeakMemory
 
     lm = nbtools.load_model(profile, verbose=False)
@@ -45,14 +45,16 @@ def pair(profile: str, block: int | None = None, reviews: int | None = None, **s
         anew = _forget_peak()
         with PeakMemory() as peak:
             start = time.perf_counter()
-            tuned = nbtools.finetune(lm, packed, **plan)
+            tuned = nbtools.finetune(
+                lm, packed, choices=found.choices, **{name: value for name, value in plan.items() if name != "compile"}
+            )
             nbtools.evaluate(tuned.lm, data.validation)
             seconds = time.perf_counter() - start
     return {
         "predicted_seconds": round(found.seconds, 2),
         "seconds": round(seconds, 2),
         "predicted_memory_bytes": found.memory_bytes,
-        "memory_bytes": own_peak() if anew else peak.bytes,
+        "memory_bytes": peak_memory() if anew else peak.bytes,
         "probe_seconds": round(found.probe_seconds, 2),
         "parts": {name: round(part, 2) for name, part in found.parts.items()},
         "compiled": tuned.choices["compile"],

@@ -6,7 +6,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 # Set before anything imports huggingface_hub, which reads them once.
 _APART = Path(tempfile.mkdtemp(prefix="nbtools-tests-"))
@@ -25,3 +28,13 @@ for _name in "HF_ENDPOINT HF_HUB_CACHE HF_TOKEN HUGGING_FACE_HUB_TOKEN NBTOOLS_D
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_APART, ignore_errors=True)
+
+
+@pytest.fixture
+def fresh_native() -> Iterator[None]:
+    """`native_library` forgets what it found, before and after."""
+    from nbtools.runtime import native_library
+
+    native_library.cache_clear()
+    yield
+    native_library.cache_clear()

@@ -7,17 +7,10 @@ another. Without the kernel `decoder.py` does the same in PyTorch.
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbtools.runtime import cache_folder
+from nbtools.runtime import native_library
 
 if TYPE_CHECKING:
     import torch
@@ -26,37 +19,13 @@ if TYPE_CHECKING:
     from nbtools.generation.weights import Projection, Weights
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
-# Not -ffast-math: linked into a library it makes the whole process flush small numbers to zero.
-FLAGS = (
-    "-std=c++17 -O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -fopenmp -shared -fPIC".split()
-)
 MOST_TOKENS = 16  # in one step; for more PyTorch's matrix products are as fast
 WIDTH_STEP = 32  # the kernel reads so many weights at a time
 
 
-@functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernel, or None where it cannot be had. `NBTOOLS_KERNEL=0` forgoes it.
-
-    Compiling takes a few seconds, once for a processor and a compiler; the result stays in the cache folder.
-    """
-    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if sys.platform != "linux" or compiler is None or os.environ.get("NBTOOLS_KERNEL") == "0":
-        return None
-    try:
-        # The macros say which instructions the processor has: a home folder may be shared by different ones.
-        macros = subprocess.run([compiler, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull], capture_output=True, check=True).stdout
-        name = hashlib.sha256(SOURCE.read_bytes() + macros + " ".join(FLAGS).encode()).hexdigest()[:16]
-        built = cache_folder("kernels") / f"{name}.so"
-        if not built.is_file():
-            with tempfile.TemporaryDirectory(dir=built.parent) as aside:
-                fresh = Path(aside) / built.name
-                subprocess.run([compiler, *FLAGS, "-o", str(fresh), str(SOURCE)], capture_output=True, check=True)
-                fresh.replace(built)
-        return ctypes.CDLL(str(built))
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"Decoding runs in PyTorch, without compiled code: {error}", file=sys.stderr)
-        return None
+    """The compiled kernel, or None where it cannot be had."""
+    return native_library(SOURCE)
 
 
 class _Shape(ctypes.Structure):

@@ -13,6 +13,7 @@ from nbtools.runtime.compute import (
 )
 from nbtools.runtime.files import cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, write_text
 from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
+from nbtools.runtime.native import native_library
 from nbtools.runtime.progress import progress, quiet_libraries
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "keep_freed_memory",
     "measure_matmul",
     "name_host",
+    "native_library",
     "peak_memory",
     "progress",
     "put_in_place",

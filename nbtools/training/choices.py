@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -48,6 +48,25 @@ def choose(
         return {**chosen, "loss": "library", "compile": False, "compile_reason": why}
     compiled, why, figures = _choose_compile(model, batch, steps, number.torch_dtype, compile)
     return {**chosen, "loss": "fused", "compile": compiled, "compile_reason": why, **figures}
+
+
+def repeat(model: Any, choices: Mapping[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """`choices` of an earlier measurement, once it is clear that they can be kept here. wanted: what was asked for beside them.
+
+    Raises InputError where something else was asked for as well, or they are no choices, or were made for another device or kind of
+    model; MachineError where compiling cannot be done.
+    """
+    if asked := [name for name, value in wanted.items() if value is not None]:
+        raise InputError(f"choices were given, and {', '.join(asked)} beside them.", "Give one or the other.")
+    if missing := {"device", "dtype", "threads", "compile", "loss"} - choices.keys():
+        raise InputError(f"choices lack {', '.join(sorted(missing))}.", "Give those of an estimate or of a run's metrics.json, whole.")
+    if choices["device"] != str(device()):
+        raise InputError(f"choices were made for {choices['device']}, and this is {device()}.", "Leave them out: they are measured anew.")
+    if choices["loss"] == "fused" and not fits(model):
+        raise InputError("choices were made for another kind of model.", "Leave them out: they are measured anew.")
+    if choices["compile"] and not compiler_at_hand():
+        raise MachineError("choices say to compile, and no C++ compiler is at hand.", "Install g++ or clang, or leave choices out.")
+    return dict(choices)
 
 
 def describe(choices: dict[str, Any]) -> str:

@@ -24,12 +24,15 @@ from nbtools.errors import MachineError
 from nbtools.evaluation import STRIDE, WINDOW, evaluate
 from nbtools.generation import release
 from nbtools.models import save_model
-from nbtools.runtime import device, keep_freed_memory, progress, quiet_libraries, runs_folder, seed_everything
-from nbtools.training.callbacks import LOGGING_STEPS, CleanStop, MarkComplete, StayFinite
+from nbtools.runtime import device, keep_freed_memory, progress, quiet_libraries, seed_everything
+from nbtools.training import loop
+from nbtools.training.callbacks import LOGGING_STEPS
 from nbtools.training.choices import FORMATS, choose
 from nbtools.training.fast_path import FastPath
-from nbtools.training.finetune import VALIDATION_SAMPLE, _dropout, _plan, _share, _train, _with_adapters
+from nbtools.training.finetune import VALIDATION_SAMPLE
+from nbtools.training.loop import dropping, with_adapters
 from nbtools.training.memory import PeakMemory, free_memory, held_memory, refuse, refuse_impossible
+from nbtools.training.plan import folder_of, make_plan, share_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,13 +46,13 @@ PROBE_TEXTS = 8  # scored, of those that the curve scores
 
 @dataclass(frozen=True)
 class Estimate:
-    """What `finetune` with the same arguments will take, in the process that made the estimate.
+    """What `finetune` with the same arguments and these `choices` will take, in the process that made the estimate.
 
-    parts        seconds by part: choosing, steps, validation, checkpoints, saving, scoring
+    parts        seconds by part: steps, validation, checkpoints, saving, scoring
     steps        of the run; step_seconds: of one
     memory_bytes, free_memory_bytes  the most that the process will hold, and what it may hold (what it has and what is free)
     disk_bytes, free_disk_bytes      the most that lies on the disk at once, and what was free there; kept_bytes: what stays
-    choices      what finetune will choose; probe_seconds: what the estimate took
+    choices      what finetune would choose, to be given to it; probe_seconds: what the estimate took
     """
 
     parts: dict[str, float]
@@ -102,6 +105,8 @@ def estimate(
 ) -> Estimate:
     """What `finetune` with these arguments will take: seconds, bytes of memory, bytes of disk, and what it will choose.
 
+    Give the estimate's `choices` to `finetune`, so that nothing is measured and compiled a second time.
+
     scoring  texts that are scored beside the training, each as often as it stands here; the rest as in `finetune`
 
     Takes six steps of the run itself, with a learning rate of zero, one checkpoint beside `output_dir` and a few scored texts; then
@@ -110,18 +115,17 @@ def estimate(
     impossible plan.
     """
     start = time.perf_counter()
-    plan = _plan(lm, train, learning_rate, batch_size, epochs, max_steps, seed, lora, dropout)
-    target = Path(output_dir) if output_dir else runs_folder() / "tuned" / Path(plan["model"]).name
-    disk = next(folder for folder in target.absolute().parents if folder.is_dir())  # the nearest that is there already
+    plan = make_plan(lm, train, learning_rate, batch_size, epochs, max_steps, seed, lora, dropout)
+    disk = next(folder for folder in folder_of(plan, output_dir).absolute().parents if folder.is_dir())  # the nearest that is there already
     sample = [] if validation is None else texts_of(validation)[:VALIDATION_SAMPLE]
     scored = texts_of(scoring)
     quiet_libraries()
     release(lm.model)  # as finetune does
     free, free_disk = free_memory() + held_memory(), shutil.disk_usage(disk).free
-    share = _share(plan["batch_size"], PartialState(cpu=device().type == "cpu").num_processes)
+    share = share_of(plan["batch_size"], PartialState(cpu=device().type == "cpu").num_processes)
     with _undisturbed(lm.model), tempfile.TemporaryDirectory(prefix=".probe-", dir=disk) as place, PeakMemory() as peak:
         seed_everything(seed)
-        with _adapted(lm, seed, lora) as model, keep_freed_memory(), _dropout(model, dropout):
+        with _adapted(lm, lora) as model, keep_freed_memory(), dropping(model, dropout):
             refuse_impossible(model, share, train.block_size)
             batch = default_data_collator([train[number % len(train)] for number in range(share)])
             batch = {name: part.to(device()) for name, part in batch.items()}
@@ -145,7 +149,6 @@ def estimate(
     seconds_a_token = probe.scoring_seconds / max(1, computed_tokens(texts, lm))
     return Estimate(
         parts={
-            "choosing": 4 * (choices.get("plain_pass_seconds", 0.0) + choices.get("compiled_pass_seconds", 0.0)),
             "steps": plan["max_steps"] * probe.step_seconds,
             "validation": _validations(plan["max_steps"]) * computed_tokens(sample, lm) * seconds_a_token,
             "checkpoints": saves * probe.checkpoint_seconds,
@@ -176,11 +179,10 @@ class _Probe(TrainerCallback):
     def run(self, train: Packed, plan: dict[str, Any], choices: dict[str, Any], share: int) -> None:
         model, checkpoints = self.lm.model, self.folder / "checkpoints"
         self.fast = FastPath(model, FORMATS[choices["dtype"]], choices["compile"]) if choices["loss"] == "fused" else None
-        own = [MarkComplete(), CleanStop(), StayFinite(self.folder), self]
         self.bar = progress(iter(()), "probing", total=PROBE_STEPS, unit="step")
         still = {**plan, "max_steps": PROBE_STEPS, "learning_rate": 0.0}
         with self.bar:
-            _train(model, train, self.folder, still, choices, self.fast, share, PROBE_STEPS - 1, "none", own, (), None)
+            loop.train(model, train, self.folder, still, choices, self.fast, share, [self], save_steps=PROBE_STEPS - 1)
         self.checkpoint_bytes = _size(checkpoints)
         shutil.rmtree(checkpoints)
         gc.collect()  # Trainer is a ring of references: until it is found, the optimizer's moments stay
@@ -214,12 +216,12 @@ class _Probe(TrainerCallback):
 
 
 @contextlib.contextmanager
-def _adapted(lm: LanguageModel, seed: int, lora: bool) -> Iterator[Any]:
+def _adapted(lm: LanguageModel, lora: bool) -> Iterator[Any]:
     """The model that is trained: `lm`'s own, or within this context the same with adapters."""
     if not lora:
         yield lm.model
         return
-    adapted = _with_adapters(lm, seed)
+    adapted = with_adapters(lm)
     try:
         yield adapted
     finally:

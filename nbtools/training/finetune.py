@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +15,18 @@ from accelerate.utils import broadcast_object_list
 from transformers import default_data_collator
 
 from nbtools.data import texts_of
-from nbtools.errors import InputError, MachineError, RunError
+from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
 from nbtools.generation import release
 from nbtools.models import save_model
-from nbtools.runtime import device, disk_is_full, keep_freed_memory, quiet_libraries, runs_folder, seed_everything
-from nbtools.training import folders
-from nbtools.training.callbacks import LOGGING_STEPS, CleanStop, Curve, Draw, MarkComplete, StayFinite
-from nbtools.training.choices import FORMATS, choose, describe
+from nbtools.runtime import device, disk_is_full, keep_freed_memory, quiet_libraries, seed_everything
+from nbtools.training import folders, loop
+from nbtools.training.callbacks import LOGGING_STEPS, Curve, Draw
+from nbtools.training.choices import FORMATS, choose, describe, repeat
 from nbtools.training.fast_path import FastPath
+from nbtools.training.loop import dropping, with_adapters
 from nbtools.training.memory import refuse_impossible
+from nbtools.training.plan import folder_of, make_plan, share_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,6 +78,7 @@ def finetune(
     dtype: str | None = None,
     compile: bool | None = None,
     threads: int | None = None,
+    choices: Mapping[str, Any] | None = None,
     checkpoint_steps: int | None = None,
     report_to: str = "none",
     callbacks: Sequence[TrainerCallback] = (),
@@ -95,6 +95,7 @@ def finetune(
     dtype        "fp32", "bf16" or "fp16" for the passes; None: measured, chosen and recorded. Weights are trained in fp32
     compile      None: when a probe of some passes says that the run is long enough to repay it; said, and recorded
     threads      of PyTorch; None: the fastest number that this machine allows, recorded
+    choices      of an estimate or of an earlier run's metrics.json, to be repeated instead of dtype, compile and threads
     checkpoint_steps   a checkpoint every so many steps (default: a fifth of the run); the newest two are kept
     report_to    passed to Trainer: "none", "tensorboard", "mlflow" …; callbacks: more of Trainer's callbacks
     draw         makes the live picture of the curve in a notebook (`nbtools.plots.training.draw_curve`)
@@ -109,24 +110,27 @@ def finetune(
     if lm.trained and not resume:
         problem = f"This {lm.name} was already changed by a fine-tuning here, so it is no base model any more."
         raise InputError(problem, "Load it again with load_model, or pass resume=True to go on with an interrupted run.")
-    plan = _plan(lm, train, learning_rate, batch_size, epochs, max_steps, seed, lora, dropout)
-    target = Path(output_dir) if output_dir else runs_folder() / "tuned" / Path(plan["model"]).name
+    plan = make_plan(lm, train, learning_rate, batch_size, epochs, max_steps, seed, lora, dropout)
+    target = folder_of(plan, output_dir)
     processes = PartialState(cpu=device().type == "cpu")
-    share = _share(plan["batch_size"], processes.num_processes)
+    share = share_of(plan["batch_size"], processes.num_processes)
     quiet_libraries()
     seed_everything(seed)
     release(lm.model)  # what decoding keeps of the weights, in another format
-    trained = _with_adapters(lm, seed) if lora else lm.model
-    with keep_freed_memory(), _dropout(trained, dropout):
-        folder, choices, checkpoint = _open(lm, trained, train, target, plan, resume, share, dtype=dtype, compile=compile, threads=threads)
+    trained = with_adapters(lm) if lora else lm.model
+    wanted = {"dtype": dtype, "compile": compile, "threads": threads}
+    with keep_freed_memory(), dropping(trained, dropout):
+        folder, choices, checkpoint = _open(lm, trained, train, target, plan, resume, share, choices, wanted)
         torch.set_num_threads(choices["threads"])
         fast = FastPath(trained, FORMATS[choices["dtype"]], choices["compile"]) if choices["loss"] == "fused" else None
         curve = _curve(lm, trained, fast, folder, plan, train.block_size, validation, draw)
-        own = [MarkComplete(), CleanStop(), StayFinite(folder), curve]
         seed_everything(seed)
         lm.trained = True
         with _full_disk_explained(folder):
-            steps = _train(trained, train, folder, plan, choices, fast, share, checkpoint_steps, report_to, own, callbacks, checkpoint)
+            steps = loop.train(
+                trained, train, folder, plan, choices, fast, share, [curve, *callbacks], save_steps=checkpoint_steps,
+                report_to=report_to, checkpoint=checkpoint,
+            )  # fmt: skip
             tuned = replace(lm, model=trained.merge_and_unload() if lora else trained)  # type: ignore[operator]
             tuned.model.eval()
             if processes.is_main_process:
@@ -147,8 +151,9 @@ def finetune(
 
 
 def _open(
-    lm: LanguageModel, model: Any, train: Packed, target: Path, plan: dict[str, Any], resume: bool, share: int, **wanted: Any
-) -> tuple[Path, dict[str, Any], Path | None]:
+    lm: LanguageModel, model: Any, train: Packed, target: Path, plan: dict[str, Any], resume: bool, share: int,
+    given: Mapping[str, Any] | None, wanted: dict[str, Any],
+) -> tuple[Path, dict[str, Any], Path | None]:  # fmt: skip
     """The run's folder, the choices it is made with, and the checkpoint to go on from; one process opens, all know."""
     processes = PartialState()
     opened: list[Any] = [None]
@@ -159,7 +164,7 @@ def _open(
             refuse_impossible(model, share, train.block_size)
             batch = default_data_collator([train[number % len(train)] for number in range(share)])
             batch = {name: part.to(device()) for name, part in batch.items()}
-            choices = choose(model, batch, plan["max_steps"], **wanted)
+            choices = choose(model, batch, plan["max_steps"], **wanted) if given is None else repeat(model, given, wanted)
             opened = [(folders.begin(target, {**plan, "choices": choices}), choices, None)]
     if processes.num_processes > 1:
         broadcast_object_list(opened)
@@ -193,29 +198,6 @@ def _curve(
     return Curve(folder / "curve.jsonl", plan["batch_size"] * block_size, validate if sample else None, every, draw)
 
 
-def _share(batch_size: int, processes: int) -> int:
-    """The blocks of a step that each process computes."""
-    if batch_size % processes:
-        raise InputError(
-            f"batch_size is {batch_size}, and {processes} processes cannot share it evenly.", "Choose a multiple of their number."
-        )
-    return batch_size // processes
-
-
-@contextlib.contextmanager
-def _dropout(model: Any, share: float | None) -> Iterator[None]:
-    """Within this context every dropout layer drops `share` (None: what the checkpoint says)."""
-    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
-    before = [layer.p for layer in layers]
-    for layer in layers:
-        layer.p = layer.p if share is None else share
-    try:
-        yield
-    finally:
-        for layer, own in zip(layers, before, strict=True):
-            layer.p = own
-
-
 @contextlib.contextmanager
 def _full_disk_explained(folder: Path) -> Iterator[None]:
     try:
@@ -224,97 +206,3 @@ def _full_disk_explained(folder: Path) -> Iterator[None]:
         if disk_is_full(error):
             raise MachineError(f"The disk is full; the unfinished run is {folder}.", "Free some space, then pass resume=True.") from error
         raise
-
-
-def _plan(
-    lm: LanguageModel, train: Packed, rate: float | None, batch: int | None, epochs: float | None, steps: int | None, seed: int, lora: bool,
-    dropout: float | None,
-) -> dict[str, Any]:  # fmt: skip
-    """Every value that decides the result, with None resolved; a resumed run must have the same."""
-    defaults = lm.defaults
-    batch = defaults.batch_size if batch is None else batch
-    rate = defaults.learning_rate * (10 if lora else 1) if rate is None else rate
-    if batch < 1 or not rate > 0:
-        raise InputError(f"batch_size is {batch} and learning_rate is {rate}.", "Both must be above zero.")
-    if (epochs is not None and not epochs > 0) or (steps is not None and steps < 1):
-        raise InputError(f"epochs is {epochs} and max_steps is {steps}.", "Give a number above zero, or None.")
-    if dropout is not None and not 0 <= dropout < 1:
-        raise InputError(f"dropout is {dropout}.", "Give a share from 0 to below 1, or None for the checkpoint's own.")
-    if steps is None:
-        steps = defaults.max_steps if epochs is None else max(1, math.ceil(epochs * len(train) / batch))
-    return {
-        "model": lm.profile.name if lm.profile else lm.name,
-        "learning_rate": rate,
-        "batch_size": batch,
-        "block_size": train.block_size,
-        "max_steps": steps,
-        "seed": seed,
-        "lora": lora,
-        "dropout": dropout,
-        "blocks_sha256": hashlib.sha256(train.input_ids.tobytes()).hexdigest(),
-    }
-
-
-def _with_adapters(lm: LanguageModel, seed: int) -> Any:
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MachineError("LoRA needs the package peft, which is not installed.", "Run: pip install peft   (the extra [lora])") from error
-    gpt2 = lm.model.config.model_type == "gpt2"
-    # GPT-2's layers are Conv1D: their weights are transposed against nn.Linear.
-    target = ["c_attn", "c_proj", "c_fc"] if gpt2 else "all-linear"
-    return get_peft_model(lm.model, LoraConfig(r=16, lora_alpha=32, target_modules=target, fan_in_fan_out=gpt2, task_type="CAUSAL_LM"))
-
-
-def _train(
-    model: Any, train: Packed, folder: Path, plan: dict[str, Any], choices: dict[str, Any], fast: FastPath | None, share: int,
-    save_steps: int | None, report_to: str, own: list[Any], callbacks: Sequence[TrainerCallback], checkpoint: Path | None,
-) -> int:  # fmt: skip
-    from transformers import PrinterCallback, ProgressCallback, TrainingArguments
-
-    from nbtools.training.trainer import CourseTrainer
-
-    where = device().type
-    arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"),
-        per_device_train_batch_size=share,
-        max_steps=plan["max_steps"],
-        learning_rate=plan["learning_rate"],
-        warmup_steps=min(50, plan["max_steps"] // 10),
-        lr_scheduler_type="linear",
-        optim="adamw_torch_fused" if where in {"cpu", "cuda"} else "adamw_torch",
-        seed=plan["seed"],
-        # The fast path casts inside its own forward pass; accelerate's way would copy every output to fp32.
-        bf16=choices["dtype"] == "bf16" and fast is None,
-        fp16=choices["dtype"] == "fp16",
-        use_cpu=where == "cpu",
-        use_liger_kernel=where == "cuda" and find_spec("liger_kernel") is not None,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_steps=save_steps or max(1, plan["max_steps"] // 5),
-        save_total_limit=2,
-        report_to=report_to,
-        disable_tqdm=True,
-        dataloader_pin_memory=where == "cuda",
-    )
-    cache, model.config.use_cache = model.config.use_cache, False  # with a cache, documents in a block would attend to each other
-    trainer = CourseTrainer(model=model, args=arguments, train_dataset=train, callbacks=[*own, *callbacks], fast=fast)
-    for printing in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(printing)
-    _, stop, finite, _ = own
-    try:
-        with stop.listening():
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    finally:
-        if fast is not None:
-            fast.release()
-        else:  # accelerate leaves its autocast on the model, and a score in fp32 would not be one
-            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-        model.config.use_cache = cache
-    if finite.error:
-        raise finite.error
-    done = trainer.state.global_step
-    if done < plan["max_steps"]:
-        problem = f"Stopped at step {done} of {plan['max_steps']}; a checkpoint is in {folder}."
-        raise RunError(problem, "Go on with the same call and resume=True.")
-    return done

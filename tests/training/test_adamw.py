@@ -7,11 +7,22 @@ import copy
 import pytest
 import torch
 
+from nbtools.training import adamw
 from nbtools.training.adamw import MasterAdamW
 from tests.models_at_hand import needs_a_compiler
 
 pytestmark = needs_a_compiler
 KEYWORDS = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-6}
+
+
+@pytest.fixture(params=["native", "torch.compile"], autouse=True)
+def way(request, monkeypatch):
+    """Both ways are held to PyTorch's."""
+    if request.param == "torch.compile":
+        monkeypatch.setattr(adamw, "_native", lambda: None)
+    elif adamw._native() is None:
+        pytest.skip("the C++ loop is for Linux")
+    return request.param
 
 
 def groups(weights):
@@ -100,6 +111,29 @@ def test_its_state_saves_and_loads_to_the_bit(tmp_path):
     step(resumed, copies, 3)
     assert masters[weights[0]].equal(copied[copies[0]]) and all(one.equal(two) for one, two in zip(weights, copies, strict=True))
     assert resumed.state[copies[0]]["exp_avg_sq"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("way", ["native"], indirect=True)
+def test_the_number_of_threads_changes_no_bit():
+    """Sums are taken in pieces of one size, whichever thread takes them."""
+
+    def trained(threads):
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        weights = [torch.nn.Parameter(torch.randn(300, 700)), torch.nn.Parameter(torch.randn(40))]
+        optimizer = MasterAdamW([{"params": weights}], halved(weights), **KEYWORDS)
+        for step in range(3):
+            for weight, grad in zip(weights, grads(step, weights), strict=True):
+                weight.grad = grad.to(weight.dtype)
+            norm = optimizer.clip(1.0)
+            optimizer.step()
+        return norm, *weights
+
+    threads = torch.get_num_threads()
+    try:
+        assert all(one.equal(other) for one, other in zip(trained(1), trained(2), strict=True))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_closure_is_refused():

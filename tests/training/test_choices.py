@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from nbtools.training import choices, finetune
 from nbtools.training.choices import choose, describe
 from tests.models_at_hand import needs_a_compiler, tiny
 from tests.training.test_fast_path import REVIEWS, batch
+
+FINETUNE = sys.modules["nbtools.training.finetune"]  # the package's `finetune` is the function
 
 
 def decide(steps: int, lm=None, **wanted):
@@ -112,3 +115,37 @@ def test_a_run_keeps_its_choices_and_a_resume_repeats_them(tmp_path, monkeypatch
         assert json.loads((tmp_path / "run" / "plan.json").read_text())["choices"] == tuned.choices
     finally:
         torch.set_num_threads(threads)
+
+
+def test_choices_that_are_given_are_repeated_and_nothing_is_measured(tmp_path, monkeypatch):
+    lm = tiny()
+    given = decide(10, lm, threads=torch.get_num_threads())
+    monkeypatch.setattr(FINETUNE, "choose", lambda *_, **__: pytest.fail("measured again"))
+    tuned = finetune(lm, pack(REVIEWS, lm, 64), output_dir=tmp_path / "run", max_steps=1, batch_size=1, choices=given)
+    assert tuned.choices == given == json.loads((tmp_path / "run" / "plan.json").read_text())["choices"]
+
+
+@pytest.mark.parametrize(
+    ("change", "beside", "words"),
+    [
+        ({}, {"dtype": "fp32"}, "choices were given, and dtype beside them"),
+        ({"threads": ...}, {}, "choices lack threads"),
+        ({"device": "cuda:7"}, {}, "made for cuda:7"),
+        ({}, {"lora": True}, "another kind of model"),
+    ],
+)
+def test_choices_that_cannot_be_kept_here_are_refused_before_anything_is_written(tmp_path, change, beside, words):
+    if "lora" in beside:
+        pytest.importorskip("peft")
+    lm = tiny()
+    given = {name: value for name, value in (decide(10, lm) | change).items() if value is not ...}
+    with pytest.raises(InputError, match=words):
+        finetune(lm, pack(REVIEWS, lm, 64), output_dir=tmp_path / "run", max_steps=1, batch_size=1, choices=given, **beside)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_choices_to_compile_need_a_compiler(monkeypatch):
+    lm = tiny()
+    monkeypatch.setattr(choices, "compiler_at_hand", lambda: False)
+    with pytest.raises(MachineError, match="no C\\+\\+ compiler"):
+        choices.repeat(lm.model, decide(10, lm) | {"compile": True}, {})

@@ -1,0 +1,107 @@
+"""The loop itself: Trainer with the arguments of a plan, over a model prepared for it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nbtools.errors import MachineError, RunError
+from nbtools.runtime import device
+from nbtools.training.callbacks import CleanStop, MarkComplete, StayFinite
+from nbtools.training.fast_path import FastPath
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from nbtools.data import Packed
+    from nbtools.models import LanguageModel
+
+
+@contextlib.contextmanager
+def dropping(model: Any, share: float | None) -> Iterator[None]:
+    """Within this context every dropout layer drops `share` (None: what the checkpoint says)."""
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
+    before = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = layer.p if share is None else share
+    try:
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            layer.p = own
+
+
+def with_adapters(lm: LanguageModel) -> Any:
+    """`lm`'s model with low-rank adapters (Hu et al., 2021) beside its frozen weights; their beginning is drawn at random."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise MachineError("LoRA needs the package peft, which is not installed.", "Run: pip install peft   (the extra [lora])") from error
+    gpt2 = lm.model.config.model_type == "gpt2"
+    # GPT-2's layers are Conv1D: their weights are transposed against nn.Linear.
+    target = ["c_attn", "c_proj", "c_fc"] if gpt2 else "all-linear"
+    return get_peft_model(lm.model, LoraConfig(r=16, lora_alpha=32, target_modules=target, fan_in_fan_out=gpt2, task_type="CAUSAL_LM"))
+
+
+def train(
+    model: Any, packed: Packed, folder: Path, plan: dict[str, Any], choices: dict[str, Any], fast: FastPath | None, share: int,
+    callbacks: Sequence[TrainerCallback], *, save_steps: int | None = None, report_to: str = "none", checkpoint: Path | None = None,
+) -> int:  # fmt: skip
+    """Train `model` from `checkpoint`, or from the beginning; the steps that were taken. `share`: blocks a step of this process.
+
+    Raises RunError when it was interrupted (a checkpoint is then saved) and when a number is not finite (that step is not).
+    """
+    from transformers import PrinterCallback, ProgressCallback, TrainingArguments
+
+    from nbtools.training.trainer import CourseTrainer
+
+    where = device().type
+    arguments = TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        per_device_train_batch_size=share,
+        max_steps=plan["max_steps"],
+        learning_rate=plan["learning_rate"],
+        warmup_steps=min(50, plan["max_steps"] // 10),
+        lr_scheduler_type="linear",
+        optim="adamw_torch_fused" if where in {"cpu", "cuda"} else "adamw_torch",
+        seed=plan["seed"],
+        # The fast path casts inside its own forward pass; accelerate's way would copy every output to fp32.
+        bf16=choices["dtype"] == "bf16" and fast is None,
+        fp16=choices["dtype"] == "fp16",
+        use_cpu=where == "cpu",
+        use_liger_kernel=where == "cuda" and find_spec("liger_kernel") is not None,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_steps=save_steps or max(1, plan["max_steps"] // 5),
+        save_total_limit=2,
+        report_to=report_to,
+        disable_tqdm=True,
+        dataloader_pin_memory=where == "cuda",
+    )
+    cache, model.config.use_cache = model.config.use_cache, False  # with a cache, documents in a block would attend to each other
+    stop, finite = CleanStop(), StayFinite(folder)
+    watching = [MarkComplete(), stop, finite, *callbacks]
+    trainer = CourseTrainer(model=model, args=arguments, train_dataset=packed, callbacks=watching, fast=fast)
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    try:
+        with stop.listening():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        if fast is not None:
+            fast.release()
+        else:  # accelerate leaves its autocast on the model, and a score in fp32 would not be one
+            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        model.config.use_cache = cache
+    if finite.error:
+        raise finite.error
+    done = trainer.state.global_step
+    if done < plan["max_steps"]:
+        problem = f"Stopped at step {done} of {plan['max_steps']}; a checkpoint is in {folder}."
+        raise RunError(problem, "Go on with the same call and resume=True.")
+    return done

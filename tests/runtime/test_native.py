@@ -1,0 +1,40 @@
+"""How the package's C++ becomes a library in this process, or does not."""
+
+import subprocess
+import sys
+
+import pytest
+
+from nbtools.generation import kernel
+from nbtools.runtime import native, native_library
+from nbtools.training import adamw
+
+needs_it = pytest.mark.skipif(kernel.library() is None, reason="no C++ compiler here")
+
+
+@needs_it
+@pytest.mark.parametrize("source", [kernel.SOURCE, adamw.SOURCE])
+def test_it_is_compiled_once_and_found_again(fresh_native, source, monkeypatch, tmp_path):
+    monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))
+    assert native_library(source) is not None
+    (built,) = (tmp_path / "kernels").iterdir()
+    written = built.stat().st_mtime_ns
+    native_library.cache_clear()
+    assert native_library(source) is not None and built.stat().st_mtime_ns == written
+
+
+@needs_it
+def test_a_compiler_that_fails_is_told_of_and_done_without(fresh_native, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "FLAGS", [*native.FLAGS, "-no-such-flag"])
+    assert native_library(kernel.SOURCE) is None
+    assert "kernel.cpp could not be compiled" in capsys.readouterr().err
+    assert not list((tmp_path).rglob("*.so"))
+
+
+@needs_it
+def test_it_leaves_the_processors_handling_of_small_numbers_as_it_was():
+    """A library linked with -ffast-math flushes them to zero in the whole process."""
+    code = "from nbtools.generation.kernel import library; library(); import numpy; print(numpy.float32(1e-38) / numpy.float32(10) > 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
