@@ -123,6 +123,11 @@ class _Part(ctypes.Structure):  # as in adamw.cpp
     ]
 
 
+def one_pass_at_hand() -> bool:
+    """Whether the one loop is there without torch.compile."""
+    return _native() is not None
+
+
 @functools.cache
 def _native() -> ctypes.CDLL | None:
     library = native_library(SOURCE)

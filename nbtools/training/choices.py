@@ -12,11 +12,13 @@ import torch
 
 from nbtools.errors import InputError, MachineError
 from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, progress
+from nbtools.training.adamw import one_pass_at_hand
 from nbtools.training.fast_path import FastPath, fits
 
-# Compiling took 8 to 25 s on two cores for mini, GPT-2 small and SmolLM2 (benchmarks/results/finetune_throughput.json); it is tried
-# only where half of a plain run would be longer than that.
-COMPILE_SECONDS = 20.0
+# On two cores compiling takes about so long, and a compiled pass is 5 to 15 % shorter than a plain one (mini, GPT-2 small, SmolLM2): it
+# is tried only where a fifth of a plain run would be longer than that.
+COMPILE_SECONDS = 15.0
+MOST_SAVED = 0.2
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -45,9 +47,10 @@ def choose(
         if compile:
             raise MachineError("The compiled path is for GPT-2 and Llama-like models on a processor.", "Leave compile out.")
         why = "the library's own kernels" if device().type != "cpu" else "this kind of model is trained as the library has it"
-        return {**chosen, "loss": "library", "compile": False, "compile_reason": why}
+        return {**chosen, "loss": "library", "bf16_copies": False, "compile": False, "compile_reason": why}
     compiled, why, figures = _choose_compile(model, batch, steps, number.torch_dtype, compile)
-    return {**chosen, "loss": "fused", "compile": compiled, "compile_reason": why, **figures}
+    copies = number.name == "bf16" and (compiled or one_pass_at_hand())
+    return {**chosen, "loss": "fused", "bf16_copies": copies, "compile": compiled, "compile_reason": why, **figures}
 
 
 def repeat(model: Any, choices: Mapping[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +61,7 @@ def repeat(model: Any, choices: Mapping[str, Any], wanted: dict[str, Any]) -> di
     """
     if asked := [name for name, value in wanted.items() if value is not None]:
         raise InputError(f"choices were given, and {', '.join(asked)} beside them.", "Give one or the other.")
-    if missing := {"device", "dtype", "threads", "compile", "loss"} - choices.keys():
+    if missing := {"device", "dtype", "threads", "compile", "loss", "bf16_copies"} - choices.keys():
         raise InputError(f"choices lack {', '.join(sorted(missing))}.", "Give those of an estimate or of a run's metrics.json, whole.")
     if choices["device"] != str(device()):
         raise InputError(f"choices were made for {choices['device']}, and this is {device()}.", "Leave them out: they are measured anew.")
@@ -67,6 +70,13 @@ def repeat(model: Any, choices: Mapping[str, Any], wanted: dict[str, Any]) -> di
     if choices["compile"] and not compiler_at_hand():
         raise MachineError("choices say to compile, and no C++ compiler is at hand.", "Install g++ or clang, or leave choices out.")
     return dict(choices)
+
+
+def fast_path(model: Any, choices: Mapping[str, Any]) -> FastPath | None:
+    """What trains `model` fast, as it was chosen; None: the library's way."""
+    if choices["loss"] != "fused":
+        return None
+    return FastPath(model, FORMATS[choices["dtype"]], choices["compile"], choices["bf16_copies"])
 
 
 def describe(choices: dict[str, Any]) -> str:
@@ -87,14 +97,15 @@ def _choose_compile(
             raise MachineError("Compiling was asked for, and no C++ compiler is at hand.", "Install g++ or clang, or leave compile out.")
         return wanted, "asked for", {}
     with _undisturbed(model):
-        _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False))
+        half = dtype == torch.bfloat16
+        _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False, copies=half and one_pass_at_hand()))
         figures = {"plain_pass_seconds": round(plain, 3)}
-        if steps * plain / 2 < COMPILE_SECONDS:
+        if steps * plain * MOST_SAVED < COMPILE_SECONDS:
             return False, f"{steps} steps of {plain:.2f} s (probed) are over before compiling is repaid", figures
         if not compiler_at_hand():
             return False, "no C++ compiler is at hand", figures
         for _ in progress([None], "compiling", unit="program"):
-            first, fast = time_passes(model, batch, FastPath(model, dtype, compiled=True))
+            first, fast = time_passes(model, batch, FastPath(model, dtype, compiled=True, copies=half))
     figures |= {"compiled_pass_seconds": round(fast, 3), "compile_seconds": round(first - fast, 1)}
     if fast >= plain:
         return False, f"a pass takes {fast:.2f} s compiled and {plain:.2f} s plain (probed)", figures

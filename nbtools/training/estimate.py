@@ -27,8 +27,7 @@ from nbtools.models import save_model
 from nbtools.runtime import device, keep_freed_memory, progress, quiet_libraries, seed_everything
 from nbtools.training import loop
 from nbtools.training.callbacks import LOGGING_STEPS
-from nbtools.training.choices import FORMATS, choose
-from nbtools.training.fast_path import FastPath
+from nbtools.training.choices import choose, fast_path
 from nbtools.training.finetune import VALIDATION_SAMPLE
 from nbtools.training.loop import dropping, with_adapters
 from nbtools.training.memory import PeakMemory, free_memory, held_memory, refuse, refuse_impossible
@@ -134,7 +133,7 @@ def estimate(
             refuse_impossible(model, share, train.block_size, choices)
             trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
             # Where passes were tried for the choice, their peak is known, and the optimizer's moments come on top.
-            refuse(peak.bytes + (6 if choices["compile"] else 8) * trained, free, model, share, train.block_size)
+            refuse(peak.bytes + (6 if choices["bf16_copies"] else 8) * trained, free, model, share, train.block_size)
             _refuse_disk(4 * lm.parameters + 6 * trained, free_disk, disk)  # one checkpoint, at least
             texts = _spread(sample or scored[:VALIDATION_SAMPLE], lm)
             probe = _Probe(replace(lm, model=model), texts, Path(place))
@@ -178,7 +177,7 @@ class _Probe(TrainerCallback):
 
     def run(self, train: Packed, plan: dict[str, Any], choices: dict[str, Any], share: int) -> None:
         model, checkpoints = self.lm.model, self.folder / "checkpoints"
-        self.fast = FastPath(model, FORMATS[choices["dtype"]], choices["compile"]) if choices["loss"] == "fused" else None
+        self.fast = fast_path(model, choices)
         self.bar = progress(iter(()), "probing", total=PROBE_STEPS, unit="step")
         still = {**plan, "max_steps": PROBE_STEPS, "learning_rate": 0.0}
         with self.bar:

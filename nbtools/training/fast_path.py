@@ -1,8 +1,9 @@
 """What a model does differently while it is trained fast. Everything is undone by `release`: the model is the library's again.
 
-- The loss comes from `linear_cross_entropy`: no fp32 logits.
-- Compiled, attention is `packed_attention`, each transformer block is compiled once for all of them, and, in bf16, the matrices are
-  bf16 copies whose fp32 originals `MasterAdamW` trains; sums along the residual stream stay fp32.
+- The loss comes from `linear_cross_entropy`: no fp32 logits. Attention is `packed_attention`.
+- In bf16 the matrices can be bf16 copies whose fp32 originals `MasterAdamW` trains; sums along the residual stream stay fp32.
+- Compiled, each transformer block is compiled once for all of them. Not compiled, GPT-2's activation is PyTorch's one operation
+  for what the library writes as eight.
 
 It knows the families that are tested (GPT-2 and Llama-like). Others train as the library has it.
 """
@@ -10,12 +11,14 @@ It knows the families that are tested (GPT-2 and Llama-like). Others train as th
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch._functorch.config
+from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import CausalLMOutput
 
 from nbtools.training.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding
@@ -45,16 +48,15 @@ class FastPath:
 
     dtype     of the passes: fp32 or bf16
     compiled  whether to compile, which needs a C++ compiler
-    masters   the fp32 weights of each parameter that is a bf16 copy while engaged (empty unless compiled in bf16)
+    copies    whether matrices are bf16 copies while engaged; masters: the fp32 weights of each parameter that is one
     """
 
-    def __init__(self, model: Any, dtype: torch.dtype, compiled: bool) -> None:
-        self.model, self.dtype, self.compiled = model, dtype, compiled
-        self.masters: dict[torch.nn.Parameter, torch.Tensor] = {}
+    def __init__(self, model: Any, dtype: torch.dtype, compiled: bool, copies: bool) -> None:
+        self.model, self.dtype, self.compiled, self.copies = model, dtype, compiled, copies
         self.attention = model.config._attn_implementation
         self.embedding, self.head = model.get_input_embeddings(), model.get_output_embeddings()
         self.gradient = SharedGradient() if self.embedding.weight is self.head.weight else None
-        self.working: dict[torch.nn.Parameter, torch.Tensor] = {}
+        self.working: dict[torch.nn.Parameter, torch.nn.Parameter] = {}  # of each matrix, its bf16 copy
         self.engaged = False
 
     def engage(self) -> None:
@@ -64,12 +66,16 @@ class FastPath:
         self.model.forward = self._forward
         if self.gradient is not None:
             self.embedding.forward = lambda ids: shared_embedding(ids, self.embedding.weight, self.gradient)  # type: ignore[arg-type]
-        if not self.compiled:
-            return
         self.model.set_attn_implementation(register())
-        for weight in self._matrices() if self.dtype == torch.bfloat16 else []:
-            self.masters[weight] = weight.data
-            weight.data = self.working[weight] if weight in self.working else weight.data.to(self.dtype)
+        # Other parameters, not other data in the same ones: changing the format of a parameter's data cuts off whoever waits for its
+        # gradient, and processes that share a step do.
+        if self.copies and not self.working:
+            self.working = {weight: torch.nn.Parameter(weight.detach().to(torch.bfloat16)) for weight in self._matrices()}
+        self._put(self.working)
+        if not self.compiled:
+            for part in self._activations():
+                part.forward = functools.partial(torch.nn.functional.gelu, approximate="tanh")
+            return
         for block in self._blocks():
             block._compiled_call_impl = _PROGRAMS.get(block)
             if block._compiled_call_impl is None:
@@ -84,12 +90,14 @@ class FastPath:
         del self.model.forward
         if self.gradient is not None:
             del self.embedding.forward
-        if not self.compiled:
-            return
         self.model.set_attn_implementation(self.attention)
-        for weight, master in self.masters.items():
-            self.working[weight], weight.data = weight.data, master
-            weight.grad = None
+        self._put({copy: weight for weight, copy in self.working.items()})
+        for copy in self.working.values():
+            copy.grad = None
+        if not self.compiled:
+            for part in self._activations():
+                del part.forward
+            return
         for block in self._blocks():
             block._compiled_call_impl = None
 
@@ -108,6 +116,20 @@ class FastPath:
         """The transformer blocks: the list of modules that is as long as the model is deep."""
         depth = self.model.config.num_hidden_layers
         return list(next(part for part in self.model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == depth))
+
+    @property
+    def masters(self) -> dict[torch.nn.Parameter, torch.Tensor]:
+        return {copy: weight.data for weight, copy in self.working.items()}
+
+    def _put(self, others: dict[torch.nn.Parameter, torch.nn.Parameter]) -> None:
+        """Put other parameters in the place of some, wherever they are used."""
+        for part in self.model.modules():
+            for name, weight in part._parameters.items():
+                if weight in others:
+                    part._parameters[name] = others[weight]
+
+    def _activations(self) -> list[Any]:
+        return [part for part in self.model.modules() if isinstance(part, NewGELUActivation)]
 
     def _matrices(self) -> list[Any]:
         """The weights that matrix products read: those of every layer that multiplies, and the output layer's."""

@@ -22,7 +22,7 @@ from nbtools.models import save_model
 from nbtools.runtime import device, disk_is_full, keep_freed_memory, quiet_libraries, seed_everything
 from nbtools.training import folders, loop
 from nbtools.training.callbacks import LOGGING_STEPS, Curve, Draw
-from nbtools.training.choices import FORMATS, choose, describe, repeat
+from nbtools.training.choices import choose, describe, fast_path, repeat
 from nbtools.training.fast_path import FastPath
 from nbtools.training.loop import dropping, with_adapters
 from nbtools.training.memory import refuse_impossible
@@ -122,7 +122,7 @@ def finetune(
     with keep_freed_memory(), dropping(trained, dropout):
         folder, choices, checkpoint = _open(lm, trained, train, target, plan, resume, share, choices, wanted)
         torch.set_num_threads(choices["threads"])
-        fast = FastPath(trained, FORMATS[choices["dtype"]], choices["compile"]) if choices["loss"] == "fused" else None
+        fast = fast_path(trained, choices)
         curve = _curve(lm, trained, fast, folder, plan, train.block_size, validation, draw)
         seed_everything(seed)
         lm.trained = True

@@ -67,9 +67,9 @@ def least_memory(model: Any, batch_size: int, block_size: int, choices: dict[str
     weights = sum(weight.numel() for weight in model.parameters())
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     bf16 = choices is None or choices["dtype"] != "fp32"
-    # Compiled in bf16: copy, gradient and first moment of 2 bytes each, second moment of 4. Else a gradient and two moments of 4,
+    # With bf16 copies: copy, gradient and first moment of 2 bytes each, second moment of 4. Else a gradient and two moments of 4,
     # and of each weight a copy of 2 that autocast keeps.
-    thrifty = choices is None or (choices["compile"] and bf16)
+    thrifty = choices is None or choices["bf16_copies"]
     state = 10 * trained if thrifty else 12 * trained + 2 * weights * bf16
     tokens, size = batch_size * block_size, 2 if bf16 else 4
     activations = tokens * config.num_hidden_layers * config.hidden_size * size * KEPT_WIDTHS

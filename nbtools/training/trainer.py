@@ -24,7 +24,7 @@ class CourseTrainer(Trainer):
         # Only now: a checkpoint that is resumed has been read into the fp32 weights before.
         if self.fast is not None:
             self.fast.engage()
-            if self.fast.compiled:
+            if self.fast.copies:
                 betas = (self.args.adam_beta1, self.args.adam_beta2)
                 own = {"masters": self.fast.masters, "lr": self.args.learning_rate, "betas": betas, "eps": self.args.adam_epsilon}
                 self.optimizer_cls_and_kwargs = (MasterAdamW, own)

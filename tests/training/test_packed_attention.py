@@ -9,13 +9,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from nbtools.training.packed_attention import QUERIES, packed_attention
 from tests.models_at_hand import needs_a_compiler
 
-DOCUMENTS = [[5, 1, 150, 44], [200], [130, 70]]  # lengths of the documents of each row, across the edges of query blocks
+DOCUMENTS = [[5, 1, 250, 44], [300], [230, 70]]  # lengths of the documents of each row, across the edges of query blocks
 
 
 def example(key_heads: int = 4):
     torch.manual_seed(0)
-    query = torch.randn(3, 4, 200, 8, requires_grad=True)
-    key, value = (torch.randn(3, key_heads, 200, 8, requires_grad=True) for _ in range(2))
+    query = torch.randn(3, 4, 300, 8, requires_grad=True)
+    key, value = (torch.randn(3, key_heads, 300, 8, requires_grad=True) for _ in range(2))
     positions = torch.stack([torch.cat([torch.arange(length) for length in row]) for row in DOCUMENTS])
     return query, key, value, positions
 
@@ -32,7 +32,7 @@ def each_document_alone(query, key, value):
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_a_compiler)])
 @pytest.mark.parametrize("key_heads", [4, 2, 1])
 def test_each_document_is_attended_to_as_if_it_were_alone(compiled, key_heads):
-    assert QUERIES < 200
+    assert QUERIES < 300
     *parts, positions = example(key_heads)
     attend = torch.compile(packed_attention) if compiled else packed_attention
     mine, none = attend(torch.nn.Module(), *parts, None, position_ids=positions)
@@ -60,7 +60,7 @@ def test_positions_that_do_not_restart_would_let_documents_see_each_other():
 
 def test_dropout_drops_weights_and_keeps_their_mean():
     query, key, _, positions = example()
-    ones = torch.ones(3, 4, 200, 8)
+    ones = torch.ones(3, 4, 300, 8)
     torch.manual_seed(0)
     dropped, _ = packed_attention(torch.nn.Module(), query, key, ones, position_ids=positions, dropout=0.5)
     assert dropped.std() > 0.1 and dropped.mean().item() == pytest.approx(1, abs=0.05)
