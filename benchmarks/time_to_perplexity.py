@@ -3,11 +3,12 @@
     python -m benchmarks.time_to_perplexity [--rounds N] [--models MODEL ...] [--rounds-MODEL N] [--budget-MODEL S] ...
 
 A pair is one run of the corrected recipe for its budget, then ours until it is as good. The corrected recipe's learning rate falls to
-zero over exactly its own budget, so that it ends as good as it can be. Ours runs a plan of its own, with its own schedule, and is asked
-every few steps; the plan is longer than it turns out to need, so its learning rate is still high when the answer comes. Both use the
-profile's learning rate and see the same reviews. Our clock runs from the call of `finetune`, compilation with an empty compiler's cache
-included; the other's begins with its first step. Loading the model, tokenizing and scoring count for neither. A plan that ends without
-having reached the perplexity counts as not reached.
+zero over exactly its own budget, so that it ends as good as it can be. Ours runs a plan of its own, with its own schedule and batch
+(small ones learn most from each token so early; the recipe's is two reviews), and is asked every few steps; the plan is longer than it
+turns out to need, so its learning rate is still high when the answer comes. Both use the profile's learning rate and see the same
+reviews. Our clock runs from the call of `finetune`, compilation with an empty compiler's cache included; the other's begins with its
+first step. Loading the model, tokenizing and scoring count for neither. A plan that ends without having reached the perplexity counts
+as not reached.
 """
 
 from __future__ import annotations
@@ -29,18 +30,22 @@ GOAL = 6.0
 
 @dataclass(frozen=True)
 class Contest:
-    """One model's contest. budget: seconds; scored: validation reviews; steps: our plan; every: steps between two looks from `first` on."""
+    """One model's contest.
+
+    budget  seconds of the recipe; scored: validation reviews; batch, steps: our plan; every: steps between two looks from `first` on
+    """
 
     budget: float
     scored: int
+    batch: int
     steps: int
     first: int
     every: int
     reviews: int | None = None  # None: the profile's
 
 
-CONTESTS = {"mini": Contest(90, 32, 40, 8, 2), "smollm2": Contest(180, 8, 36, 8, 2)}
-QUICK = {"mini": Contest(1.5, 2, 6, 2, 2, 40)}
+CONTESTS = {"mini": Contest(60, 32, 2, 60, 12, 4), "smollm2": Contest(120, 8, 1, 40, 8, 2)}
+QUICK = {"mini": Contest(1.5, 2, 4, 6, 2, 2, 40)}
 
 
 def _prepared(profile: str, reviews: int | None, scored: int) -> tuple[Any, list[str], list[str]]:
@@ -136,8 +141,9 @@ def reach(profile: str, target: float, contest: dict[str, Any]) -> Row:
         look = Look()
         try:
             nbtools.finetune(
-                lm, packed, output_dir=Path(folder, "tuned"), max_steps=plan.steps, checkpoint_steps=plan.steps, callbacks=[look]
-            )
+                lm, packed, output_dir=Path(folder, "tuned"), batch_size=plan.batch, max_steps=plan.steps, checkpoint_steps=plan.steps,
+                callbacks=[look],
+            )  # fmt: skip
         except _ReachedError:
             reached = True
     return {"seconds": look.seen[-1][1] if reached else None, "steps": look.seen[-1][0], "perplexity": look.seen[-1][2], "seen": look.seen}

@@ -44,10 +44,11 @@ def packed_attention(
     scaling = width**-0.5 if scaling is None else scaling
     if (groups := heads // key.shape[1]) > 1:
         key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
-    query, key, value = (part.reshape(batch * heads, tokens, width) for part in (query, key, value))
+    query, key, value = (part.to(value.dtype).reshape(batch * heads, tokens, width) for part in (query, key, value))
     place = torch.arange(tokens, device=query.device)
     begin = torch.zeros_like(place)[None] if position_ids is None else place - position_ids  # where each token's document begins
-    mixed = _PackedAttention.apply(query, key, value, begin.expand(batch, tokens), scaling, dropout)
+    with torch.autocast(query.device.type, enabled=False):  # it would take the softmax to fp32 and back
+        mixed = _PackedAttention.apply(query, key, value, begin.expand(batch, tokens), scaling, dropout)
     return mixed.view(batch, heads, tokens, width).transpose(1, 2), None
 
 
