@@ -15,8 +15,8 @@ from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, 
 from nbtools.training.adamw import one_pass_at_hand
 from nbtools.training.fast_path import FastPath, fits
 
-# On two cores compiling takes about so long, and a compiled pass is 5 to 15 % shorter than a plain one (mini, GPT-2 small, SmolLM2): it
-# is tried only where a fifth of a plain run would be longer than that.
+# On two cores compiling takes about so long, and a compiled pass is 5 to 10 % shorter than a plain one (mini, GPT-2 small, SmolLM2); it is
+# tried only where a fifth of a plain run would be longer than that.
 COMPILE_SECONDS = 15.0
 MOST_SAVED = 0.2
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
