@@ -45,7 +45,8 @@ test: .venv/installed-dev
 	$(OFFLINE) NBTOOLS_HEADLESS=1 NBTOOLS_PROGRESS=0 NBTOOLS_RUNS="$(CURDIR)/runs/.nbval" .venv/bin/pytest \
 		--nbval-lax --nbval-kernel-name=python3 --nbval-cell-timeout=900 notebooks
 
-# Each ends by storing its result; what an interrupted one had measured before is kept.
+# Each ends by storing its result; what an interrupted one had measured before is kept. Apart from these stands mini,
+# which needs another model to compare with: .venv/bin/python -m benchmarks.mini --against FOLDER
 bench: .venv/installed-bench
 	.venv/bin/nbtools fetch smollm2
 	for name in finetune_throughput dropout time_to_perplexity generation estimate attention_payload course profile; do \

@@ -1,9 +1,9 @@
 """What `nbtools.estimate` predicts of a fine-tuning against what the fine-tuning then takes: seconds and peak memory.
 
-    python -m benchmarks.estimate [--rounds N] [--quick] [--out FILE]
+    python -m benchmarks.estimate [--rounds N] [--long-rounds N] [--quick] [--out FILE]
 
 Each pair has a process of its own with an empty compiler's cache, as the first training in a notebook has: estimated, then trained and
-scored. The runs that take minutes are measured in at most three rounds.
+scored. The runs that take minutes are measured in fewer rounds.
 """
 
 from __future__ import annotations
@@ -94,9 +94,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     short, long = (QUICK, {}) if options.quick else (SHORT, LONG)
     raw = harness.rounds({name: Call("benchmarks.estimate:pair", settings) for name, settings in short.items()}, options.rounds)
     calls = {name: Call("benchmarks.estimate:pair", settings) for name, settings in long.items()}
-    raw |= harness.rounds(calls, min(options.rounds, LONG_ROUNDS))
+    raw |= harness.rounds(calls, min(options.rounds, options.long_rounds))
     return {"settings": {**short, **long}, **summarize(raw), "raw": raw}
 
 
+def options() -> argparse.ArgumentParser:
+    made = harness.parser(__doc__)
+    made.add_argument("--long-rounds", type=int, default=LONG_ROUNDS, help=f"rounds of the runs that take minutes ({LONG_ROUNDS})")
+    return made
+
+
 if __name__ == "__main__":
-    sys.exit(harness.main(NAME, run, harness.parser(__doc__)))
+    sys.exit(harness.main(NAME, run, options()))

@@ -194,6 +194,21 @@ def profile(record: Record) -> str:
     return table(["milliseconds a step", *summary], rows)
 
 
+def mini(record: Record) -> str:
+    before, rows = record["summary"]["before"], []
+    labels = {"book": "a held-out book", "reviews": "reviews, before"}
+    for name, label in labels.items():
+        if all(name in one for one in before.values()):
+            old, new = before["earlier"][name], before["shipped"][name]
+            rows.append([label, f"{old:.3f}", f"{new:.3f}", f"{1 - new / old:.1%}"])
+    for minutes, one in record["summary"]["after"].items():
+        old, new, fewer = (dict(one[name].items()) for name in ("earlier", "shipped", "fewer"))
+        cells = [f"{part['median']:.3f} ({part['min']:.3f} to {part['max']:.3f})" for part in (old, new)]
+        cells.append(f"{fewer['median']:.1%} ({fewer['min']:.1%} to {fewer['max']:.1%})")
+        rows.append([f"reviews, after {minutes} minutes", *cells])
+    return table(["bits per byte", "earlier model", "shipped", "fewer"], rows)
+
+
 TABLES: dict[str, Callable[[Record], str]] = {
     "finetune_throughput": finetune_throughput,
     "dropout": dropout,
@@ -203,6 +218,7 @@ TABLES: dict[str, Callable[[Record], str]] = {
     "attention_payload": attention_payload,
     "course": course,
     "profile": profile,
+    "mini": mini,
 }
 
 

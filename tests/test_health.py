@@ -72,7 +72,7 @@ def test_doctor_on_this_machine() -> None:
 def test_speed_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBTOOLS_DEVICE", "cpu")
     monkeypatch.setattr("nbtools.runtime.choose_dtype", compute.choose_dtype)
-    monkeypatch.setattr(compute, "measure_matmul", lambda dtype, seconds: 300.0 if "bfloat16" in str(dtype) else 100.0)
+    monkeypatch.setattr(compute, "measure_matmul", lambda dtype, **_: 300.0 if "bfloat16" in str(dtype) else 100.0)
     compute.choose_dtype.cache_clear()
     try:
         value = next(check.value for check in checks._device() if check.name == "number format")

@@ -94,7 +94,9 @@ def refusal(model: Any) -> str | None:
             return f"{name} is a {type(module).__name__}"
         if name.endswith(("proj", "c_attn", "c_fc", "lm_head")) and type(module) not in {nn.Linear, Conv1D}:
             return f"{name} is a {type(module).__name__}"
-        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        # transformers leaves hooks on a model whose hidden states or attention were once asked for; in other passes they do nothing.
+        hooks = [one for one in module._forward_hooks.values() if one.__module__ != "transformers.utils.output_capturing"]
+        if hooks or module._forward_pre_hooks or "forward" in vars(module):
             return f"{name or 'the model'} has a hook"
     if type(model) is GPT2LMHeadModel:
         known = config.activation_function in {"gelu_new", "gelu_pytorch_tanh"} and config.scale_attn_weights

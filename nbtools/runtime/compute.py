@@ -31,6 +31,9 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+HOPELESS = 0.2  # bf16 at less than this part of the speed of fp32 in a small product will not be faster in a large one
+
+
 def measure_matmul(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:
     """Speed of a `size` x `size` x `size` matrix product on this device, in GFLOP/s (2 * size**3 operations each).
 
@@ -93,13 +96,16 @@ def choose_dtype() -> NumberFormat:
     if where.type == "mps":
         return NumberFormat("fp32", "Apple GPU: mixed precision is not tested here", {})
     formats = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    # In turns, and the best of each: on a busy machine one format alone could meet the bad moment.
-    rounds = [{name: measure_matmul(dtype, seconds=0.05) for name, dtype in formats.items()} for _ in range(4)]
-    speed = {name: max(one[name] for one in rounds) for name in formats}
+    # A small product first: without bf16 units a full one takes a second, a hundred times as long as in fp32.
+    speed = {name: measure_matmul(dtype, size=128, seconds=0.02) for name, dtype in formats.items()}
+    if speed["bf16"] > HOPELESS * speed["fp32"]:
+        # In turns, and the best of each: on a busy machine one format alone could meet the bad moment.
+        rounds = [{name: measure_matmul(dtype, seconds=0.05) for name, dtype in formats.items()} for _ in range(4)]
+        speed = {name: max(one[name] for one in rounds) for name in formats}
     ratio = speed["bf16"] / speed["fp32"]
     if ratio >= 1.3:
         return NumberFormat("bf16", f"matrix products run {ratio:.1f} times as fast as in fp32 here (measured)", speed)
-    return NumberFormat("fp32", f"bf16 is only {ratio:.1f} times as fast as fp32 here (measured)", speed)
+    return NumberFormat("fp32", f"bf16 runs at {ratio:.2g} times the speed of fp32 here (measured)", speed)
 
 
 def choose_threads(wanted: int | None = None) -> tuple[int, str]:

@@ -15,6 +15,7 @@ import torch
 from benchmarks import finetune_throughput, harness, profile, report, time_to_perplexity
 from benchmarks.harness import Call, Row
 from benchmarks.recipes import IGNORED, RECIPES, Work, padded_rows, random_gpt2, set_dropout, training_reviews
+from nbtools.models.loading import MINI_FOLDER
 
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="trl is not installed (the extra bench)")
 
@@ -32,11 +33,11 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "others_percent", lambda: 0.0)
 
 
-def quick(name: str, tmp_path: Path) -> dict[str, Any]:
+def quick(name: str, tmp_path: Path, *more: str) -> dict[str, Any]:
     module = importlib.import_module(f"benchmarks.{name}")
     options: Callable[[], Any] = getattr(module, "options", lambda: harness.parser(None))
     target = tmp_path / f"{name}.json"
-    assert harness.main(name, module.run, options(), ["--quick", "--out", str(target)]) == 0
+    assert harness.main(name, module.run, options(), ["--quick", "--out", str(target), *more]) == 0
     return dict(json.loads(target.read_text(encoding="utf8")))
 
 
@@ -171,6 +172,25 @@ def test_the_best_peer_is_the_one_of_the_highest_median() -> None:
     assert found["best_peer"] == "trainer_tuned"
     assert [one["value"] for one in found["goals"]] == [10, 2, 0.25, pytest.approx(0.6)]
     assert [one["met"] for one in found["goals"]] == [True, True, True, False]
+
+
+def test_the_shipped_model_against_itself(here: None, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.txt"
+    record = quick("mini", tmp_path, "--against", str(MINI_FOLDER), "--reading", str(sheet))
+    before = record["summary"]["before"]
+    assert before["earlier"]["reviews"] == before["shipped"]["reviews"]
+    [after] = record["summary"]["after"].values()
+    assert 0 < after["shipped"]["median"] < 8 and 0 < after["earlier"]["median"] < 8, "a byte has eight bits"
+    assert record["goals"][0]["value"] is None and not record["goals"][0]["met"], "two minutes were not measured"
+    assert "| reviews, before |" in report.mini(record) and " minutes | " in report.mini(record)
+    key = json.loads(sheet.with_suffix(".key.json").read_text(encoding="utf8"))["A"]
+    assert len(key) == 20 and set(key) == {"earlier", "shipped"} and sheet.read_text(encoding="utf8").count(" A  ") == 20
+
+
+def test_an_earlier_model_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module("benchmarks.mini")
+    assert harness.main("mini", module.run, module.options(), ["--quick", "--against", str(tmp_path)]) == 1
+    assert "holds no model" in capsys.readouterr().err
 
 
 def test_a_perplexity_that_was_missed_once_is_not_reached() -> None:

@@ -15,7 +15,7 @@ def test_a_pair_is_predicted_and_then_measured(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(harness, "measure", lambda call: getattr(estimate, call.function.partition(":")[2])(**call.arguments))
     monkeypatch.setattr(harness, "others_percent", lambda: 0.0)
     target = tmp_path / "estimate.json"
-    assert harness.main("estimate", estimate.run, harness.parser(None), ["--quick", "--out", str(target)]) == 0
+    assert harness.main("estimate", estimate.run, estimate.options(), ["--quick", "--out", str(target)]) == 0
     record = json.loads(target.read_text(encoding="utf8"))
     [(name, [row])] = record["raw"].items()
     assert row["seconds"] > 0 and row["predicted_seconds"] > 0 and row["memory_bytes"] > 10**8 and row["compiled"] is False

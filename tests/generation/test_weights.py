@@ -14,6 +14,16 @@ def test_the_courses_models_are_taken():
     assert refusal(mini().model) is None and refusal(tiny().model) is None and refusal(tiny("llama").model) is None
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_model_that_was_looked_into_is_taken_all_the_same(kind):
+    """transformers does not take its recording hooks off again."""
+    lm = tiny(kind)
+    plain = generate(lm, "The movie", max_new_tokens=12)
+    lm.model(torch.tensor([[1, 2]]), output_hidden_states=True, output_attentions=True)
+    assert any(module._forward_hooks for module in lm.model.modules())
+    assert refusal(lm.model) is None and generate(lm, "The movie", max_new_tokens=12) == plain
+
+
 @pytest.mark.parametrize(
     ("kind", "setting", "value"),
     [

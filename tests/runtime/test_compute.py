@@ -52,9 +52,16 @@ def test_speed_is_that_of_the_fastest_repetition(on_cpu: None, monkeypatch: pyte
 
 @pytest.mark.parametrize(("ratio", "name"), [(4.0, "bf16"), (1.31, "bf16"), (1.2, "fp32"), (0.1, "fp32")])
 def test_number_format_follows_the_measurement(ratio: float, name: str, on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute, "measure_matmul", lambda dtype, seconds: 100.0 * ratio if dtype == torch.bfloat16 else 100.0)
+    sizes = []
+
+    def measure(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:
+        sizes.append(size)
+        return 100.0 * ratio if dtype == torch.bfloat16 else 100.0
+
+    monkeypatch.setattr(compute, "measure_matmul", measure)
     choice = choose_dtype()
-    assert choice.name == name and f"{ratio:.1f} times" in choice.reason
+    assert choice.name == name and f"{ratio:.2g} times" in choice.reason.replace(".0 times", " times")
+    assert (768 in sizes) == (ratio > 0.2), "a full product in a hopeless format takes seconds"
     assert choice.gflops == {"fp32": 100.0, "bf16": 100.0 * ratio}
     assert choose_dtype() is choice, "one measurement a process, so that a run keeps to one format"
 

@@ -40,15 +40,24 @@ def timed(monkeypatch, plain: float, fast: float, first: float) -> None:
 )
 def test_it_compiles_where_a_probe_says_that_it_pays(monkeypatch, steps, plain, fast, compiled, why):
     timed(monkeypatch, plain, fast, 30 + fast)
-    chosen = decide(steps)
+    chosen = decide(steps, dtype="bf16")
     assert chosen["compile"] is compiled and why in chosen["compile_reason"]
     assert why in describe(chosen)
+
+
+def test_in_fp32_nobody_waits_for_a_probe(monkeypatch):
+    def never(*_):
+        raise AssertionError("compiling was never shorter in fp32, so nothing is to be tried")
+
+    monkeypatch.setattr(choices, "time_passes", never)
+    chosen = decide(10_000)
+    assert chosen["compile"] is False and "in fp32 a compiled pass is no shorter" in chosen["compile_reason"]
 
 
 def test_without_a_compiler_it_stays_plain_and_says_so(monkeypatch):
     timed(monkeypatch, 1.0, 0.5, 30.0)
     monkeypatch.setattr(choices, "compiler_at_hand", lambda: False)
-    assert decide(10_000)["compile_reason"] == "no C++ compiler is at hand"
+    assert decide(10_000, dtype="bf16")["compile_reason"] == "no C++ compiler is at hand"
     with pytest.raises(MachineError, match="no C\\+\\+ compiler"):
         decide(10, compile=True)
 
@@ -85,7 +94,7 @@ def test_the_probe_changes_nothing(monkeypatch):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.1
     before, state = {name: weight.clone() for name, weight in lm.model.state_dict().items()}, torch.get_rng_state()
-    decide(10, lm)
+    decide(10, lm, dtype="bf16")
     assert all(weight.equal(before[name]) for name, weight in lm.model.state_dict().items())
     assert torch.get_rng_state().equal(state) and not lm.model.training
     assert all(weight.grad is None for weight in lm.model.parameters())

@@ -112,7 +112,7 @@ def test_points_of_the_curve_are_counted_as_the_curve_counts_them(reviews, tmp_p
 
     every = max(10, round(steps / 5 / 10) * 10)
     seen: list[int] = []
-    curve = Curve(tmp_path / "curve.jsonl", 1, lambda: float(seen.append(1) or 1), every, None)
+    curve = Curve(tmp_path / "curve.jsonl", 1, lambda step: {"validation_perplexity": float(seen.append(1) or 1)}, every, None)
 
     state = TrainerState(max_steps=steps, is_world_process_zero=True, log_history=[])
     for step in range(1, steps + 1):
