@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
+    from nbtools.data import Packed
     from nbtools.models import LanguageModel
 
 WINDOW = 512  # tokens a review is scored in at once: one scheme for every model, whatever it was trained with
@@ -188,3 +189,25 @@ def copied_spans(text: str, corpus: Dataset | Sequence[str], words: int = 8) -> 
 
 def _words(text: str) -> list[str]:
     return [bare for word in text.casefold().split() if (bare := word.strip(".,;:!?\"'()[]-–—…"))]
+
+
+def block_nll(lm: LanguageModel, packed: Packed, block: int) -> np.ndarray:
+    """What each place of a block pays for the token after it, in nats: float64 [block size], 0 in the last place, which predicts nothing.
+
+    As in training: documents apart, labels shifted once by the model.
+    """
+    import torch
+
+    from nbtools.data.packing import IGNORED
+
+    item = {name: row[None].to(lm.device) for name, row in packed[block].items()}
+    labels = item.pop("labels")
+    was_training = lm.model.training
+    lm.model.eval()
+    try:
+        with torch.inference_mode():
+            logits = lm.model(**item, use_cache=False).logits[0].double()
+    finally:
+        lm.model.train(was_training)
+    wanted = torch.nn.functional.pad(labels[0, 1:], (0, 1), value=IGNORED)
+    return torch.nn.functional.cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORED).cpu().numpy()

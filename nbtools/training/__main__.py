@@ -40,6 +40,7 @@ def main(
     learning_rate: Annotated[float | None, named("learning_rate", "Peak of the schedule.")] = None,
     seed: Annotated[int, named("seed", "Of the order of the blocks.")] = 0,
     output_dir: Annotated[str | None, named("output_dir", "Where the run is kept. Default: runs/tuned/<profile>.")] = None,
+    sample: Annotated[list[str] | None, named("sample", "A prompt that is continued along the way, more than once for several.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
 ) -> None:
     """Fine-tune a model on film reviews, in this process or in those of a launcher.
@@ -58,7 +59,7 @@ def main(
     before = score(lm)
     tuned = finetune(
         lm, packed, output_dir=output_dir, batch_size=batch_size, max_steps=max_steps, epochs=epochs, learning_rate=learning_rate,
-        seed=seed, resume=resume,
+        seed=seed, resume=resume, prompts=sample or (), validation=reviews.validation,
     )  # fmt: skip
     after = score(tuned.lm)
     if processes.is_main_process:

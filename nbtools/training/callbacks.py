@@ -78,14 +78,15 @@ class Curve(TrainerCallback):
     """Collects one row per ten steps and appends it to `curve.jsonl`, where another process can follow it.
 
     A row holds step, loss (nats a token, the mean of the steps since the row before), learning_rate, grad_norm, tokens, seconds
-    and, where measured, validation_perplexity. With several processes, the first one alone keeps the curve.
+    and, where `validate` was asked, its figures. With several processes, the first one alone keeps the curve.
     """
 
     def __init__(
-        self, path: Path, tokens_per_step: int, validate: Callable[[], float] | None, validate_steps: int, draw: Draw | None
-    ) -> None:
+        self, path: Path, tokens_per_step: int, validate: Callable[[int], dict[str, float]] | None, validate_steps: int, draw: Draw | None,
+        label: str = "fine-tuning",
+    ) -> None:  # fmt: skip
         self.path, self.tokens_per_step, self.validate, self.validate_steps = path, tokens_per_step, validate, validate_steps
-        self.draw = draw
+        self.draw, self.label = draw, label
         self.rows: list[dict[str, Any]] = []
         self.seconds_before = 0.0
         self.started = time.perf_counter()
@@ -111,7 +112,7 @@ class Curve(TrainerCallback):
             return
         self.restore(state.global_step)
         self.started = time.perf_counter()
-        self.bar = progress(iter(()), "fine-tuning", total=state.max_steps, unit="step")
+        self.bar = progress(iter(()), self.label, total=state.max_steps, unit="step")
         self.bar.update(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
@@ -137,7 +138,7 @@ class Curve(TrainerCallback):
         if not math.isfinite(row["loss"]):
             return
         if self.validate is not None and (step % self.validate_steps == 0 or step == state.max_steps):
-            row["validation_perplexity"] = self.validate()
+            row |= self.validate(step)
         self.rows.append(row)
         with self.path.open("a", encoding="utf8") as file:
             file.write(json.dumps(row) + "\n")

@@ -24,6 +24,7 @@ from nbtools.training import folders, loop
 from nbtools.training.callbacks import LOGGING_STEPS, Curve, Draw
 from nbtools.training.choices import choose, describe, fast_path, repeat
 from nbtools.training.fast_path import FastPath
+from nbtools.training.following import log_samples
 from nbtools.training.loop import dropping, with_adapters
 from nbtools.training.memory import refuse_impossible
 from nbtools.training.plan import folder_of, make_plan, share_of
@@ -83,6 +84,7 @@ def finetune(
     report_to: str = "none",
     callbacks: Sequence[TrainerCallback] = (),
     draw: Draw | None = None,
+    prompts: Sequence[str] = (),
 ) -> Finetuned:
     """Fine-tune `lm` in place on packed blocks; the model is then in `output_dir`/model and the same object is in the result.
 
@@ -99,6 +101,7 @@ def finetune(
     checkpoint_steps   a checkpoint every so many steps (default: a fifth of the run); the newest two are kept
     report_to    passed to Trainer: "none", "tensorboard", "mlflow" …; callbacks: more of Trainer's callbacks
     draw         makes the live picture of the curve in a notebook (`nbtools.plots.training.draw_curve`)
+    prompts      continued greedily at the start and at every score, into `samples.jsonl`: what the model would write by then
 
     Under `accelerate launch` the processes share each step's blocks: batch_size is of all of them together, one model is saved,
     and every process returns the same result.
@@ -123,7 +126,7 @@ def finetune(
         folder, choices, checkpoint = _open(lm, trained, train, target, plan, resume, share, choices, wanted)
         torch.set_num_threads(choices["threads"])
         fast = fast_path(trained, choices)
-        curve = _curve(lm, trained, fast, folder, plan, train.block_size, validation, draw)
+        curve = _curve(lm, trained, fast, folder, plan, train.block_size, validation, draw, prompts)
         seed_everything(seed)
         lm.trained = True
         with _full_disk_explained(folder):
@@ -187,15 +190,20 @@ def _curve(
     block_size: int,
     validation: Any,
     draw: Draw | None,
+    prompts: Sequence[str],
 ) -> Curve:
-    sample = None if validation is None else texts_of(validation)[:VALIDATION_SAMPLE]
+    sample = [] if validation is None else texts_of(validation)[:VALIDATION_SAMPLE]
 
-    def validate() -> float:
+    def validate(step: int) -> dict[str, float]:
         with fast.paused() if fast else contextlib.nullcontext():
-            return evaluate(replace(lm, model=model), sample or [], "validation sample").perplexity
+            now = replace(lm, model=model)
+            if prompts:
+                log_samples(folder, step, now, prompts)
+            return {"validation_perplexity": evaluate(now, sample, "validation sample").perplexity} if sample else {}
 
     every = max(LOGGING_STEPS, round(plan["max_steps"] / 5 / LOGGING_STEPS) * LOGGING_STEPS)
-    return Curve(folder / "curve.jsonl", plan["batch_size"] * block_size, validate if sample else None, every, draw)
+    asked = validate if sample or prompts else None
+    return Curve(folder / "curve.jsonl", plan["batch_size"] * block_size, asked, every, draw)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from nbtools.data import Packed
     from nbtools.models import LanguageModel
+    from nbtools.training.blocks import OrderedBlocks
+
+MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
 
 @contextlib.contextmanager
@@ -49,10 +52,15 @@ def with_adapters(lm: LanguageModel) -> Any:
 
 
 def train(
-    model: Any, packed: Packed, folder: Path, plan: dict[str, Any], choices: dict[str, Any], fast: FastPath | None, share: int,
+    model: Any, packed: Packed | OrderedBlocks, folder: Path, plan: dict[str, Any], choices: dict[str, Any], fast: FastPath | None,
+    share: int,
     callbacks: Sequence[TrainerCallback], *, save_steps: int | None = None, report_to: str = "none", checkpoint: Path | None = None,
+    optimizer: MakeOptimizer | None = None, arguments: Mapping[str, Any] | None = None,
 ) -> int:  # fmt: skip
-    """Train `model` from `checkpoint`, or from the beginning; the steps that were taken. `share`: blocks a step of this process.
+    """Train `model` from `checkpoint`, or from the beginning; the steps that were taken.
+
+    share      blocks a step of this process
+    optimizer  makes another optimizer than AdamW from the model; arguments: of Trainer's, instead of those of a fine-tuning
 
     Raises RunError when it was interrupted (a checkpoint is then saved) and when a number is not finite (that step is not).
     """
@@ -61,32 +69,35 @@ def train(
     from nbtools.training.trainer import CourseTrainer
 
     where = device().type
-    arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"),
-        per_device_train_batch_size=share,
-        max_steps=plan["max_steps"],
-        learning_rate=plan["learning_rate"],
-        warmup_steps=min(50, plan["max_steps"] // 10),
-        lr_scheduler_type="linear",
-        optim="adamw_torch_fused" if where in {"cpu", "cuda"} else "adamw_torch",
-        seed=plan["seed"],
+    settings: dict[str, Any] = {
+        "output_dir": str(folder / "checkpoints"),
+        "per_device_train_batch_size": share,
+        "max_steps": plan["max_steps"],
+        "learning_rate": plan["learning_rate"],
+        "warmup_steps": min(50, plan["max_steps"] // 10),
+        "lr_scheduler_type": "linear",
+        "optim": "adamw_torch_fused" if where in {"cpu", "cuda"} else "adamw_torch",
+        "seed": plan["seed"],
         # The fast path casts inside its own forward pass; accelerate's way would copy every output to fp32.
-        bf16=choices["dtype"] == "bf16" and fast is None,
-        fp16=choices["dtype"] == "fp16",
-        use_cpu=where == "cpu",
-        use_liger_kernel=where == "cuda" and find_spec("liger_kernel") is not None,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_steps=save_steps or max(1, plan["max_steps"] // 5),
-        save_total_limit=2,
-        report_to=report_to,
-        disable_tqdm=True,
-        dataloader_pin_memory=where == "cuda",
-    )
+        "bf16": choices["dtype"] == "bf16" and fast is None,
+        "fp16": choices["dtype"] == "fp16",
+        "use_cpu": where == "cpu",
+        "use_liger_kernel": where == "cuda" and find_spec("liger_kernel") is not None,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_steps": save_steps or max(1, plan["max_steps"] // 5),
+        "save_total_limit": 2,
+        "report_to": report_to,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": where == "cuda",
+    }
     cache, model.config.use_cache = model.config.use_cache, False  # with a cache, documents in a block would attend to each other
     stop, finite = CleanStop(), StayFinite(folder)
     watching = [MarkComplete(), stop, finite, *callbacks]
-    trainer = CourseTrainer(model=model, args=arguments, train_dataset=packed, callbacks=watching, fast=fast)
+    trainer = CourseTrainer(
+        model=model, args=TrainingArguments(**settings | dict(arguments or {})), train_dataset=packed, callbacks=watching, fast=fast,
+        make_optimizer=optimizer, data_collator=getattr(packed, "collate", None),
+    )  # fmt: skip
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers import Trainer
@@ -13,11 +14,13 @@ from nbtools.training.fast_path import FastPath
 class CourseTrainer(Trainer):
     """Trainer over a model that a FastPath may have changed (`fast` is None: the library's way throughout).
 
+    make_optimizer  makes the optimizer from the model, once it is prepared; None: AdamW, in the way that suits the FastPath
+
     A checkpoint holds the fp32 weights and the optimizer's moments, as any Trainer's does; the bf16 copies are made anew from them.
     """
 
-    def __init__(self, *arguments: Any, fast: FastPath | None, **keywords: Any) -> None:
-        self.fast = fast
+    def __init__(self, *arguments: Any, fast: FastPath | None, make_optimizer: Callable[[Any], Any] | None = None, **keywords: Any) -> None:
+        self.fast, self.make_optimizer = fast, make_optimizer
         super().__init__(*arguments, **keywords)
 
     def create_optimizer(self, model: Any = None) -> Any:
@@ -28,6 +31,8 @@ class CourseTrainer(Trainer):
                 betas = (self.args.adam_beta1, self.args.adam_beta2)
                 own = {"masters": self.fast.masters, "lr": self.args.learning_rate, "betas": betas, "eps": self.args.adam_epsilon}
                 self.optimizer_cls_and_kwargs = (MasterAdamW, own)
+        if self.make_optimizer is not None and self.optimizer is None:
+            self.optimizer = self.make_optimizer(self.model)
         return super().create_optimizer(model)
 
     def _clip_grad_norm(self, model: Any) -> Any:

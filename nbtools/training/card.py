@@ -1,0 +1,113 @@
+"""The card of a pretrained model: everything in it comes from the records of its training, none of it is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+FRONT = "---\nlanguage: en\nlicense: mit\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n"
+ABOUT_DATA = (
+    "Books in the public domain in the United States, plain English prose in the text of Standard Ebooks productions (CC0). "
+    "The model never saw a film review; its tokenizer learned from the books and from every second IMDB training review."
+)
+LIMITS = (
+    "It writes in the style of old novels and loses its thread soon. It knows nothing of facts, and it carries the views of its books, "
+    "most of them a century old. It is for learning how such models work, and for nothing else."
+)
+
+
+def pretraining_card(
+    name: str, record: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], experiments: Sequence[Mapping[str, Any]],
+    samples: Sequence[Mapping[str, str]], extra: str = "",
+) -> str:  # fmt: skip
+    """The card as Markdown.
+
+    record       of the training (see scripts/pretrain_mini.py); curve: its rows; experiments: the log of what it was chosen by
+    samples      dicts with prompt and text, unfiltered; extra: further figures, as Markdown
+    """
+    recipe = record["recipe"]
+    shape = (
+        f"{recipe['layers']} layers, {recipe['heads']} heads, width {recipe['width']}, {recipe['context']} positions, output layer "
+        f"{'tied to the token embedding' if recipe['tied'] else 'of its own'}: {record['parameters']:,} parameters"
+    )
+    parts = [
+        f"{FRONT}\n# {name}",
+        "A small GPT-2 that ships with the course, so that every notebook runs without a network. It is a standard `GPT2LMHeadModel`;\n"
+        f'`AutoModelForCausalLM.from_pretrained("nbtools/assets/{name}", dtype="float32")` loads it without this package.',
+        _table(
+            ["", ""],
+            [
+                ["shape", shape],
+                [
+                    "tokenizer",
+                    f"own byte-level BPE of {recipe['vocabulary']:,} tokens; id 0 is `<|endoftext|>`, which begins every document",
+                ],
+                ["stored as", "fp16 safetensors; load it as fp32 before training, as `nbtools.load_model` does"],
+            ],
+        ),
+        "## Data",
+        f"{ABOUT_DATA} {record['documents']} documents, {record['characters'] / 1e6:.1f} million characters. Held out, whole: "
+        f"{', '.join(f'*{source}*' for source in record['held_out']) or 'none'}.",
+        "## Training",
+        _training(record),
+    ]
+    if points := [row for row in curve if "held_out_bits_per_byte" in row]:
+        rows = [
+            [f"{row['step']:,}", f"{row['tokens'] / 1e6:.1f}", f"{row['loss']:.3f}", f"{row['held_out_bits_per_byte']:.3f}"]
+            for row in points
+        ]
+        parts += ["The curve: training loss, and parts of the held-out books.",
+                  _table(["step", "million tokens", "loss, nats a token", "held out, bits per byte"], rows)]  # fmt: skip
+    if score := record.get("held_out_score"):
+        parts.append(f"Held-out books, whole, after training: **{score['bits_per_byte']:.4f} bits per byte** ({score['tokens']:,} tokens).")
+    if extra:
+        parts.append(extra)
+    if experiments:
+        parts += ["## What it was chosen by", *_experiments(experiments)]
+    parts += ["## Samples", f"{len(samples)} in a row, none left out: temperature 0.8, top-p 0.95, seeds 0, 1, 2 …"]
+    parts += ["\n".join(f"{number}. **{_plain(one['prompt'])}** {_plain(one['text'])}" for number, one in enumerate(samples, 1))]
+    parts += ["## Limits", LIMITS, "## Licence", "MIT, like the course. The books are in the public domain."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _training(record: Mapping[str, Any]) -> str:
+    recipe, choices = record["recipe"], record["choices"]
+    optimizer = f"AdamW ({recipe['rate']:g})"
+    if recipe["optimizer"] == "muon":
+        optimizer = f"Muon for the matrices of the blocks ({recipe['matrix_rate']:g}), AdamW for the rest ({recipe['rate']:g})"
+    short = f" The first {recipe['short_share']:.0%} of the steps in rows of {recipe['short']} tokens." if recipe["short_share"] else ""
+    return (
+        f"{recipe['steps']:,} steps of {recipe['batch_size']} blocks, {record['tokens'] / 1e6:.1f} million tokens, {record['flops']:.2g} "
+        f"floating-point operations: {record['seconds'] / 60:.0f} minutes on {record['machine']['cores']} processor cores in "
+        f"{choices['dtype']}. {optimizer}, weight decay {recipe['weight_decay']:g}, schedule {recipe['schedule']} after a warm-up of "
+        f"{recipe['warmup']:.0%}, dropout {recipe['dropout']:g}.{short}"
+    )
+
+
+def _experiments(log: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table for each amount of compute: bits per byte of the held-out books, and the difference to the base recipe."""
+    parts = []
+    for flops in sorted({row["flops"] for row in log}):
+        rows = [row for row in log if row["flops"] == flops]
+        base = {row["seed"]: row["bits_per_byte"] for row in rows if row["name"] == "base"}
+        cells = []
+        for row in sorted(rows, key=lambda row: row["bits_per_byte"]):
+            against = f"{row['bits_per_byte'] / base[row['seed']] - 1:+.1%}" if row["seed"] in base else ""
+            cells.append(
+                [row["name"], row["asks"], f"{row['parameters'] / 1e6:.1f}", f"{row['tokens'] / 1e6:.2f}", f"{row['seconds']:.0f}",
+                 f"{row['bits_per_byte']:.3f}", against]
+            )  # fmt: skip
+        head = ["recipe", "asks", "million parameters", "million tokens", "seconds", "bits per byte", "against base"]
+        parts += [f"Short trainings of {flops:.1g} floating-point operations each, best first; held-out books, whole.", _table(head, cells)]
+    return parts
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|" else letter for letter in text)
+    return " ".join(escaped.split())
