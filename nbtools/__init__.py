@@ -11,11 +11,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "AttentionExplorer": "widgets",
     "AttentionTrace": "attention",
     "CourseError": "errors",
     "Estimate": "training",
     "LanguageModel": "models",
+    "Microscope": "widgets",
+    "ParameterForm": "widgets",
     "PromptLab": "widgets",
+    "TokenInspector": "widgets",
+    "TrainingMonitor": "widgets",
     "check": "exercises",
     "doctor": "health",
     "estimate": "training",

@@ -11,18 +11,30 @@ from nbtools.attention.formulas import (
     softmax,
     split_heads,
 )
+from nbtools.attention.knockout import Lens, knock_out, knock_out_each, logit_lens
+from nbtools.attention.patterns import HeadScores, score_heads
+from nbtools.attention.reading import Cell, Reading, read_attention
 from nbtools.attention.trace import AttentionTrace, rollout, trace_attention
 
 __all__ = [
     "AttentionCost",
     "AttentionTrace",
+    "Cell",
+    "HeadScores",
+    "Lens",
+    "Reading",
     "causal_mask",
+    "knock_out",
+    "knock_out_each",
+    "logit_lens",
     "measure_cost",
     "merge_heads",
     "multi_head",
+    "read_attention",
     "relative_difference",
     "rollout",
     "scaled_dot_product",
+    "score_heads",
     "sinusoidal_positions",
     "softmax",
     "split_heads",

@@ -59,16 +59,10 @@ def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
     """
     import torch
 
-    if not isinstance(text, str) or not text:
-        raise InputError("There is no text to trace.", "Give a sentence as a string.")
-    ids, tokens = token_texts(lm.tokenizer, text)
-    if len(ids) > lm.context:
-        raise InputError(f"The text has {len(ids)} tokens and {lm.name} reads at most {lm.context}.", "Give a shorter text.")
+    check_text(lm, text, arrays=2)
     config = lm.model.config
-    needed = 2 * 4 * config.num_hidden_layers * config.num_attention_heads * len(ids) ** 2  # float32, the model's and ours
-    if needed > available_memory():
-        raise MachineError(f"The weights of {len(ids)} tokens need {needed / 1e9:.1f} GB, more than is free here.", "Give a shorter text.")
-    with _eager(lm.model), torch.inference_mode():
+    ids, tokens = token_texts(lm.tokenizer, text)
+    with attending(lm.model), torch.inference_mode():
         given = lm.model(torch.tensor([ids], device=lm.device), output_attentions=True, use_cache=False).attentions
     arrays = [layer[0].float().cpu().numpy() for layer in given or () if layer is not None]
     if len(arrays) != config.num_hidden_layers:
@@ -79,11 +73,24 @@ def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
     return AttentionTrace(text, ids, tokens, np.stack(arrays), lm.name)
 
 
+def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> None:
+    """Raise what `trace_attention` raises for a text that cannot be traced. arrays: float32 copies of all weights that are held at once."""
+    if not isinstance(text, str) or not text:
+        raise InputError("There is no text to trace.", "Give a sentence as a string.")
+    count = len(lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    if count > lm.context:
+        raise InputError(f"The text has {count} tokens and {lm.name} reads at most {lm.context}.", "Give a shorter text.")
+    config = lm.model.config
+    needed = arrays * 4 * config.num_hidden_layers * config.num_attention_heads * count**2
+    if needed > available_memory():
+        raise MachineError(f"The weights of {count} tokens need {needed / 1e9:.1f} GB, more than is free here.", "Give a shorter text.")
+
+
 @contextmanager
-def _eager(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, `model` attends by its eager code and in evaluation mode; afterwards it is as it was."""
+def attending(model: PreTrainedModel, way: str = "eager") -> Iterator[None]:
+    """Inside, `model` attends by the code that transformers knows as `way`, in evaluation mode; afterwards it is as it was."""
     implementation, training = model.config._attn_implementation, model.training
-    model.set_attn_implementation("eager")
+    model.set_attn_implementation(way)
     model.eval()
     try:
         yield

@@ -4,17 +4,22 @@ from nbtools.generation.decoder import BF16_GAP, release
 from nbtools.generation.decoding import Decoding, PromptRepetition, SeededDraw
 from nbtools.generation.distribution import NextTokens, next_logits, next_tokens
 from nbtools.generation.texts import decoder_name, generate, stream
+from nbtools.generation.tree import ROOT, Node, TextTree, uniforms
 
 __all__ = [
     "BF16_GAP",
+    "ROOT",
     "Decoding",
     "NextTokens",
+    "Node",
     "PromptRepetition",
     "SeededDraw",
+    "TextTree",
     "decoder_name",
     "generate",
     "next_logits",
     "next_tokens",
     "release",
     "stream",
+    "uniforms",
 ]

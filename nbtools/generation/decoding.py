@@ -105,7 +105,13 @@ class SeededDraw(LogitsProcessor):
         """The next draw of `row` from softmax(scores): a place in scores [candidates]. Scores of minus infinity may be left out."""
         import torch
 
-        uniform = torch.rand((), generator=self.streams[row], dtype=torch.float64)
+        return self.land(scores, float(torch.rand((), generator=self.streams[row], dtype=torch.float64)))
+
+    @staticmethod
+    def land(scores: torch.Tensor, uniform: float) -> int:
+        """The place in scores [candidates] on which `uniform` falls."""
+        import torch
+
         wide = scores.double().cpu()
         # The sum stays in it, for it cancels: a uniform share of the last entry is looked for.
         cumulative = (wide - wide.max()).exp_().cumsum(-1)

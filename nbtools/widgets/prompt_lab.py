@@ -1,36 +1,65 @@
-"""The prompt lab: a prompt, the knobs of decoding, and the text that they give."""
+"""The prompt lab: a prompt, the knobs of decoding, the exact next token, the dice, and a text that can be taken back and branched."""
 
 from __future__ import annotations
 
 import html
+import shlex
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import ipywidgets as widgets
+import traitlets
 
-from nbtools.errors import CourseError, InputError
-from nbtools.generation import generate, next_tokens
+from nbtools.errors import InputError
+from nbtools.generation import ROOT, Decoding, Node, TextTree, generate, uniforms
 from nbtools.plots.table import as_text
 from nbtools.runtime import headless
-from nbtools.tokens import visible
+from nbtools.tokens import id_texts, visible
+from nbtools.widgets.live import LiveView
 
 if TYPE_CHECKING:
     from nbtools.models import LanguageModel
 
-LEADERS = 10  # likeliest next tokens shown
+LEADERS = 10  # likeliest next tokens in the still form
+NAMED = 256  # likeliest tokens whose texts the browser is given
+BEAMS = 4
+MOST_NODES = 5_000  # of a tree; then it begins anew
+OFF = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
-class PromptLab:
-    """A prompt box with sliders, Generate and Stop, the text as it grows, and the leaders among the next tokens.
+class PromptLab(LiveView):
+    """A prompt box with the knobs of decoding, the exact distribution of the next token, its dice, and branches.
 
-    temperature  0 means greedy: the likeliest token every time, and no other knob but the length counts
-    top_k, min_p 0 means off; top_p  1 means off
-    seed         the same prompt, values and seed give the same text again
+    temperature  0 means greedy: the likeliest token every time, and no dice
+    top_k, min_p 0 means off; top_p, repetition_penalty  1 means off
+    seed         the same prompt, values and seed give the same text again, as `nbtools.generate` does
 
-    The text is generated in a thread, because a kernel hears a button only while no cell runs. A prompt and a text are shown
-    as text, never read as HTML or as a formula; an error is one line below the buttons. Displayed while outputs are stored
-    (`nbtools.runtime.headless`) it is a table made by one generation, without live parts.
+    All logits go to the browser once a place, as float32, and every knob is answered there over the whole vocabulary. A text is written in
+    a thread, because a kernel hears a button only while no cell runs. Prompts and texts are shown as text, never read as HTML.
+    Displayed while outputs are stored (`nbtools.runtime.headless`) it is a table made by one generation.
     """
+
+    view: ClassVar[str] = "prompt_lab"
+    parts: ClassVar[tuple[str, ...]] = ("warpers",)
+
+    title = traitlets.Unicode().tag(sync=True)
+    prompt = traitlets.Unicode().tag(sync=True)
+    settings = traitlets.Dict().tag(sync=True)
+    limits = traitlets.Dict().tag(sync=True)
+    root = traitlets.Unicode().tag(sync=True)  # the prompt that the tree grows from
+    nodes: traitlets.List[Any] = traitlets.List().tag(sync=True)  # the whole tree, once a text has ended
+    grown = traitlets.Dict().tag(sync=True)  # what has been added since, while it is written
+    at = traitlets.Int(ROOT).tag(sync=True)
+    logits = traitlets.Bytes().tag(sync=True)  # float32 [vocabulary], of the token after `at`
+    looking = traitlets.Dict().tag(sync=True)  # depth and history of that place, and texts of its leaders
+    dice: traitlets.List[Any] = traitlets.List().tag(sync=True)  # the seed's numbers, by depth
+    writing = traitlets.Bool(False).tag(sync=True)
+    line = traitlets.Unicode().tag(sync=True)
+    replayed = traitlets.Dict().tag(sync=True)
+    compared: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    python = traitlets.Unicode().tag(sync=True)
+    command = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -41,147 +70,236 @@ class PromptLab:
         top_k: int = 50,
         top_p: float = 0.95,
         min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
         max_new_tokens: int = 50,
         seed: int = 0,
     ) -> None:
         if not isinstance(prompt, str):
             raise InputError(f"The prompt is {type(prompt).__name__}, not text.", "Give a string.")
-        self.lm = lm
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._line = ""
-        slider: dict[str, Any] = {"continuous_update": False, "style": {"description_width": "7em"}}
-        self.prompt = widgets.Textarea(prompt, placeholder="Write the beginning of a text", rows=3, layout={"width": "98%"})
-        self.prompt.continuous_update = False
         longest = min(400, lm.context - 1)
-        self.knobs: dict[str, Any] = {
-            "temperature": widgets.FloatSlider(temperature, min=0, max=2, step=0.05, description="temperature", **slider),
-            "top_k": widgets.IntSlider(top_k, min=0, max=200, description="top-k", **slider),
-            "top_p": widgets.FloatSlider(top_p, min=0.05, max=1, step=0.01, description="top-p", **slider),
-            "min_p": widgets.FloatSlider(min_p, min=0, max=0.5, step=0.01, description="min-p", **slider),
-            "max_new_tokens": widgets.IntSlider(max_new_tokens, min=1, max=longest, description="length", **slider),
-            "seed": widgets.BoundedIntText(seed, min=0, max=2**31 - 1, description="seed", style={"description_width": "7em"}),
-        }
-        self.generate_button = widgets.Button(description="Generate", button_style="primary")
-        self.stop_button = widgets.Button(description="Stop", disabled=True)
-        self.output = widgets.Textarea("", disabled=True, rows=8, layout={"width": "98%"})
-        self.leaders, self.status = widgets.HTML(), widgets.HTML()
-        self.generate_button.on_click(lambda button: self.start())
-        self.stop_button.on_click(lambda button: self.stop())
-        for control in (self.prompt, *self.knobs.values()):
-            control.observe(lambda change: self._show_leaders(), names="value")
-        self.view = widgets.VBox(
-            [
-                self.prompt,
-                widgets.HBox([widgets.VBox(list(self.knobs.values())), self.leaders]),
-                widgets.HBox([self.generate_button, self.stop_button]),
-                self.status,
-                self.output,
-            ]
-        )
-        self._show_leaders()
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The knobs' values, by name."""
-        return {name: knob.value for name, knob in self.knobs.items()}
+        settings = {
+            "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty,
+            "max_new_tokens": min(max_new_tokens, longest), "seed": seed,
+        }  # fmt: skip
+        decoding_of(settings)  # refuses impossible values before anything is shown
+        config = lm.model.config
+        size = f"{lm.parameters / 1e6:,.0f} million parameters, context {lm.context:,}, {config.vocab_size:,} tokens"
+        kind = f"{type(lm.model).__name__}, {size}"
+        self.lm = lm
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        super().__init__(title=f"{lm.name}: {kind}", prompt=prompt, settings=settings, limits={"longest": longest, "context": lm.context})
+        self._tree = self._plant()
+        self.observe(self._follow_settings, names="settings")
+        self.observe(self._notice_prompt, names="prompt")
+        self._follow_settings()
+        self._look()
 
     @property
     def text(self) -> str:
-        """The text that stands in the output: prompt and continuation, or nothing yet."""
-        return str(self.output.value)
+        """Prompt and continuation up to where the lab stands."""
+        return self._tree.text(self.at)
 
     @property
     def running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin a generation in a thread. One runs at a time: a second call while one runs does nothing."""
-        if self.running:
-            return
-        self._stop.clear()
-        self.generate_button.disabled, self.stop_button.disabled = True, False
-        self._say("writing …")
-        self._thread = threading.Thread(target=self._write, name="prompt-lab", daemon=True)
-        self._thread.start()
+        """Begin a text from the prompt, in a thread. One runs at a time."""
+        self.on_generate({})
 
     def stop(self) -> None:
-        """Ask a running generation to end after the token at hand; what it has written stays."""
+        """Ask a running text to end after the token at hand; what is written stays."""
         self._stop.set()
 
     def wait(self, seconds: float | None = None) -> str:
-        """Wait for the running generation, at most `seconds`, and return the text."""
+        """Wait for the running text, at most `seconds`, and return what is written."""
         if self._thread is not None:
             self._thread.join(seconds)
         return self.text
 
-    def _decoding(self) -> dict[str, Any]:
-        """The values as `nbtools.generation` takes them: what is off is left out."""
-        values = self.values
-        if not values["temperature"]:
-            return {}
-        off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
-        return {"temperature": values["temperature"]} | {name: values[name] for name, none in off.items() if values[name] != none}
+    # What the buttons ask for.
 
-    def _write(self) -> None:
-        prompt, values = self.prompt.value, self.values
+    def on_generate(self, content: dict[str, Any]) -> None:
+        self._begin(lambda: self._write(ROOT, self.settings))
 
-        def grow(new: str) -> None:
-            self.output.value = prompt + new
+    def on_step(self, content: dict[str, Any]) -> None:
+        self._begin(lambda: self._write(int(content["node"]), {**self.settings, "max_new_tokens": 1}))
 
-        try:
-            self.output.value = prompt
-            settings = {"max_new_tokens": values["max_new_tokens"], "seed": values["seed"], **self._decoding()}
-            self.output.value = str(generate(self.lm, prompt, on_text=grow, should_stop=self._stop.is_set, **settings))
-            self._say("stopped" if self._stop.is_set() else "done")
-        except CourseError as error:
-            self._say(f"{error.problem} {error.remedy}")
-        except Exception as error:
-            # In a thread nobody else would see it.
-            self._say(f"{type(error).__name__}: {error}".splitlines()[0])
-        finally:
-            self.generate_button.disabled, self.stop_button.disabled = False, True
+    def on_stop(self, content: dict[str, Any]) -> None:
+        self.stop()
 
-    def _leading(self) -> list[tuple[str, float]]:
-        following = next_tokens(self.lm, self.prompt.value, **self._decoding())
-        pairs = zip(following.texts(LEADERS), following.probabilities.tolist(), strict=False)
-        return [(visible(text), share) for text, share in pairs if share > 0]
+    def on_visit(self, content: dict[str, Any]) -> None:
+        if not self.running:
+            self._tree.path(int(content["node"]))
+            self.at = int(content["node"])
+            self._look()
 
-    def _show_leaders(self) -> None:
-        if self.running:  # the tokenizer cannot serve two threads at once
+    def on_fork(self, content: dict[str, Any]) -> None:
+        def go() -> None:
+            branch = self._tree.fork(int(content["node"]), int(content["token"]), decoding_of(self.settings))
+            left = self.settings["max_new_tokens"] - branch.depth - 1
+            self._keep(branch)
+            if left > 0:
+                self._write(branch.number, {**self.settings, "max_new_tokens": left})
+
+        self._begin(go)
+
+    def on_replay(self, content: dict[str, Any]) -> None:
+        """The dice of the text at hand, thrown again at another temperature."""
+
+        def go() -> None:
+            first = self._tree.path(self.at) or self._write(ROOT, self.settings)
+            other = {**self.settings, "temperature": float(content["temperature"]), "max_new_tokens": len(first)}
+            second = self._write(ROOT, other)
+            one, two = ([self._tree.nodes[number] for number in numbers] for numbers in (first, second))
+            same = (a.token == b.token for a, b in zip(one, two, strict=False))
+            parting = next((place for place, equal in enumerate(same) if not equal), -1)
+            self.replayed = {
+                "before": self.settings["temperature"], "temperature": other["temperature"], "parting": parting,
+                "first": [node.text for node in one], "tokens": [node.text for node in two],
+            }  # fmt: skip
+
+        self._begin(go)
+
+    def on_compare(self, content: dict[str, Any]) -> None:
+        def go() -> None:
+            count, penalty = self.settings["max_new_tokens"], _given(self.settings, ["repetition_penalty"])
+            sampled = {**_given(self.settings, ["top_k", "top_p", "min_p"]), "temperature": self.settings["temperature"] or 1.0}
+            ways: dict[str, dict[str, Any]] = {
+                "greedy": {}, Decoding(**sampled).describe(): sampled, f"beam search, {BEAMS} beams": {"num_beams": BEAMS},
+            }  # fmt: skip
+            rows = []
+            for name, values in ways.items():
+                text = generate(self.lm, self.prompt, max_new_tokens=count, seed=self.settings["seed"], **values, **penalty)
+                rows.append([name, str(text)])
+                self.compared = list(rows)
+                if self._stop.is_set():
+                    return
+
+        self._begin(go)
+
+    # How a text is made.
+
+    def _begin(self, work: Callable[[], Any]) -> None:
+        """Do `work` in a thread, unless one runs already."""
+        if self.running:
             return
-        try:
-            self.leaders.value = _leaders_table(self._leading())
-            self._say("")
-        except CourseError as error:
-            self.leaders.value = ""
-            self._say(f"{error.problem} {error.remedy}")
+        self._stop.clear()
+        self.problem, self.line, self.writing = "", "", True
 
-    def _say(self, line: str) -> None:
-        self._line = line
-        self.status.value = as_text(line)
+        def run() -> None:
+            try:
+                with self._computing:
+                    self.attempt(work)
+                    self.attempt(self._look)
+            finally:
+                self.line = "" if self.problem else "stopped" if self._stop.is_set() else "done"
+                self.writing = False
 
-    def _still(self) -> str:
-        settings = ", ".join(f"{name} {value:g}" for name, value in self.values.items())
-        rows = [("prompt", self.prompt.value), ("decoding", settings), ("text", self.text or self._line)]
-        body = "".join(f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{as_text(value)}</td></tr>" for name, value in rows)
-        return f"<table>{body}</table>{_leaders_table(self._leading())}"
+        self._thread = threading.Thread(target=run, name="prompt-lab", daemon=True)
+        self._thread.start()
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        still = headless()
-        if still and not self.text:
+    def _write(self, node: int, settings: dict[str, Any]) -> list[int]:
+        """Go on from `node`; the numbers of the nodes that were made. A changed prompt, or a full tree, begins a new tree."""
+        if self._tree.prompt != self.prompt or len(self._tree.nodes) > MOST_NODES:
+            self._tree, node = self._plant(settings["max_new_tokens"]), ROOT
+        made = []
+        count, seed = settings["max_new_tokens"], settings["seed"]
+        for new in self._tree.grow(node, count, seed, decoding_of(settings), self._stop.is_set):
+            self._keep(new)
+            made.append(new.number)
+        self.nodes = [asdict(one) for one in self._tree.nodes]
+        return made
+
+    def _keep(self, node: Node) -> None:
+        with self.hold_trait_notifications():
+            self.grown = {"first": node.number, "nodes": [asdict(node)]}
+            self.at = node.number
+
+    def _plant(self, room: int = 1) -> TextTree:
+        tree = TextTree(self.lm, self.prompt, room)
+        with self.hold_trait_notifications():
+            self.root, self.nodes, self.at, self.replayed, self.compared = self.prompt, [], ROOT, {}, []
+        return tree
+
+    def _look(self) -> None:
+        """Send the logits of the token after the place where the lab stands."""
+        ids = self._tree.ids(self.at)
+        if len(ids) >= self.lm.context:
+            return
+        logits = self._tree.logits(ids)
+        leaders = logits.topk(min(NAMED, len(logits))).indices.tolist()
+        held = sorted(set(ids))
+        dice = self.dice[len(ids) - len(self._tree.prompt_ids)]
+        drawn = int((self._probabilities(ids).cumsum(0) <= dice).sum())
+        named = sorted({*leaders, min(drawn, len(logits) - 1)})
+        texts = dict(zip(map(str, named), id_texts(self.lm.tokenizer, named), strict=True))
+        with self.hold_sync():
+            self.looking = {"depth": len(ids) - len(self._tree.prompt_ids), "history": held, "texts": texts}
+            self.logits = logits.numpy().tobytes()
+
+    def _probabilities(self, ids: list[int]) -> Any:
+        return self._tree.probabilities(ids, decoding_of(self.settings))
+
+    def _notice_prompt(self, change: Any) -> None:
+        if not self.running:
+            self.attempt(self._follow_prompt)
+
+    def _follow_prompt(self) -> None:
+        self._tree = self._plant()
+        self._look()
+
+    def _follow_settings(self, change: Any = None) -> None:
+        self.dice = uniforms(self.settings["seed"], self.limits["longest"] + 1)
+        given = {"max_new_tokens": self.settings["max_new_tokens"], "seed": self.settings["seed"], **_decoding(self.settings)}
+        written = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        model = self.lm.profile.name if self.lm.profile and self.lm.name == self.lm.profile.name else self.lm.name
+        self.python = f"import nbtools\n\nlm = nbtools.load_model({model!r})\nprint(nbtools.generate(lm, {self.prompt!r}, {written}))"
+        values = {"profile": model, "short_prompt": self.prompt, **given}  # what notebook 03 calls the prompt of its lab
+        if self.settings["temperature"] == 0:
+            values["temperature"] = None  # greedy
+        options = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in values.items() if name != "repetition_penalty")
+        self.command = f"papermill notebooks/03_generation.ipynb out.ipynb {options}"
+
+    # Without scripts.
+
+    def still(self) -> str:
+        if headless() and not self._tree.nodes:
             self.start()
             self.wait()
-        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._still()}
-        if not still:
-            # Written out, because ipywidgets 7 (Colab) has no MIME bundle to take it from.
-            bundle["application/vnd.jupyter.widget-view+json"] = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
-        return bundle
+        settings = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
+        rows = [("model", self.title), ("prompt", self.prompt), ("decoding", settings), ("text", self.problem or self.text)]
+        body = "".join(f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{as_text(value)}</td></tr>" for name, value in rows)
+        return f"<table>{body}</table>{_leaders_table(self.leading())}"
+
+    def leading(self, count: int = LEADERS) -> list[tuple[str, float]]:
+        """The likeliest tokens right after the prompt, with their probabilities under the knobs' values."""
+        top = self._probabilities(self._tree.prompt_ids).topk(count)
+        texts = id_texts(self.lm.tokenizer, top.indices.tolist())
+        return [(visible(text), share) for text, share in zip(texts, top.values.tolist(), strict=True) if share > 0]
 
     def __repr__(self) -> str:
         """Without the text: stored outputs are compared, and a text may differ from one machine to another."""
-        values = ", ".join(f"{name}={value}" for name, value in self.values.items())
-        return f"PromptLab({self.lm.name}, {self.prompt.value!r}, {values})"
+        values = ", ".join(f"{name}={value}" for name, value in self.settings.items())
+        return f"PromptLab({self.lm.name}, {self.prompt!r}, {values})"
+
+
+def _given(settings: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """The values that are not off."""
+    return {name: settings[name] for name in names if settings[name] != OFF[name]}
+
+
+def _decoding(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings as `nbtools.generate` takes them."""
+    if not settings["temperature"]:
+        return _given(settings, ["repetition_penalty"])
+    return {"temperature": settings["temperature"], **_given(settings, list(OFF))}
+
+
+def decoding_of(settings: dict[str, Any]) -> Decoding:
+    """Raises InputError for impossible values."""
+    return Decoding(**_decoding(settings))
 
 
 def _leaders_table(pairs: list[tuple[str, float]]) -> str:

@@ -24,9 +24,13 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 # Without these Chromium looks for its maker's servers at every start.
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
 START_SECONDS = 120
+MINUTE = 60_000  # in Playwright's unit; generous, because the machine may be busy
 
 # Neither news nor updates are asked about; both would need a network.
-SETTINGS = {"@jupyterlab/apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True}}
+SETTINGS = {
+    "@jupyterlab/apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True},
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # every output stays on the page, in sight or not
+}
 
 
 def find_browser() -> str:
@@ -62,7 +66,8 @@ class Lab:
         environment = os.environ | {name: str(place / part) for name, part in places.items()} | {"NBTOOLS_RUNS": str(place / "runs")}
         options = [
             "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0",
-            "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.extension_manager=readonly", f"--ServerApp.root_dir={folder}",
+            "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.extension_manager=readonly",
+            "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}",
         ]  # fmt: skip
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log)
@@ -92,6 +97,23 @@ class Lab:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+FAILED = '[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]'
+
+
+def run_all(page: Page, url: str, cells: int) -> None:
+    """Open a notebook, choose Run All Cells from the menu, and wait until every one of its code cells has its number."""
+    page.goto(url, timeout=2 * MINUTE)
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=2 * MINUTE)
+    # The kernel is there once the status bar calls it idle.
+    page.get_by_text("Python 3 (ipykernel) | Idle", exact=True).wait_for(timeout=3 * MINUTE)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    numbered = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].filter(p => /[0-9]/.test(p.textContent)).length === count"
+    page.wait_for_function(f"count => document.querySelector('{FAILED}') || {numbered}", arg=cells, timeout=8 * MINUTE)
+    failed = page.evaluate(f"document.querySelector('{FAILED}')?.textContent")
+    assert failed is None, failed
 
 
 @contextmanager

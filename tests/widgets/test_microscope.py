@@ -1,0 +1,91 @@
+"""The microscope without a browser, on `mini` and a copy of it that was changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nbtools import load_model
+from nbtools.attention import trace_attention
+from nbtools.compare import attention_shift
+from nbtools.errors import InputError
+from nbtools.generation import generate, next_logits
+from nbtools.models import LanguageModel
+from nbtools.widgets import Microscope
+from tests.models_at_hand import mini, tiny
+from tests.widgets.front_end import say
+from tests.widgets.test_attention_explorer import unpacked
+
+PROMPT = "The movie was really"
+
+
+@pytest.fixture(scope="module")
+def changed() -> LanguageModel:
+    lm = load_model("mini", verbose=False)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in lm.model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.01)
+    return lm
+
+
+@pytest.fixture
+def microscope(changed: LanguageModel) -> Microscope:
+    return Microscope(mini(), changed, PROMPT, max_new_tokens=12, seed=4)
+
+
+def test_changes_are_sorted_and_exact(microscope: Microscope, changed: LanguageModel) -> None:
+    before, after = (next_logits(lm, PROMPT).double().log_softmax(-1) for lm in (mini(), changed))
+    changes = [row[3] for row in microscope.likelier]
+    assert changes == sorted(changes, reverse=True) and changes[0] > 0 > changes[-1]
+    assert changes[0] == pytest.approx(float((after - before)[torch.maximum(before, after) >= np.log(1e-3)].max()), abs=1e-4)
+
+
+def test_the_head_that_moved_most_is_in_sight_and_others_on_demand(microscope: Microscope, changed: LanguageModel) -> None:
+    shift = attention_shift(mini(), changed, PROMPT)
+    assert np.allclose(microscope.shift, shift, atol=1e-5)
+    layer, head = microscope.pair["layer"], microscope.pair["head"]
+    assert shift[layer, head] == shift.max()
+    say(microscope, type="head", layer=1, head=6)
+    count = len(microscope.tokens)
+    pair = unpacked(microscope.triangles, count)
+    for found, lm in zip(pair, (mini(), changed), strict=True):
+        assert np.abs(found - trace_attention(lm, PROMPT).weights[1, 6]).max() <= 0.5 / 255 + 1e-6
+
+
+def test_texts_are_thrown_with_the_same_dice_and_their_parting_is_marked(microscope: Microscope, changed: LanguageModel) -> None:
+    texts = microscope.texts
+    for name, lm in (("before", mini()), ("after", changed)):
+        wanted = generate(lm, PROMPT, max_new_tokens=12, seed=4, temperature=0.7, top_k=50, top_p=0.95)
+        assert PROMPT + "".join(texts[name]) == wanted
+    parting = texts["parting"]
+    assert texts["before"][:parting] == texts["after"][:parting] and texts["before"][parting] != texts["after"][parting]
+
+
+def test_a_model_against_itself_shows_no_change() -> None:
+    same = Microscope(mini(), mini(), PROMPT, max_new_tokens=5)
+    assert same.likelier == [] and np.max(same.shift) < 1e-6 and same.texts["parting"] == -1
+    assert "none" in same.still() or "<img" in same.still()
+
+
+def test_another_prompt_and_seed(microscope: Microscope) -> None:
+    first = microscope.texts
+    say(microscope, type="look", prompt="I", seed=9)
+    assert microscope.prompt == "I" and microscope.texts != first and microscope.problem == ""
+    say(microscope, type="look", prompt="", seed=9)
+    assert "empty" in microscope.problem and microscope.prompt == "I"
+    say(microscope, type="head", layer=77, head=0)
+    assert "no layer 77" in microscope.problem
+
+
+def test_models_with_other_tokens_are_refused() -> None:
+    other = tiny()
+    other.tokenizer.add_tokens(["<another>"])
+    with pytest.raises(InputError, match="different tokens"):
+        Microscope(mini(), other, PROMPT)
+
+
+def test_hostile_prompts_stay_text(changed: LanguageModel) -> None:
+    still = Microscope(mini(), changed, "<script>alert(1)</script>", max_new_tokens=4).still()
+    assert "<script" not in still

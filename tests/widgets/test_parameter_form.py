@@ -1,0 +1,83 @@
+"""The parameter form: its fields are the notebook's, and what it says runs."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from nbtools.errors import InputError
+from nbtools.notebooks import choose_notebooks, read_parameters
+from nbtools.widgets import ParameterForm
+from tests.widgets.front_end import say
+
+
+def fill(form: ParameterForm, **texts: str) -> None:
+    form.texts = {**form.texts, **texts}
+
+
+def test_its_fields_are_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    form = ParameterForm("04")
+    declared = read_parameters(choose_notebooks(["04"])[0])
+    assert [field["name"] for field in form.fields] == list(declared) and form.values == {}
+    assert form.command == "papermill notebooks/04_finetuning.ipynb out.ipynb"
+
+
+def test_what_is_typed_is_checked_and_becomes_a_command() -> None:
+    form = ParameterForm("04")
+    fill(form, max_steps="20", learning_rate="3e-4", lora="True", prompt="It's $HOME; good")
+    assert form.values == {"max_steps": 20, "learning_rate": 3e-4, "lora": True, "prompt": "It's $HOME; good"}
+    words = shlex.split(form.command)
+    assert words[words.index("prompt") + 1] == "It's $HOME; good" and words[words.index("max_steps") + 1] == "20"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [("max_steps", "many", "whole number"), ("learning_rate", "0", "above 0"), ("profile", "minny", "mini"), ("seed", "-1", "negative"),
+     ("prompt", "hf_" + "a" * 30, "secret")],
+)  # fmt: skip
+def test_a_wrong_value_is_said_beside_its_field_and_nothing_runs(name: str, text: str, problem: str) -> None:
+    form = ParameterForm("04")
+    fill(form, **{name: text})
+    assert problem in form.problems[name] and form.command == "" and name not in form.values
+    assert text not in form.problems[name] or problem != "secret"
+    say(form, type="apply")
+    assert "not set" in form.problem
+    say(form, type="price")
+    assert form.problem and not form.pricing
+    say(form, type="reset")
+    assert form.problems == {} and form.command
+
+
+def test_set_here_does_what_running_the_cell_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed: dict[str, object] = {}
+
+    class Shell:
+        push = staticmethod(pushed.update)
+
+    monkeypatch.setattr("IPython.get_ipython", lambda: Shell())
+    form = ParameterForm("04")
+    fill(form, max_steps="7")
+    say(form, type="apply")
+    assert form.problem == "" and pushed["max_steps"] == 7 and pushed["profile"] == "mini" and pushed["learning_rate"] is None
+    assert set(pushed) == set(form.parameters) and "max_steps = 7" in form.done
+
+
+@pytest.mark.slow
+def test_the_price_is_the_budgets() -> None:
+    form = ParameterForm("04")
+    fill(form, max_steps="3", max_reviews="60")
+    say(form, type="price")
+    assert form.wait(300).startswith("About ") and "minutes" in form.cost and not form.pricing and form.problem == ""
+
+
+def test_a_notebook_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError):
+        ParameterForm("77")
+
+
+def test_its_still_form_and_its_text() -> None:
+    form = ParameterForm("04")
+    fill(form, prompt="<b>bold</b>")
+    assert "<b>" not in form.still() and "&lt;b&gt;" in form.still()
+    assert repr(form) == "ParameterForm(04_finetuning, prompt='<b>bold</b>')"
