@@ -146,7 +146,7 @@ def generation(record: Record) -> str:
     batch_size = record["settings"]["batch"]
     head = ["model and program", "tokens/s, one stream", "of the memory limit", f"tokens/s, batch of {batch_size}"]
     read = ranged(record["machine_speed"]["read_bytes_per_second"], 1e9)
-    said = [f"Memory is read at {read} GB/s here; the limit is that, divided by the bytes of the weights."]
+    said = [f"Memory is read at {read} GB/s here; the limit is the best of these, divided by the bytes of the weights."]
     for model, one in record["equality"].items():
         said.append(
             f"{model}: of {one['tokens']:,} greedy tokens, {one['same_fp32']:,} are the same in fp32; in bf16 {one['differing_bf16']:,} "
