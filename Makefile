@@ -61,6 +61,7 @@ bench: .venv/installed-bench
 .venv/installed-course .venv/installed-lab .venv/installed-dev .venv/installed-bench: .venv/made pyproject.toml constraints.txt
 	$(if $(TORCH_INDEX),$(PIP) install --no-deps -c constraints.txt --index-url "$(TORCH_INDEX)" torch)
 	$(PIP) install -c constraints.txt -e ".[$(EXTRAS)]"
+	$(if $(filter %-bench,$@),$(PIP) install --no-deps -c constraints.txt bertviz) # its boto3, which a head view never asks for, would move urllib3
 	$(if $(filter %-bench,$@),$(PIP) install -c constraints.txt -e ".[llama]" || echo 'llama.cpp does not install here: it is left out of the tables.')
 	@touch $@
 

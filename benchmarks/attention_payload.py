@@ -1,73 +1,270 @@
-"""What the attention of one text weighs when it is sent to a page: every weight as JSON, against one layer as 8-bit triangles.
+"""What it takes to see the attention of one text in a browser: ours against BertViz's head view, in bytes, time and memory.
 
     python -m benchmarks.attention_payload [--rounds N] [--quick] [--out FILE]
 
-The first is what a page needs that gets all layers and heads at once (BertViz splices such lists into its page). The second is what a
-view needs that asks for a layer when it is looked at: causal attention has no weight above the diagonal, and a picture shows no more
-than 256 shades. Sizes do not vary, so one measurement is enough; GPT-2's 124M shape.
+Each measurement is a page of its own in a Chromium of its own, with GPT-2's 124M shape. Ours is the explorer's own module in a page that
+stands in for the notebook: the traits are those of the real widget, and what it asks is answered by the real widget's Python. BertViz's
+page is what its `head_view` returns. It draws nothing without a CDN, so what it asks of one (require.js, jQuery, D3) is answered from
+npm's copies, at no cost. The clock starts when the page is opened and stops two frames after the picture is complete.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import contextlib
 import json
+import shutil
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
-from benchmarks.harness import Call, goal
+from benchmarks.harness import Call, Row, goal
+from nbtools.errors import MachineError
+from nbtools.runtime import cache_folder, put_in_place
 
 NAME = "attention_payload"
-TOKENS = (64, 128, 256)
-GOAL = 100  # times smaller; a page of 256 MB does not open, one of 2 MB does
+BOTH = (32, 128, 256)  # tokens
+ALONE = (512, 1024)  # a page of BertViz would be gigabytes
+FIRST_SIGHT = 130_000  # bytes of data at 128 tokens
+A_LAYER = 1_700_000  # bytes at 512 tokens
+SWITCH = 150.0  # milliseconds at 512 tokens
+# What BertViz asks of its CDN: the beginning of the address, the package on npm, and the file in it.
+LIBRARIES = {
+    "/ajax/libs/require.js/": ("requirejs@2.3.6", "require.js"),
+    "/ajax/libs/d3/": ("d3@5.7.0", "dist/d3.min.js"),
+    "/ajax/libs/jquery/": ("jquery@2.2.4", "dist/jquery.min.js"),
+}
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+# Two frames after `complete` first holds, the picture is on the screen.
+WATCH = """
+window.seen = new Promise((done, failed) => {
+  setTimeout(() => failed(new Error("After ten minutes the picture is not complete.")), 600_000);
+  const look = () => requestAnimationFrame(complete() ? () => requestAnimationFrame(() => done(performance.now())) : look);
+  look();
+});
+"""
+PAGE = """<!doctype html><meta charset="utf-8"><style>STYLE</style>
+<body data-jp-theme-light="true"><div id="here"></div><script type="module">
+const binary = (text) => new DataView(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)).buffer);
+const values = TRAITS;
+for (const name of BINARY) values[name] = binary(values[name]);
+const listeners = {};
+const model = {
+  get: (name) => values[name],
+  set: (name, value) => { values[name] = value; for (const one of listeners[`change:${name}`] ?? []) one(); },
+  save_changes: () => {},
+  on: (name, listener) => (listeners[name] ??= []).push(listener),
+  off: () => {},
+  send: async (content) => {
+    const changed = await window.answer(content);
+    for (const [name, value] of Object.entries(changed.binary)) changed.plain[name] = binary(value);
+    Object.assign(values, changed.plain);
+    for (const name of Object.keys(changed.plain)) for (const one of listeners[`change:${name}`] ?? []) one();
+  },
+};
+window.model = model;
+const module = await import(URL.createObjectURL(new Blob([SCRIPT], { type: "text/javascript" })));
+module.default.render({ model, el: document.getElementById("here") });
+</script>"""
 
 
-def triangles(layer: Any) -> bytes:
-    """One layer's causal weights, float32 [heads, tokens, tokens], as 8-bit lower triangles, row by row, head after head."""
-    import numpy as np
+def library_files() -> dict[str, Path]:
+    """npm's copies of what BertViz asks its CDN for, by the beginning of the address; fetched once. Raises MachineError without npm."""
+    if shutil.which("npm") is None:
+        raise MachineError("npm is not here, and BertViz needs three libraries from it.", "Install Node.js, or leave this benchmark out.")
+    found = {}
+    for address, (package, file) in LIBRARIES.items():
+        folder = cache_folder("npm") / package
+        if not folder.is_dir():
+            with put_in_place(folder) as aside, tempfile.TemporaryDirectory() as place:
+                subprocess.run(["npm", "pack", "--silent", package], cwd=place, check=True, capture_output=True)
+                [archive] = Path(place).glob("*.tgz")
+                shutil.unpack_archive(archive, aside, "gztar", filter="data")
+        found[address] = folder / "package" / file
+    return found
 
-    rows, columns = np.tril_indices(layer.shape[-1])
-    return bytes(np.rint(layer[:, rows, columns] * 255).astype(np.uint8).tobytes())
 
-
-def payload(size: str, tokens: int) -> dict[str, Any]:
-    """Bytes and seconds of both ways, and the largest error of a weight that 8 bits bring."""
-    import numpy as np
-
-    import nbtools
+def tokens_of(size: str, tokens: int) -> tuple[Any, str]:
+    """A model and the first `tokens` tokens of reviews, as a text."""
     from benchmarks.recipes import random_gpt2, training_reviews
 
     lm = random_gpt2(size)
     ids = lm.tokenizer(" ".join(training_reviews(20)), add_special_tokens=False, verbose=False)["input_ids"]
-    text = lm.tokenizer.decode(ids[:tokens])
-    trace = nbtools.trace_attention(lm, text)
+    return lm, lm.tokenizer.decode(ids[:tokens])
+
+
+def ours(size: str, tokens: int) -> Row:
+    """The explorer: bytes of its parts, first sight, and the switch to each other layer."""
+    from nbtools import AttentionExplorer
+    from nbtools.widgets.live import script, style
+
+    lm, text = tokens_of(size, tokens)
     start = time.perf_counter()
-    spliced = len(json.dumps(trace.weights.tolist()).encode())
-    middle = time.perf_counter()
-    layer = triangles(trace.weights[0])
-    end = time.perf_counter()
-    count = len(trace.ids)
-    restored = np.frombuffer(layer, np.uint8).reshape(trace.heads, -1) / 255
-    exact = trace.weights[0][:, *np.tril_indices(count)]
-    return {
-        "tokens": count,
-        "json_bytes": spliced,
-        "json_seconds": round(middle - start, 4),
-        "layer_bytes": len(layer),
-        "layer_seconds": round(end - middle, 5),
-        "largest_error": float(np.abs(restored - exact).max()),
-        "upper_triangle": float(np.abs(np.triu(trace.weights[0], 1)).max()),
-    }
+    explorer = AttentionExplorer(lm, text)
+    traced = time.perf_counter() - start
+    own = [name for name in explorer.keys if not name.startswith("_") and name not in {"layout", "tabbable", "tooltip"}]
+    traits = {name: getattr(explorer, name) for name in own}
+    binary = {name: value for name, value in traits.items() if isinstance(value, bytes)}
+    plain = {name: value for name, value in traits.items() if name not in binary}
+    module = script(*explorer.parts, explorer.view)
+    encoded = {name: base64.b64encode(value).decode() for name, value in binary.items()}
+    page = PAGE.replace("STYLE", style(explorer.view)).replace("TRAITS", json.dumps({**plain, **encoded}).replace("<", "\\u003c"))
+    page = page.replace("BINARY", json.dumps(list(binary))).replace("SCRIPT", json.dumps(module).replace("<", "\\u003c"))
+    layer_bytes: list[int] = []
+
+    def answer(content: dict[str, Any]) -> dict[str, Any]:
+        before = {name: getattr(explorer, name) for name in traits}
+        explorer._hear(None, content)
+        changed = {name: getattr(explorer, name) for name in traits if getattr(explorer, name) is not before[name]}
+        if content["type"] == "layer":
+            layer_bytes.append(len(changed["triangles"]))
+        coded = {name: base64.b64encode(value).decode() for name, value in changed.items() if isinstance(value, bytes)}
+        return {"binary": coded, "plain": {name: value for name, value in changed.items() if name not in coded}}
+
+    many = explorer.shape[0] * explorer.shape[1]
+    complete = (  # a canvas is 300 by 150 until it is painted, and ours is square
+        "() => { const matrix = document.querySelector('.nbt-matrix'); return matrix && matrix.width === matrix.height"
+        f" && document.querySelectorAll('.nbt-thumb').length === {many}; }}"
+    )
+    row = shown(page, complete, answer, layers=explorer.shape[0])
+    data = sum(map(len, binary.values())) + len(json.dumps(plain).encode())
+    still = len(explorer.still().encode())
+    assert layer_bytes, "no other layer was looked at"
+    return row | {
+        "tokens": len(explorer.tokens), "data_bytes": data, "module_bytes": len(module.encode()), "still_bytes": still,
+        "layer_bytes": max(layer_bytes), "trace_seconds": round(traced, 3),
+    }  # fmt: skip
+
+
+def bertviz(size: str, tokens: int) -> Row:
+    """BertViz's head view of the same text."""
+    import torch
+    from bertviz import head_view
+
+    import nbtools
+
+    lm, text = tokens_of(size, tokens)
+    trace = nbtools.trace_attention(lm, text)
+    attention = tuple(torch.tensor(layer)[None] for layer in trace.weights)
+    start = time.perf_counter()
+    page = "<!doctype html><meta charset='utf-8'>" + head_view(attention, trace.tokens, html_action="return").data
+    made = time.perf_counter() - start
+    complete = f"() => document.querySelectorAll('#attention line').length === {trace.heads * len(trace.ids) ** 2}"
+    row = shown(page, complete)
+    return row | {"tokens": len(trace.ids), "data_bytes": len(page.encode()), "page_seconds": round(made, 3)}
+
+
+def shown(page: str, complete: str, answer: Any = None, layers: int = 0) -> Row:
+    """Open `page`: milliseconds until `complete` holds, megabytes of its process; with `layers`, milliseconds of a switch to each."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place, "page.html").write_text(page, encoding="utf8")
+        with chromium(place) as browser:
+            browser.add_init_script(f"window.complete = {complete};{WATCH}")
+            if answer:
+                browser.expose_function("answer", answer)
+            else:
+                files = library_files()
+                browser.route(lambda url: url.startswith("https://"), lambda route: _serve(route, files))
+            browser.goto(Path(place, "page.html").as_uri(), timeout=600_000, wait_until="commit")
+            first = float(browser.evaluate("window.seen"))
+            memory = _renderer_bytes()
+            heap = browser.evaluate("performance.memory.usedJSHeapSize")
+            switches = [_switch(browser, layer) for layer in range(1, layers)]
+    return {"first_ms": round(first, 1), "memory_bytes": memory, "heap_bytes": heap, "switch_ms": [round(one, 1) for one in switches]}
+
+
+def _switch(browser: Any, layer: int) -> float:
+    """Milliseconds from the press on a head of another layer until its matrix is on the screen."""
+    script = """async (layer) => {
+        const start = performance.now();
+        document.querySelector(`.nbt-thumb[data-layer="${layer}"]`).click();
+        while (model.get("layer") !== layer) await new Promise((done) => setTimeout(done));
+        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        return performance.now() - start;
+    }"""
+    return float(browser.evaluate(script, layer))
+
+
+def _serve(route: Any, files: dict[str, Path]) -> None:
+    for address, file in files.items():
+        if address in route.request.url:
+            route.fulfill(body=file.read_bytes(), content_type="text/javascript", headers={"Access-Control-Allow-Origin": "*"})
+            return
+    route.abort()
+
+
+def _renderer_bytes() -> int:
+    """Resident memory of the largest page process that this process has started."""
+    import psutil
+
+    sizes = [0]
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "--type=renderer" in process.cmdline():
+                sizes.append(process.memory_info().rss)
+    return max(sizes)
+
+
+@contextlib.contextmanager
+def chromium(place: str) -> Iterator[Any]:
+    """A page of a fresh Chromium. Raises MachineError where there is none."""
+    from playwright.sync_api import sync_playwright
+
+    path = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
+    if path is None:
+        raise MachineError("No Chromium is installed.", "Install it (apt install chromium), or leave this benchmark out.")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+    options += ["--js-flags=--max-old-space-size=8192", "--enable-precise-memory-info"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=options)
+        try:
+            page = browser.new_page(viewport={"width": 1280, "height": 1400})
+            page.set_default_timeout(600_000)
+            yield page
+        finally:
+            browser.close()
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    size, lengths = ("tiny", (16,)) if options.quick else ("gpt2", TOKENS)
-    rows = [harness.measure(Call("benchmarks.attention_payload:payload", {"size": size, "tokens": count})) for count in lengths]
-    longest = rows[-1]
-    smaller = longest["json_bytes"] / longest["layer_bytes"]
-    goals = [goal(f"times smaller at {longest['tokens']} tokens", smaller, GOAL)]
-    return {"settings": {"size": size}, "summary": rows, "goals": goals, "raw": rows}
+    size, both, alone = ("tiny", (16,), ()) if options.quick else ("gpt2", BOTH, ALONE)
+    peer = find_spec("bertviz") is not None
+    calls: dict[str, harness.Planned] = {}
+    for count in both:
+        calls[f"ours, {count}"] = Call("benchmarks.attention_payload:ours", {"size": size, "tokens": count})
+        if peer:
+            calls[f"BertViz, {count}"] = Call("benchmarks.attention_payload:bertviz", {"size": size, "tokens": count})
+    for count in alone:
+        calls[f"ours, {count}"] = Call("benchmarks.attention_payload:ours", {"size": size, "tokens": count})
+    raw = harness.rounds(calls, options.rounds)
+    summary = {name: summarize(rows) for name, rows in raw.items()}
+    return {"settings": {"size": size, "bertviz": peer}, "summary": summary, "goals": goals(summary), "raw": raw}
+
+
+def summarize(rows: list[Row]) -> Row:
+    """Medians with spread of one case; what does not vary as it is."""
+    fixed = {name: rows[0][name] for name in ("tokens", "data_bytes", "module_bytes", "still_bytes", "layer_bytes") if name in rows[0]}
+    moving = {name: harness.spread(harness.column(rows, name)) for name in ("first_ms", "memory_bytes", "heap_bytes")}
+    switches = [statistics.median(row["switch_ms"]) for row in rows if row["switch_ms"]]
+    return {**fixed, **moving, "switch_ms": harness.spread(switches) if switches else None}
+
+
+def goals(summary: dict[str, Row]) -> list[Row]:
+    made = []
+    if one := summary.get("ours, 128"):
+        made.append(goal("bytes of data to first sight, 128 tokens", one["data_bytes"], FIRST_SIGHT, at_most=True))
+    if one := summary.get("ours, 512"):
+        made.append(goal("bytes of a layer, 512 tokens", one["layer_bytes"], A_LAYER, at_most=True))
+        made.append(goal("milliseconds to switch layers, 512 tokens", one["switch_ms"]["median"], SWITCH, at_most=True))
+    return made
 
 
 if __name__ == "__main__":

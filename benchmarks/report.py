@@ -172,10 +172,15 @@ def estimate(record: Record) -> str:
 
 def attention_payload(record: Record) -> str:
     rows = []
-    for row in record["summary"]:
-        sizes = [f"{row['json_bytes'] / 1e6:,.1f}", f"{row['layer_bytes'] / 1e6:.2f}", number(row["json_bytes"] / row["layer_bytes"])]
-        rows.append([str(row["tokens"]), *sizes, f"{row['largest_error']:.4f}"])
-    return table(["tokens", "all layers as JSON, MB", "one layer as triangles, MB", "times smaller", "largest error of a weight"], rows)
+    for name, one in record["summary"].items():
+        parts = [one.get("module_bytes"), one.get("still_bytes"), one.get("layer_bytes")]
+        sizes = [f"{one['data_bytes'] / 1e6:,.3f}", *["" if part is None else f"{part / 1e6:.3f}" for part in parts]]
+        moving = [ranged(one["first_ms"], 1e3), ranged(one["memory_bytes"], 1e6), ranged(one["switch_ms"]) if one["switch_ms"] else ""]
+        rows.append([name.replace("ours", "**ours**") + " tokens", *sizes, *moving])
+    head = ["page", "data, MB", "module, MB", "still, MB", "a further layer, MB"]
+    head += ["to first sight, s", "page's process, MB", "to another layer, ms"]
+    said = "" if record["settings"]["bertviz"] else "\n\nBertViz was not installed."
+    return table(head, rows) + said
 
 
 def course(record: Record) -> str:

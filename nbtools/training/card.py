@@ -98,7 +98,8 @@ def _experiments(log: Sequence[Mapping[str, Any]]) -> list[str]:
                  f"{row['bits_per_byte']:.3f}", against]
             )  # fmt: skip
         head = ["recipe", "asks", "million parameters", "million tokens", "seconds", "bits per byte", "against base"]
-        parts += [f"Short trainings of {flops:.1g} floating-point operations each, best first; held-out books, whole.", _table(head, cells)]
+        said = f"Short trainings of {flops:.1g} floating-point operations each, best first; scored on parts of the held-out books."
+        parts += [said, _table(head, cells)]
     return parts
 
 

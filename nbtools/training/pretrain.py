@@ -136,13 +136,14 @@ def pretrain(
     return Pretrained(lm, target, recipe, rows, seconds, choices)
 
 
-def held_out_score(lm: LanguageModel, held_out: Sequence[Document]) -> Score:
-    """Bits per byte of whole documents that were not trained on."""
-    return evaluate(lm, [document.text for document in held_out], "held-out documents")
+def held_out_score(lm: LanguageModel, held_out: Sequence[Document], characters: int | None = None) -> Score:
+    """Bits per byte of documents that were not trained on: whole, or of each eight evenly spaced parts of `characters`."""
+    texts = _sample(held_out, characters) if characters else [document.text for document in held_out]
+    return evaluate(lm, texts, "held-out documents")
 
 
 def _curve(lm: LanguageModel, fast: FastPath | None, folder: Path, recipe: Recipe, held_out: Sequence[Document]) -> Curve:
-    sample = _sample(held_out)
+    sample = _sample(held_out, SAMPLE_CHARACTERS)
 
     def validate(step: int) -> dict[str, float]:
         with fast.paused() if fast else torch.no_grad():
@@ -153,13 +154,13 @@ def _curve(lm: LanguageModel, fast: FastPath | None, folder: Path, recipe: Recip
     return Curve(folder / "curve.jsonl", tokens, validate if sample else None, every, None, "pretraining")
 
 
-def _sample(held_out: Sequence[Document]) -> list[str]:
+def _sample(held_out: Sequence[Document], characters: int) -> list[str]:
     """Parts of the held-out documents, evenly spaced."""
     parts: list[str] = []
     for document in held_out:
         for number in range(SAMPLES):
             begin = number * len(document.text) // SAMPLES
-            parts.append(document.text[begin : begin + SAMPLE_CHARACTERS])
+            parts.append(document.text[begin : begin + characters])
     return [part for part in parts if part.strip()]
 
 

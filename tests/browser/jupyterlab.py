@@ -1,4 +1,4 @@
-"""A real JupyterLab on loopback and a real Chromium in front of it, for tests that click as a learner would."""
+"""A real JupyterLab (or Notebook 7) on loopback and a real Chromium in front of it, for tests that click as a learner would."""
 
 from __future__ import annotations
 
@@ -44,11 +44,14 @@ def find_browser() -> str:
     pytest.skip(reason)
 
 
-class Lab:
-    """A running server. `folder` is what it shows; `url` opens JupyterLab on a file of it."""
+PATHS = {"jupyterlab": "lab/tree", "notebook": "notebooks"}  # where each program opens a file
 
-    def __init__(self, folder: Path, place: Path) -> None:
-        self.folder, self.log = folder, place / "server.log"
+
+class Lab:
+    """A running server. `folder` is what it shows; `url` opens a file of it. program: "jupyterlab" or "notebook" (Notebook 7)."""
+
+    def __init__(self, folder: Path, place: Path, program: str = "jupyterlab") -> None:
+        self.folder, self.log, self.program = folder, place / "server.log", program
         for name, values in SETTINGS.items():
             file = place / "settings" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True)
@@ -66,14 +69,15 @@ class Lab:
         environment = os.environ | {name: str(place / part) for name, part in places.items()} | {"NBTOOLS_RUNS": str(place / "runs")}
         options = [
             "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0",
-            "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.extension_manager=readonly",
-            "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}",
+            "--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}",
         ]  # fmt: skip
+        if program == "jupyterlab":
+            options += ["--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True"]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen([sys.executable, "-m", program, *options], env=environment, stdout=log, stderr=log)
 
     def url(self, file: str) -> str:
-        return f"http://127.0.0.1:{self.port}/lab/tree/{file}"
+        return f"http://127.0.0.1:{self.port}/{PATHS[self.program]}/{file}"
 
     def ask(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/{path}", timeout=10) as answer:
@@ -87,7 +91,7 @@ class Lab:
                 return
             except OSError:
                 time.sleep(0.2)
-        raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text(encoding='utf8', errors='replace')[-3000:]}")
+        raise RuntimeError(f"{self.program} did not start:\n{self.log.read_text(encoding='utf8', errors='replace')[-3000:]}")
 
     def stop(self) -> None:
         """End the server, which ends its kernels."""
@@ -106,8 +110,7 @@ def run_all(page: Page, url: str, cells: int) -> None:
     """Open a notebook, choose Run All Cells from the menu, and wait until every one of its code cells has its number."""
     page.goto(url, timeout=2 * MINUTE)
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=2 * MINUTE)
-    # The kernel is there once the status bar calls it idle.
-    page.get_by_text("Python 3 (ipykernel) | Idle", exact=True).wait_for(timeout=3 * MINUTE)
+    page.locator(".jp-NotebookPanel-toolbar [data-status='idle']").wait_for(timeout=3 * MINUTE)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     numbered = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].filter(p => /[0-9]/.test(p.textContent)).length === count"
@@ -117,8 +120,8 @@ def run_all(page: Page, url: str, cells: int) -> None:
 
 
 @contextmanager
-def running_lab(folder: Path, place: Path) -> Iterator[Lab]:
-    lab = Lab(folder, place)
+def running_lab(folder: Path, place: Path, program: str = "jupyterlab") -> Iterator[Lab]:
+    lab = Lab(folder, place, program)
     try:
         lab.wait_until_up()
         yield lab
