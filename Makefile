@@ -4,6 +4,7 @@
 #   make lab        open the notebooks in JupyterLab
 #   make test       everything that guards a change: style, types, tests, the notebooks' stored outputs
 #   make refresh    run the notebooks again and store their outputs in place
+#   make pictures   take the README's pictures of the live views again, in Chromium
 #   make bench      measure speed and memory against peers, and write the pages that show it; let nothing else run meanwhile
 #
 # Each makes .venv and installs what it needs, once, and again when pyproject.toml or constraints.txt has changed.
@@ -13,7 +14,7 @@
 #                                                      build brings several GB of CUDA; this one works on the processor alone
 #   PYTHON=/path/to/python3.11                         the Python that .venv is made from, 3.11 or later
 
-.PHONY: course lab test refresh bench
+.PHONY: course lab test refresh pictures bench
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := course
 
@@ -34,6 +35,9 @@ lab: $(firstword $(wildcard .venv/installed-dev) .venv/installed-lab)
 refresh: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/installed-course)
 	$(OFFLINE) .venv/bin/nbtools refresh
 	.venv/bin/python scripts/refresh_readme.py
+
+pictures: .venv/installed-dev
+	$(OFFLINE) .venv/bin/python scripts/picture_views.py
 
 # nbval runs the notebooks as they are stored, with a folder for runs of their own that begins empty.
 test: .venv/installed-dev

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SECOND = 1_000
+NO_ANSWER = "The kernel does not answer"
 TEXT = "The plot was thin, but the acting was good."
 HOSTILE = "<img src=x onerror=\"document.title='read as HTML'\"> שלום 🙂"
 REVIEWS = ["A fine film. I liked it.", "Dull <b>and</b> long 🙂.", "The end was the best part of it all, sadly."] * 6
@@ -98,6 +100,16 @@ def view(page: Page, name: str) -> Locator:
 
 def press(where: Locator, name: str) -> None:
     where.get_by_role("button", name=name, exact=True).click()
+
+
+def run_cell(page: Page, name: str) -> None:
+    """Press Ctrl+Enter in the cell called `name` and wait for its new number."""
+    cell = page.locator(".jp-CodeCell").nth(list(CELLS).index(name))
+    prompt = cell.locator(".jp-InputPrompt")
+    prompt.evaluate("one => { one.textContent = ''; }")  # a new kernel counts from 1 again
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("prompt => /[0-9]/.test(prompt.textContent)", arg=prompt.element_handle(), timeout=120 * SECOND)
 
 
 def status(where: Locator) -> Locator:
@@ -547,13 +559,7 @@ def test_the_same_cell_run_twenty_times_keeps_one_view_and_its_memory(page: Page
 
     def run(times: int) -> int:
         for _ in range(times):
-            before = cell.locator(".jp-InputPrompt").text_content()
-            cell.locator(".cm-content").click()
-            page.keyboard.press("Control+Enter")
-            page.wait_for_function(
-                "([prompt, before]) => /[0-9]/.test(prompt.textContent) && prompt.textContent !== before",
-                arg=[cell.locator(".jp-InputPrompt").element_handle(), before],
-            )
+            run_cell(page, "explorer")
         view(page, "explorer")
         assert cell.locator("section.nbt").count() == 1
         tools.send("HeapProfiler.collectGarbage")
@@ -576,6 +582,22 @@ def test_a_reloaded_page_shows_the_views_again(page: Page) -> None:
     page.wait_for_function("([box, n]) => box.querySelectorAll('.nbt-token').length === n", arg=[lab.element_handle(), count - 1])
 
 
+def test_views_of_a_killed_kernel_say_so_and_the_cell_run_again_is_alive(page: Page, lab_server: Lab) -> None:
+    """The kernel dies with all its comms, as it does when memory runs out."""
+    children = psutil.Process(lab_server.process.pid).children(recursive=True)
+    [kernel] = [one for one in children if "ipykernel_launcher" in one.cmdline()]
+    kernel.kill()
+    page.get_by_role("dialog").get_by_role("button", name="Ok").click(timeout=60 * SECOND)
+    press(view(page, "lab"), "One token")
+    problem = view(page, "lab").locator("xpath=..").locator(".nbt-problem")
+    problem.get_by_text(NO_ANSWER, exact=False).wait_for(timeout=30 * SECOND)
+    run_cell(page, "start")
+    run_cell(page, "lab")
+    press(view(page, "lab"), "One token")
+    page.wait_for_function("box => box.querySelectorAll('.nbt-token').length === 1", arg=view(page, "lab").element_handle())
+    assert problem.text_content() == ""
+
+
 def test_a_kernel_that_was_restarted_is_one_clear_line(page: Page, lab_server: Lab) -> None:
     [kernel] = lab_server.ask("kernels")
     restart = """async id => {
@@ -586,7 +608,7 @@ def test_a_kernel_that_was_restarted_is_one_clear_line(page: Page, lab_server: L
     page.wait_for_timeout(2000)
     lab = view(page, "lab")
     press(lab, "One token")
-    lab.locator("xpath=..").locator(".nbt-problem").get_by_text("The kernel does not answer", exact=False).wait_for(timeout=30 * SECOND)
+    lab.locator("xpath=..").locator(".nbt-problem").get_by_text(NO_ANSWER, exact=False).wait_for(timeout=30 * SECOND)
 
 
 def test_nothing_was_asked_of_the_network(asked: list[str]) -> None:
