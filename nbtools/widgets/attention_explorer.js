@@ -97,13 +97,26 @@ function render({ model, el }) {
   }
 
   // -- one head
-  function showMatrix() {
+  const whole = make("canvas"); // a pixel a weight
+  function showHead() {
     const bytes = numbers(model.get("triangles"), Uint8Array);
     const size = count();
     if (bytes.length !== (heads() * size * (size + 1)) / 2) return; // the other half of the change is still on its way
     weight = triangle(bytes, heads(), size, model.get("head"));
-    const whole = make("canvas");
     paint(whole, size, weight, dark);
+    named.textContent = heads() === 1 ? `Rollout up to layer ${model.get("layer")}` : `Layer ${model.get("layer")}, head ${model.get("head")}`;
+    matrix.setAttribute("aria-label", `${named.textContent}: a row for each reading token, a column for each token read; arrow keys move, Enter takes a weight apart`);
+    markHead();
+    showMatrix();
+  }
+  let due = false;
+  function showHeadSoon() { // one change of the kernel's sets several values, one after the other
+    if (due) return;
+    due = true;
+    queueMicrotask(() => { due = false; showHead(); });
+  }
+  function showMatrix() {
+    const size = count();
     const cell = Math.max(1, Math.floor(SIDE / size));
     matrix.width = cell * size;
     matrix.height = cell * size;
@@ -113,9 +126,6 @@ function render({ model, el }) {
     context.strokeStyle = "#d55e00";
     context.lineWidth = 2;
     context.strokeRect(place.column * cell, place.row * cell, Math.max(cell, 3), Math.max(cell, 3));
-    named.textContent = heads() === 1 ? `Rollout up to layer ${model.get("layer")}` : `Layer ${model.get("layer")}, head ${model.get("head")}`;
-    matrix.setAttribute("aria-label", `${named.textContent}: a row for each reading token, a column for each token read; arrow keys move, Enter takes a weight apart`);
-    markHead();
     showTokens();
     showArcs();
     tell();
@@ -196,10 +206,10 @@ function render({ model, el }) {
     const style = getComputedStyle(arcs);
     const chosen = new Set(focus());
     for (let row = 0; row < size; row += 1) {
+      if (chosen.size && reads() && !chosen.has(row)) continue;
       for (let column = 0; column <= row; column += 1) {
         const share = weight(row, column);
-        const shown = !chosen.size || chosen.has(reads() ? row : column);
-        if (share < 0.02 || !shown) continue;
+        if (share < 0.02 || (chosen.size && !reads() && !chosen.has(column))) continue;
         context.globalAlpha = Math.min(1, share * (chosen.size ? 1 : 0.7) + 0.05);
         context.strokeStyle = dark ? "#56b4e9" : "#0072b2";
         context.lineWidth = 0.5 + 2.5 * share;
@@ -325,7 +335,7 @@ function render({ model, el }) {
   }
   on("change:tokens", showText);
   on("change:thumbs", showGrid);
-  for (const name of ["triangles", "head", "layer", "mode"]) on(`change:${name}`, showMatrix);
+  for (const name of ["triangles", "head", "layer", "mode"]) on(`change:${name}`, showHeadSoon);
   on("change:mode", () => { mode.select.value = model.get("mode"); });
   on("change:exact", () => { tell(); weights.refresh(); });
   on("change:cell", showCell);
@@ -333,7 +343,7 @@ function render({ model, el }) {
   on("change:lens", showLens);
   on("change:scores", showScores);
   showText();
-  showMatrix();
+  showHead();
   showCell();
   showBoard();
   showLens();
