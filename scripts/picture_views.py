@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 SENTENCE = "The plot was thin, but the acting was good and I enjoyed the film."
 CELLS = {
-    "start": """import nbtools
+    "start": """%env NBTOOLS_PROGRESS=0
+import nbtools
 base, lm = (nbtools.load_model("mini", verbose=False) for _ in range(2))
 reviews = nbtools.load_reviews("package", max_reviews=4_000)
 packed = nbtools.pack(reviews.train, lm, 128)

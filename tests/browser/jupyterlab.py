@@ -106,11 +106,18 @@ class Lab:
 FAILED = '[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]'
 
 
+def wait_for_kernel(page: Page) -> None:
+    """Until the kernel is connected and idle. Before a notebook has a kernel at all, its indicator says idle too."""
+    ready = "document.querySelector('.jp-NotebookPanel-toolbar [data-status=idle]') && kernel?.textContent.startsWith('Python')"
+    name = "document.querySelector('.jp-NotebookPanel-toolbar .jp-Toolbar-kernelName')"
+    page.wait_for_function(f"() => {{ const kernel = {name}; return {ready}; }}", timeout=3 * MINUTE)
+
+
 def run_all(page: Page, url: str, cells: int) -> None:
     """Open a notebook, choose Run All Cells from the menu, and wait until every one of its code cells has its number."""
     page.goto(url, timeout=2 * MINUTE)
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=2 * MINUTE)
-    page.locator(".jp-NotebookPanel-toolbar [data-status='idle']").wait_for(timeout=3 * MINUTE)
+    wait_for_kernel(page)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     numbered = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].filter(p => /[0-9]/.test(p.textContent)).length === count"

@@ -22,7 +22,7 @@ from nbtools.evaluation import block_nll
 from nbtools.generation import Decoding, generate, next_logits
 from nbtools.generation.decoding import SeededDraw
 from nbtools.widgets.live import script
-from tests.browser.jupyterlab import Lab, find_browser, open_page, run_all, running_lab
+from tests.browser.jupyterlab import Lab, find_browser, open_page, run_all, running_lab, wait_for_kernel
 from tests.models_at_hand import mini
 
 if TYPE_CHECKING:
@@ -574,7 +574,7 @@ def test_a_reloaded_page_shows_the_views_again(page: Page) -> None:
     page.keyboard.press("Control+s")
     page.wait_for_timeout(1500)
     page.reload()
-    page.locator(".jp-NotebookPanel-toolbar [data-status='idle']").wait_for(timeout=120 * SECOND)
+    wait_for_kernel(page)
     lab = view(page, "lab")
     assert tokens_of(lab) == before
     count = lab.locator(".nbt-token").count()
