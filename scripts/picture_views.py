@@ -78,8 +78,9 @@ def picture(page: Page, name: str, to: Path) -> None:
     view.scroll_into_view_if_needed()
     USES[name](view)
     page.wait_for_timeout(500)  # what moves has come to rest
-    view.evaluate("one => one.scrollIntoView({ block: 'start' })")
-    box = view.bounding_box()
+    frame = view.locator("xpath=..")
+    frame.evaluate("one => one.scrollIntoView({ block: 'start' })")
+    box = frame.bounding_box()
     assert box is not None
     page.screenshot(path=to, clip={**box, "height": min(box["height"], TALLEST)})
     print(f"{to.relative_to(ROOT) if to.is_relative_to(ROOT) else to}: {to.stat().st_size / 1e3:.0f} kB")

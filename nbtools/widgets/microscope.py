@@ -67,11 +67,12 @@ class Microscope(LiveView):
         rows = [[one.text, one.before, one.after, one.change] for one in rising if one.change > 0]
         rows += [[one.text, one.after, one.before, -one.change] for one in reversed(falling) if one.change > 0]
         self._traces: list[AttentionTrace] = [trace_attention(lm, prompt) for lm in (self.base, self.tuned)]
+        same = self.base.name == self.tuned.name
         many = len(self._traces[0].ids) > 1  # a single token can attend to nothing but itself
         shift = attention_shift(self.base, self.tuned, prompt) if many else np.zeros(self._traces[0].weights.shape[:2])
         layer, head = (int(at) for at in np.unravel_index(shift.argmax(), shift.shape))
         return {
-            "title": f"{self.base.name} and {self.tuned.name}",
+            "title": f"{self.base.name}, before and after" if same else f"{self.base.name} and {self.tuned.name}",
             "prompt": prompt,
             "seed": seed,
             "likelier": rows,

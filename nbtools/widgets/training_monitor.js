@@ -23,7 +23,8 @@ function render({ model, el }) {
     chosen = at === model.get("samples").length - 1 ? null : at;
     showSamples();
   });
-  root.append(title, bar, facts, picture, curve.details, make("div", { class: "nbt-row" }, stop), make("h4", { text: "What it would write" }), time.row, texts);
+  const legend = make("p", { class: "nbt-faint", text: "Loss in nats a token, step by step. Blue: training blocks. Orange: held-out reviews." });
+  root.append(title, bar, facts, picture, legend, curve.details, make("div", { class: "nbt-row" }, stop), make("h4", { text: "What it would write" }), time.row, texts);
 
   function showCurve() {
     const rows = model.get("rows");
