@@ -3,7 +3,8 @@ const CLEAR = { temperature: 1, top_k: 0, top_p: 1, min_p: 0, repetition_penalty
 
 function render({ model, el }) {
   const { root, say, ask, on, end } = frame(model, el, `Prompt lab: ${model.get("title")}`);
-  const settings = () => model.get("settings");
+  let moved = null; // settings that the kernel has not heard of: an echo of earlier ones must not undo them
+  const settings = () => moved ?? model.get("settings");
   const nodes = new Map();
   let now = null; // the distribution after the chosen token
   let ranking = null;
@@ -15,12 +16,18 @@ function render({ model, el }) {
   prompt.addEventListener("change", () => put(model, "prompt", prompt.value));
   let settle = null;
   const change = (name) => (value) => {
-    model.set("settings", { ...settings(), [name]: value });
+    moved = { ...settings(), [name]: value };
     if (name === "repetition_penalty") ranking = null;
     show();
     clearTimeout(settle); // the picture follows at once; the kernel hears of it when the slider rests
-    settle = setTimeout(() => model.save_changes(), 150);
+    settle = setTimeout(save, 150);
   };
+  function save() {
+    clearTimeout(settle);
+    const now = settings();
+    moved = null;
+    put(model, "settings", now);
+  }
   const limits = model.get("limits");
   const value = settings();
   const knobs = {
@@ -35,11 +42,10 @@ function render({ model, el }) {
 
   // -- what is done
   const start = (type, more = {}) => {
-    if (prompt.value !== model.get("prompt")) model.set("prompt", prompt.value);
-    clearTimeout(settle);
-    model.save_changes();
     say("asked …");
-    ask(type, more);
+    ask(type, { prompt: prompt.value, settings: settings(), ...more }); // an update of the values themselves may arrive later than the question
+    if (prompt.value !== model.get("prompt")) model.set("prompt", prompt.value);
+    save();
   };
   const generate = button("Generate", () => start("generate"), { class: "nbt-button nbt-main" });
   const stop = button("Stop", () => ask("stop"));

@@ -121,10 +121,10 @@ class PromptLab(LiveView):
     # What the buttons ask for.
 
     def on_generate(self, content: dict[str, Any]) -> None:
-        self._begin(lambda: self._write(ROOT, self.settings))
+        self._begin(content, lambda: self._write(ROOT, self.settings))
 
     def on_step(self, content: dict[str, Any]) -> None:
-        self._begin(lambda: self._write(int(content["node"]), {**self.settings, "max_new_tokens": 1}))
+        self._begin(content, lambda: self._write(int(content["node"]), {**self.settings, "max_new_tokens": 1}))
 
     def on_stop(self, content: dict[str, Any]) -> None:
         self.stop()
@@ -143,7 +143,7 @@ class PromptLab(LiveView):
             if left > 0:
                 self._write(branch.number, {**self.settings, "max_new_tokens": left})
 
-        self._begin(go)
+        self._begin(content, go)
 
     def on_replay(self, content: dict[str, Any]) -> None:
         """The dice of the text at hand, thrown again at another temperature."""
@@ -160,7 +160,7 @@ class PromptLab(LiveView):
                 "first": [node.text for node in one], "tokens": [node.text for node in two],
             }  # fmt: skip
 
-        self._begin(go)
+        self._begin(content, go)
 
     def on_compare(self, content: dict[str, Any]) -> None:
         def go() -> None:
@@ -177,14 +177,20 @@ class PromptLab(LiveView):
                 if self._stop.is_set():
                     return
 
-        self._begin(go)
+        self._begin(content, go)
 
     # How a text is made.
 
-    def _begin(self, work: Callable[[], Any]) -> None:
-        """Do `work` in a thread, unless one runs already."""
+    def _begin(self, content: dict[str, Any], work: Callable[[], Any]) -> None:
+        """Do `work` in a thread, unless one runs already.
+
+        First take prompt and settings as the page had them when it asked: its own update of the two may arrive later.
+        """
         if self.running:
             return
+        for name in ("prompt", "settings"):
+            if content.get(name, getattr(self, name)) != getattr(self, name):
+                setattr(self, name, content[name])
         self._stop.clear()
         self.problem, self.line, self.writing = "", "", True
 

@@ -155,11 +155,16 @@ function frame(model, el, label) {
   const ask = (type, more = {}) => {
     asked = Math.max(asked, model.get("heard")) + 1;
     const id = asked;
-    model.send({ type, id, ...more });
-    clearTimeout(waiting);
-    waiting = setTimeout(() => {
+    const unheard = () => {
       if (model.get("heard") < id) problem.textContent = "The kernel does not answer: it is busy with a cell, or it was restarted. Wait, or run the cell again.";
-    }, 4000);
+    };
+    clearTimeout(waiting);
+    waiting = setTimeout(unheard, 4000);
+    try {
+      Promise.resolve(model.send({ type, id, ...more })).catch(unheard);
+    } catch {
+      unheard(); // the connection of this view is closed
+    }
   };
   on("change:heard", () => {
     if (model.get("heard") >= asked) { clearTimeout(waiting); showProblem(); }
