@@ -143,7 +143,7 @@ function render({ model, el }) {
     readout.textContent = column > row ? `${said(row)} (${row}) may not read ${said(column)} (${column}): it comes later.`
       : `${said(row)} (${row}) gives ${share} to ${said(column)} (${column}).`;
     clearTimeout(soon);
-    if (!exact && reads()) soon = setTimeout(() => ask("row", { index: row }), 120);
+    if (!exact && reads()) soon = setTimeout(() => ask("row", { index: row, aside: true }), 120);
   }
   function moveTo(row, column) {
     const last = count() - 1;
@@ -180,7 +180,7 @@ function render({ model, el }) {
     tokens.replaceChildren(...chips);
     roving(chips, 1);
   }
-  function refocus() { showTokens(); showArcs(); weights.refresh(); if (focus().length === 1) ask("row", { index: focus()[0], column: !reads() }); }
+  function refocus() { showTokens(); showArcs(); weights.refresh(); if (focus().length === 1) ask("row", { index: focus()[0], column: !reads(), aside: true }); }
   function showTokens() {
     const from = focus();
     chips.forEach((chip, index) => {

@@ -34,7 +34,8 @@ class LiveView(anywidget.AnyWidget):  # type: ignore[misc]
     """A view that holds traits and draws; what it shows was computed elsewhere.
 
     The browser asks by messages {"type": NAME, "id": N, ...}, answered by the method `on_NAME`. `heard` is the last id that arrived
-    (a view whose question stays unheard says that the kernel is busy or gone), `problem` is one line for the person who looks.
+    (a view whose question stays unheard says that the kernel is busy or gone), `problem` is one line for the person who looks. It stays
+    until the person asks for something else; what the view asks by itself has "aside" set.
 
     A subclass names its file (`view`, and `parts` before it), and gives `still()` (HTML that is whole without scripts) and a `__repr__`
     that is the same on every machine. Where outputs are stored for later (`nbtools.runtime.headless`) only the still form is displayed.
@@ -65,7 +66,8 @@ class LiveView(anywidget.AnyWidget):  # type: ignore[misc]
         if answer is None:
             self.problem = f"{type(self).__name__} cannot {content['type']!r}. Run the cell again."
             return
-        self.problem = ""
+        if not content.get("aside"):
+            self.problem = ""
         self.attempt(answer, content)
 
     def attempt(self, action: Any, *arguments: Any) -> None:

@@ -139,6 +139,9 @@ function frame(model, el, label) {
   const status = make("div", { class: "nbt-status", role: "status", "aria-live": "polite" });
   const problem = make("div", { class: "nbt-problem", role: "alert" });
   const root = make("section", { class: "nbt", "aria-label": label });
+  // Keys pressed here are the view's. Notebook 7 listens before us, and a notebook in command mode would take arrows and Enter for its own
+  // cells, unless the very element that has the focus says otherwise.
+  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
   el.replaceChildren(make("div", { class: "nbt-frame" }, root, problem, status));
   const listeners = [];
   const on = (name, listener) => {

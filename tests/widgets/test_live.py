@@ -61,6 +61,8 @@ def test_an_error_is_a_line_and_the_next_question_clears_it() -> None:
     lamp = Lamp()
     say(lamp, type="light", colour="none")
     assert lamp.problem == "ValueError: <no> colour"
+    say(lamp, type="light", colour="red", aside=True)  # the view asked by itself
+    assert lamp.problem == "ValueError: <no> colour"
     say(lamp, type="light", colour="red")
     assert lamp.problem == ""
 

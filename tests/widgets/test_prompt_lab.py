@@ -233,3 +233,10 @@ def test_what_cannot_be_is_refused(lm: LanguageModel) -> None:
     assert lab.problem.startswith("There is no token number 99.")
     say(lab, type="explode")
     assert "cannot 'explode'" in lab.problem
+
+
+def test_a_question_carries_its_settings_for_their_own_update_may_come_later(lm: LanguageModel) -> None:
+    lab = PromptLab(lm, PROMPT, max_new_tokens=4)
+    settings = {**lab.settings, "temperature": 0, "max_new_tokens": 2}
+    assert written(lab, type="generate", prompt="She was", settings=settings) == generate(lm, "She was", max_new_tokens=2)
+    assert lab.settings == settings and lab.prompt == "She was"
