@@ -11,26 +11,16 @@ npm's copies, at no cost. The clock starts when the page is opened and stops two
 from __future__ import annotations
 
 import argparse
-import base64
-import contextlib
 import json
-import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
 from benchmarks.harness import Call, Row, goal
-from nbtools.errors import MachineError
-from nbtools.runtime import cache_folder, put_in_place
+from benchmarks.pages import answering, library_files, shown, stand_in
 
 NAME = "attention_payload"
 BOTH = (32, 128, 256)  # tokens
@@ -38,63 +28,6 @@ ALONE = (512, 1024)  # a page of BertViz would be gigabytes
 FIRST_SIGHT = 130_000  # bytes of data at 128 tokens
 A_LAYER = 1_700_000  # bytes at 512 tokens
 SWITCH = 150.0  # milliseconds at 512 tokens
-# What BertViz asks of its CDN: the beginning of the address, the package on npm, and the file in it.
-LIBRARIES = {
-    "/ajax/libs/require.js/": ("requirejs@2.3.6", "require.js"),
-    "/ajax/libs/d3/": ("d3@5.7.0", "dist/d3.min.js"),
-    "/ajax/libs/jquery/": ("jquery@2.2.4", "dist/jquery.min.js"),
-}
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-# Two frames after `complete` first holds, the picture is on the screen.
-WATCH = """
-window.seen = new Promise((done, failed) => {
-  setTimeout(() => failed(new Error("After ten minutes the picture is not complete.")), 600_000);
-  const look = () => requestAnimationFrame(complete() ? () => requestAnimationFrame(() => done(performance.now())) : look);
-  look();
-});
-"""
-PAGE = """<!doctype html><meta charset="utf-8"><style>STYLE</style>
-<body data-jp-theme-light="true"><div id="here"></div><script type="module">
-const binary = (text) => new DataView(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)).buffer);
-const values = TRAITS;
-for (const name of BINARY) values[name] = binary(values[name]);
-const listeners = {};
-const model = {
-  get: (name) => values[name],
-  set: (name, value) => { values[name] = value; for (const one of listeners[`change:${name}`] ?? []) one(); },
-  save_changes: () => {},
-  on: (name, listener) => (listeners[name] ??= []).push(listener),
-  off: () => {},
-  send: async (content) => {
-    const got = await (await fetch("ADDRESS", { method: "POST", body: JSON.stringify(content) })).arrayBuffer();
-    let place = 4 + new DataView(got).getUint32(0, true);
-    const { plain, sizes } = JSON.parse(new TextDecoder().decode(got.slice(4, place)));
-    for (const [name, size] of Object.entries(sizes)) { plain[name] = new DataView(got, place, size); place += size; }
-    Object.assign(values, plain);
-    for (const name of Object.keys(plain)) for (const one of listeners[`change:${name}`] ?? []) one();
-  },
-};
-window.model = model;
-const module = await import(URL.createObjectURL(new Blob([SCRIPT], { type: "text/javascript" })));
-module.default.render({ model, el: document.getElementById("here") });
-</script>"""
-
-
-def library_files() -> dict[str, Path]:
-    """npm's copies of what BertViz asks its CDN for, by the beginning of the address; fetched once. Raises MachineError without npm."""
-    if shutil.which("npm") is None:
-        raise MachineError("npm is not here, and BertViz needs three libraries from it.", "Install Node.js, or leave this benchmark out.")
-    found = {}
-    for address, (package, file) in LIBRARIES.items():
-        folder = cache_folder("npm") / package
-        if not folder.is_dir():
-            with put_in_place(folder) as aside, tempfile.TemporaryDirectory() as place:
-                subprocess.run(["npm", "pack", "--silent", package], cwd=place, check=True, capture_output=True)
-                [archive] = Path(place).glob("*.tgz")
-                shutil.unpack_archive(archive, aside, "gztar", filter="data")
-        found[address] = folder / "package" / file
-    return found
 
 
 def tokens_of(size: str, tokens: int) -> tuple[Any, str]:
@@ -120,9 +53,6 @@ def ours(size: str, tokens: int) -> Row:
     binary = {name: value for name, value in traits.items() if isinstance(value, bytes)}
     plain = {name: value for name, value in traits.items() if name not in binary}
     module = script(*explorer.parts, explorer.view)
-    encoded = {name: base64.b64encode(value).decode() for name, value in binary.items()}
-    page = PAGE.replace("STYLE", style(explorer.view)).replace("TRAITS", json.dumps({**plain, **encoded}).replace("<", "\\u003c"))
-    page = page.replace("BINARY", json.dumps(list(binary))).replace("SCRIPT", json.dumps(module).replace("<", "\\u003c"))
     layer_bytes: list[int] = []
 
     def answer(content: dict[str, Any]) -> bytes:
@@ -142,7 +72,7 @@ def ours(size: str, tokens: int) -> Row:
         f" && document.querySelectorAll('.nbt-thumb').length === {many}; }}"
     )
     with answering(answer) as address:
-        row = shown(page.replace("ADDRESS", address), complete, layers=explorer.shape[0])
+        row = shown(stand_in(traits, module, style(explorer.view), address), complete, layers=explorer.shape[0])
     data = sum(map(len, binary.values())) + len(json.dumps(plain).encode())
     still = len(explorer.still().encode())
     assert layer_bytes, "no other layer was looked at"
@@ -166,103 +96,8 @@ def bertviz(size: str, tokens: int) -> Row:
     page = "<!doctype html><meta charset='utf-8'>" + head_view(attention, trace.tokens, html_action="return").data
     made = time.perf_counter() - start
     complete = f"() => document.querySelectorAll('#attention line').length === {trace.heads * len(trace.ids) ** 2}"
-    row = shown(page, complete)
+    row = shown(page, complete, library_files())
     return row | {"tokens": len(trace.ids), "data_bytes": len(page.encode()), "page_seconds": round(made, 3)}
-
-
-@contextlib.contextmanager
-def answering(answer: Callable[[dict[str, Any]], bytes]) -> Iterator[str]:
-    """The address of a server on loopback that answers a POST, as the kernel's socket would: in one message, numbers as bytes."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.send_header("Access-Control-Allow-Origin", "*")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing: a benchmark's output is its progress."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def shown(page: str, complete: str, layers: int = 0) -> Row:
-    """Open `page`: milliseconds until `complete` holds, megabytes of its process; with `layers`, milliseconds of a switch to each."""
-    with tempfile.TemporaryDirectory() as place:
-        Path(place, "page.html").write_text(page, encoding="utf8")
-        with chromium(place) as browser:
-            browser.add_init_script(f"window.complete = {complete};{WATCH}")
-            if not layers:  # BertViz
-                files = library_files()
-                browser.route(lambda url: url.startswith("https://"), lambda route: _serve(route, files))
-            browser.goto(Path(place, "page.html").as_uri(), timeout=600_000, wait_until="commit")
-            first = float(browser.evaluate("window.seen"))
-            memory = _renderer_bytes()
-            heap = browser.evaluate("performance.memory.usedJSHeapSize")
-            switches = [_switch(browser, layer) for layer in range(1, layers)]
-    return {"first_ms": round(first, 1), "memory_bytes": memory, "heap_bytes": heap, "switch_ms": [round(one, 1) for one in switches]}
-
-
-def _switch(browser: Any, layer: int) -> float:
-    """Milliseconds from the press on a head of another layer until its matrix is on the screen."""
-    script = """async (layer) => {
-        const start = performance.now();
-        document.querySelector(`.nbt-thumb[data-layer="${layer}"]`).click();
-        while (model.get("layer") !== layer) await new Promise((done) => setTimeout(done));
-        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-        return performance.now() - start;
-    }"""
-    return float(browser.evaluate(script, layer))
-
-
-def _serve(route: Any, files: dict[str, Path]) -> None:
-    for address, file in files.items():
-        if address in route.request.url:
-            route.fulfill(body=file.read_bytes(), content_type="text/javascript", headers={"Access-Control-Allow-Origin": "*"})
-            return
-    route.abort()
-
-
-def _renderer_bytes() -> int:
-    """Resident memory of the largest page process that this process has started."""
-    import psutil
-
-    sizes = [0]
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "--type=renderer" in process.cmdline():
-                sizes.append(process.memory_info().rss)
-    return max(sizes)
-
-
-@contextlib.contextmanager
-def chromium(place: str) -> Iterator[Any]:
-    """A page of a fresh Chromium. Raises MachineError where there is none."""
-    from playwright.sync_api import sync_playwright
-
-    path = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
-    if path is None:
-        raise MachineError("No Chromium is installed.", "Install it (apt install chromium), or leave this benchmark out.")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
-    options += ["--js-flags=--max-old-space-size=8192", "--enable-precise-memory-info"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=options)
-        try:
-            page = browser.new_page(viewport={"width": 1280, "height": 1400})
-            page.set_default_timeout(600_000)
-            yield page
-        finally:
-            browser.close()
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

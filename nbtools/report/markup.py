@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from importlib.util import find_spec
 
 # Pages carry this policy as a second lock: even where something slipped through, no script runs and nothing is fetched.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -122,11 +123,9 @@ def render_markdown(text: str, relink: Relink = keep_link) -> str:
 
     parser = MarkdownIt("commonmark", {"html": True, "highlight": lambda code, language, _: hold(highlight(code, language))})
     parser.enable(["table", "strikethrough"])
-    try:
+    if find_spec("mdit_py_plugins"):  # without it formulas stay as their source
         from mdit_py_plugins.dollarmath import dollarmath_plugin
-    except ImportError:
-        pass  # formulas stay as their source
-    else:
+
         dollarmath_plugin(
             parser, allow_labels=False, double_inline=True, renderer=lambda tex, options: hold(render_formula(tex, options["display_mode"]))
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import shlex
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from nbtools.generation import ROOT, Decoding, Node, TextTree, generate, uniform
 from nbtools.plots.table import as_text
 from nbtools.runtime import headless
 from nbtools.tokens import id_texts, visible
+from nbtools.widgets.knobs import as_command, as_python, decoding_of, given
 from nbtools.widgets.live import LiveView
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ LEADERS = 10  # likeliest next tokens in the still form
 NAMED = 256  # likeliest tokens whose texts the browser is given
 BEAMS = 4
 MOST_NODES = 5_000  # of a tree; then it begins anew
-OFF = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 class PromptLab(LiveView):
@@ -164,8 +163,8 @@ class PromptLab(LiveView):
 
     def on_compare(self, content: dict[str, Any]) -> None:
         def go() -> None:
-            count, penalty = self.settings["max_new_tokens"], _given(self.settings, ["repetition_penalty"])
-            sampled = {**_given(self.settings, ["top_k", "top_p", "min_p"]), "temperature": self.settings["temperature"] or 1.0}
+            count, penalty = self.settings["max_new_tokens"], given(self.settings, ["repetition_penalty"])
+            sampled = {**given(self.settings, ["top_k", "top_p", "min_p"]), "temperature": self.settings["temperature"] or 1.0}
             ways: dict[str, dict[str, Any]] = {
                 "greedy": {}, Decoding(**sampled).describe(): sampled, f"beam search, {BEAMS} beams": {"num_beams": BEAMS},
             }  # fmt: skip
@@ -258,15 +257,8 @@ class PromptLab(LiveView):
 
     def _follow_settings(self, change: Any = None) -> None:
         self.dice = uniforms(self.settings["seed"], self.limits["longest"] + 1)
-        given = {"max_new_tokens": self.settings["max_new_tokens"], "seed": self.settings["seed"], **_decoding(self.settings)}
-        written = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        model = self.lm.profile.name if self.lm.profile and self.lm.name == self.lm.profile.name else self.lm.name
-        self.python = f"import nbtools\n\nlm = nbtools.load_model({model!r})\nprint(nbtools.generate(lm, {self.prompt!r}, {written}))"
-        values = {"profile": model, "short_prompt": self.prompt, **given}  # what notebook 03 calls the prompt of its lab
-        if self.settings["temperature"] == 0:
-            values["temperature"] = None  # greedy
-        options = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in values.items() if name != "repetition_penalty")
-        self.command = f"papermill notebooks/03_generation.ipynb out.ipynb {options}"
+        self.python = as_python(self.lm, self.prompt, self.settings)
+        self.command = as_command(self.lm, self.prompt, self.settings)
 
     # Without scripts.
 
@@ -289,23 +281,6 @@ class PromptLab(LiveView):
         """Without the text: stored outputs are compared, and a text may differ from one machine to another."""
         values = ", ".join(f"{name}={value}" for name, value in self.settings.items())
         return f"PromptLab({self.lm.name}, {self.prompt!r}, {values})"
-
-
-def _given(settings: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """The values that are not off."""
-    return {name: settings[name] for name in names if settings[name] != OFF[name]}
-
-
-def _decoding(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings as `nbtools.generate` takes them."""
-    if not settings["temperature"]:
-        return _given(settings, ["repetition_penalty"])
-    return {"temperature": settings["temperature"], **_given(settings, list(OFF))}
-
-
-def decoding_of(settings: dict[str, Any]) -> Decoding:
-    """Raises InputError for impossible values."""
-    return Decoding(**_decoding(settings))
 
 
 def _leaders_table(pairs: list[tuple[str, float]]) -> str:

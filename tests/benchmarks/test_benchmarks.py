@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import finetune_throughput, harness, profile, report, time_to_perplexity
+from benchmarks import finetune_throughput, harness, profile, tables, time_to_perplexity
 from benchmarks.harness import Call, Row
 from benchmarks.recipes import IGNORED, RECIPES, Work, padded_rows, random_gpt2, set_dropout, training_reviews
 from nbtools.models.loading import MINI_FOLDER
@@ -48,27 +48,27 @@ def test_finetune_throughput(here: None, tmp_path: Path) -> None:
     assert set(record["raw"]) == {"machine", *RECIPES}
     assert all(row["tokens_per_second"] > 0 for name in RECIPES for row in record["raw"][name])
     assert [one["goal"] for one in record["goals"]] == [10, 1.35, 0.5, 0.65]
-    assert len(report.finetune_throughput(record).splitlines()) > len(RECIPES)
+    assert len(tables.finetune_throughput(record).splitlines()) > len(RECIPES)
 
 
 def test_dropout(here: None, tmp_path: Path) -> None:
     record = quick("dropout", tmp_path)
     assert set(record["summary"]) == {"0.1", "0.0"}
-    assert "| dropout 0.1 |" in report.dropout(record)
+    assert "| dropout 0.1 |" in tables.dropout(record)
 
 
 def test_time_to_perplexity(here: None, tmp_path: Path) -> None:
     record = quick("time_to_perplexity", tmp_path)
     assert record["raw"]["mini"]["corrected"][0]["steps"] >= 1
     assert record["raw"]["mini"]["ours"][0]["seen"]
-    assert "mini" in report.time_to_perplexity(record)
+    assert "mini" in tables.time_to_perplexity(record)
 
 
 def test_generation(here: None, tmp_path: Path) -> None:
     record = quick("generation", tmp_path)
     assert record["equality"]["tiny"]["same_fp32"] == record["equality"]["tiny"]["tokens"] == 3 * 8
     assert record["equality"]["tiny"]["differing_clearly"] == 0
-    assert "tiny: **nbtools bf16**" in report.generation(record)
+    assert "tiny: **nbtools bf16**" in tables.generation(record)
 
 
 @pytest.mark.browser
@@ -79,13 +79,13 @@ def test_attention_payload(here: None, tmp_path: Path) -> None:
     assert row["tokens"] == 16 and row["layer_bytes"] == 4 * 16 * 17 // 2
     assert row["data_bytes"] > row["layer_bytes"] and row["first_ms"] > 0 and row["memory_bytes"] > 10**7
     assert len(row["switch_ms"]) == 1  # the tiny model has one other layer
-    assert "| **ours**, 16 tokens |" in report.attention_payload(record)
+    assert "| **ours**, 16 tokens |" in tables.attention_payload(record)
 
 
 def test_course(here: None, tmp_path: Path) -> None:
     record = quick("course", tmp_path)
     assert record["summary"]["00_setup"]["seconds"] > 0
-    assert "| 00_setup |" in report.course(record)
+    assert "| 00_setup |" in tables.course(record)
 
 
 def test_profile(here: None, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_profile(here: None, tmp_path: Path) -> None:
     for recipe in profile.RECIPES:
         groups = record["summary"][recipe]["groups"]
         assert groups["matrix products"] > 0 and groups["loss"] > 0 and groups["optimizer"] > 0
-    assert "a step by the clock" in report.profile(record)
+    assert "a step by the clock" in tables.profile(record)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_the_shipped_model_against_itself(here: None, tmp_path: Path) -> None:
     [after] = record["summary"]["after"].values()
     assert 0 < after["shipped"]["median"] < 8 and 0 < after["earlier"]["median"] < 8, "a byte has eight bits"
     assert record["goals"][0]["value"] is None and not record["goals"][0]["met"], "two minutes were not measured"
-    assert "| reviews, before |" in report.mini(record) and " minutes | " in report.mini(record)
+    assert "| reviews, before |" in tables.mini(record) and " minutes | " in tables.mini(record)
     key = json.loads(sheet.with_suffix(".key.json").read_text(encoding="utf8"))["A"]
     assert len(key) == 20 and set(key) == {"earlier", "shipped"} and sheet.read_text(encoding="utf8").count(" A  ") == 20
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import report
+from benchmarks import report, tables
 from benchmarks.harness import RESULTS, goal
 from nbtools.errors import InputError
 
@@ -59,11 +59,11 @@ def test_the_readme_shows_the_stored_results() -> None:
 def test_every_benchmark_has_a_table_a_command_and_a_result_only_of_a_whole_run() -> None:
     makefile = (report.ROOT / "Makefile").read_text(encoding="utf8")
     page = report.PAGE.read_text(encoding="utf8")
-    for name in report.TABLES:
+    for name in tables.TABLES:
         assert f" {name}" in makefile and f"`{name}`" in page and (report.ROOT / "benchmarks" / f"{name}.py").is_file()
     for path in RESULTS.glob("*.json"):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
-        assert path.stem in report.TABLES and record["name"] == path.stem
+        assert path.stem in tables.TABLES and record["name"] == path.stem
         assert record["quick"] is False and {"machine", "versions", "command", "raw", "goals"} <= set(record)
         assert all({"name", "value", "goal", "met"} <= set(one) for one in record["goals"])
 
@@ -104,15 +104,15 @@ def test_a_disturbed_result_says_so() -> None:
         "command": "python -m benchmarks.some",
         "raw": {"a": {"b": [{"others_percent": 3.0}, {"others_percent": 55.0}]}},
     }
-    assert "**something else took up to 55 % of a core**" in report.about(record)
+    assert "**something else took up to 55 % of a core**" in tables.about(record)
     record["raw"] = {"a": [{"others_percent": 3.0}]}
-    assert "nothing else ran" in report.about(record)
+    assert "nothing else ran" in tables.about(record)
 
 
 @pytest.mark.parametrize(("value", "shown"), [(1234.5, "1,234"), (99.96, "100"), (12.345, "12.3"), (0.01234, "0.0123"), (0, "0")])
 def test_numbers_have_three_digits_that_count(value: float, shown: str) -> None:
-    assert report.number(value) == shown
+    assert tables.number(value) == shown
 
 
 def test_a_table_sets_figures_to_the_right() -> None:
-    assert report.table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |"
+    assert tables.table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.pages import chromium_path
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Without these Chromium looks for its maker's servers at every start.
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
 START_SECONDS = 120
@@ -35,9 +35,8 @@ SETTINGS = {
 
 def find_browser() -> str:
     """The path of a Chromium. Without one the test is skipped, and fails where CI is set: there it must be present."""
-    for name in (os.environ.get("CHROMIUM", ""), *BROWSERS):
-        if name and (path := shutil.which(name)):
-            return path
+    if path := chromium_path():
+        return path
     reason = "No Chromium is installed: apt install chromium, or set CHROMIUM to the path of one."
     if os.environ.get("CI"):
         pytest.fail(reason)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 
-from nbtools.attention import knock_out_each, logit_lens, trace_attention
+from nbtools.attention import knock_out_each, logit_lens, read_attention, trace_attention
 from nbtools.compare import attention_shift
 from nbtools.data import pack
 from nbtools.evaluation import block_nll
@@ -357,6 +357,14 @@ def test_arrow_keys_move_among_the_heads(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     explorer.get_by_role("heading", name="Layer 1, head 1").wait_for()
+    pressed = explorer.locator(".nbt-thumb[aria-pressed='true']")
+    assert pressed.evaluate_all("all => all.map(one => one.getAttribute('aria-label'))") == ["layer 1, head 1"]
+
+
+def heat_of(explorer: Locator) -> list[float]:
+    """How strongly each token of the explorer is coloured."""
+    found = explorer.locator(".nbt-chip").evaluate_all("all => all.map(one => Number(one.style.getPropertyValue('--heat')))")
+    return [float(one) for one in found]
 
 
 def test_locked_tokens_are_summed_and_both_directions_are_shown(page: Page) -> None:
@@ -367,26 +375,35 @@ def test_locked_tokens_are_summed_and_both_directions_are_shown(page: Page) -> N
     weights = trace_attention(mini(), TEXT).weights[3, 1]
     chips.nth(5).click()
     chips.nth(7).click()
-    heat = [float(value) for value in chips.evaluate_all("all => all.map(one => one.style.getPropertyValue('--heat'))")]
-    assert np.allclose(heat, weights[[5, 7]].mean(0), atol=0.005)
+    assert np.allclose(heat_of(explorer), weights[[5, 7]].mean(0), atol=0.005)
     explorer.get_by_label("colour").select_option("read")
-    heat = [float(value) for value in chips.evaluate_all("all => all.map(one => one.style.getPropertyValue('--heat'))")]
-    assert np.allclose(heat, weights[:, [5, 7]].mean(1), atol=0.005)
+    assert np.allclose(heat_of(explorer), weights[:, [5, 7]].mean(1), atol=0.005)
     chips.nth(5).click()
     chips.nth(7).click()
     explorer.get_by_label("colour").select_option("reads")
 
 
 def test_each_way_of_looking(page: Page) -> None:
-    explorer = view(page, "explorer")
+    explorer, reading = view(page, "explorer"), read_attention(mini(), TEXT)
+    chips = explorer.locator(".nbt-chip")
+    chips.nth(6).click()
+    before = heat_of(explorer)
     for mode, heading in (
         ("rollout", "Rollout up to layer 3"),
-        ("value-weighted", "Layer 3"),
-        ("without first", "Layer 3"),
-        ("raw", "Layer 3"),
+        ("value-weighted", "Layer 3, head 1"),
+        ("without first", "Layer 3, head 1"),
+        ("raw", "Layer 3, head 1"),
     ):
         explorer.get_by_label("show weights").select_option(mode)
-        explorer.get_by_role("heading", name=heading).wait_for(timeout=20 * SECOND)
+        page.wait_for_function(
+            "([chips, before]) => chips.some((one, at) => Number(one.style.getPropertyValue('--heat')) !== before[at])",
+            arg=[chips.element_handles(), before],
+        )
+        assert explorer.get_by_role("heading", name=heading).count() == 1
+        weights = reading.weights(3, mode)
+        before = heat_of(explorer)
+        assert np.allclose(before, weights[min(1, len(weights) - 1)][6], atol=0.005), mode
+    chips.nth(6).click()
 
 
 def test_the_board_the_lens_and_the_scores_show_what_python_computed(page: Page) -> None:
@@ -429,6 +446,7 @@ def test_another_text_and_one_that_is_too_long(page: Page) -> None:
     explorer.get_by_label("Text", exact=True).fill("word " * 600)
     press(explorer, "Read")
     explorer.locator("xpath=..").locator(".nbt-problem").get_by_text("reads at most 512", exact=False).wait_for()
+    assert [text.strip("␣") for text in explorer.locator(".nbt-chip").all_text_contents()] == ["A", "short", "one", "."]
 
 
 # -- the others
@@ -479,6 +497,7 @@ def test_the_form_checks_prices_and_sets(page: Page) -> None:
     form.get_by_label("max_steps", exact=True).fill("many")
     form.get_by_label("max_steps", exact=True).blur()
     form.get_by_text("max_steps must be a whole number", exact=False).wait_for()
+    assert not form.get_by_text("-p max_steps many", exact=False).count()
     form.get_by_label("max_steps", exact=True).fill("3")
     form.get_by_label("max_reviews", exact=True).fill("60")
     form.get_by_label("max_reviews", exact=True).blur()

@@ -46,7 +46,8 @@ def test_tokens_that_were_cut_get_no_bar():
 
 
 def test_awkward_tokens_are_drawn_without_a_warning():
-    draw_next_tokens(_following([0.3, 0.25, 0.2, 0.15, 0.06, 0.04]), count=6).png()
+    picture = draw_next_tokens(_following([0.3, 0.25, 0.2, 0.15, 0.06, 0.04]), count=6)
+    assert picture.png().startswith(b"\x89PNG") and "🙂" in picture.alt
 
 
 def test_the_temperatures_tell_their_entropies():

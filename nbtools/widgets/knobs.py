@@ -1,0 +1,54 @@
+"""The prompt lab's knobs as values: what is off, what `nbtools.generate` takes, and the code that repeats them."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from nbtools.generation import Decoding
+
+if TYPE_CHECKING:
+    from nbtools.models import LanguageModel
+
+OFF = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+
+
+def given(settings: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """The values that are not off."""
+    return {name: settings[name] for name in names if settings[name] != OFF[name]}
+
+
+def as_generate(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings as `nbtools.generate` takes them."""
+    if not settings["temperature"]:
+        return given(settings, ["repetition_penalty"])
+    return {"temperature": settings["temperature"], **given(settings, list(OFF))}
+
+
+def decoding_of(settings: dict[str, Any]) -> Decoding:
+    """Raises InputError for impossible values."""
+    return Decoding(**as_generate(settings))
+
+
+def as_python(lm: LanguageModel, prompt: str, settings: dict[str, Any]) -> str:
+    """Code that writes the lab's text."""
+    written = ", ".join(f"{name}={value!r}" for name, value in _repeated(settings).items())
+    return f"import nbtools\n\nlm = nbtools.load_model({_model(lm)!r})\nprint(nbtools.generate(lm, {prompt!r}, {written}))"
+
+
+def as_command(lm: LanguageModel, prompt: str, settings: dict[str, Any]) -> str:
+    """The papermill command that runs notebook 03 with these values; it has no parameter for the repetition penalty."""
+    values = {"profile": _model(lm), "short_prompt": prompt, **_repeated(settings)}  # what notebook 03 calls the prompt of its lab
+    if settings["temperature"] == 0:
+        values["temperature"] = None  # greedy
+    options = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in values.items() if name != "repetition_penalty")
+    return f"papermill notebooks/03_generation.ipynb out.ipynb {options}"
+
+
+def _repeated(settings: dict[str, Any]) -> dict[str, Any]:
+    return {"max_new_tokens": settings["max_new_tokens"], "seed": settings["seed"], **as_generate(settings)}
+
+
+def _model(lm: LanguageModel) -> str:
+    """What `nbtools.load_model` takes for this model."""
+    return lm.profile.name if lm.profile and lm.name == lm.profile.name else lm.name
