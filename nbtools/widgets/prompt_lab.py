@@ -248,11 +248,19 @@ class PromptLab(LiveView):
         return self._tree.probabilities(ids, decoding_of(self.settings))
 
     def _notice_prompt(self, change: Any) -> None:
-        if not self.running:
-            self.attempt(self._follow_prompt)
+        """A new prompt begins a new tree; a text that is being written keeps its own, and the next one sees to it.
+
+        JupyterLab may hand a change and a question to two threads of the kernel at once, so that this is asked of the lock alone.
+        """
+        if self._computing.acquire(blocking=False):
+            try:
+                self.attempt(self._follow_prompt)
+            finally:
+                self._computing.release()
 
     def _follow_prompt(self) -> None:
-        self._tree = self._plant()
+        if self._tree.prompt != self.prompt:
+            self._tree = self._plant()
         self._look()
 
     def _follow_settings(self, change: Any = None) -> None:

@@ -240,3 +240,15 @@ def test_a_question_carries_its_settings_for_their_own_update_may_come_later(lm:
     settings = {**lab.settings, "temperature": 0, "max_new_tokens": 2}
     assert written(lab, type="generate", prompt="She was", settings=settings) == generate(lm, "She was", max_new_tokens=2)
     assert lab.settings == settings and lab.prompt == "She was"
+
+
+def test_a_prompt_that_changes_while_a_text_is_written_leaves_its_tree_alone(lm: LanguageModel) -> None:
+    lab = PromptLab(lm, PROMPT, max_new_tokens=4)
+    tree = lab._tree
+    with lab._computing:  # as the thread of a text holds it
+        lab.prompt = "She was"
+    assert lab._tree is tree and lab.problem == ""
+    assert written(lab, type="generate").startswith("She was") and len(lab.nodes) == 4
+    tree = lab._tree
+    lab.prompt = "He was"
+    assert lab._tree is not tree and lab.text == "He was"
