@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SECOND = 1_000
 NO_ANSWER = "The kernel does not answer"
+SLOW = """
+import time
+class Slow(nbtools.PromptLab):
+    def _keep(self, node):
+        super()._keep(node)
+        time.sleep(0.05)
+Slow(lm, 'It was', max_new_tokens=400, temperature=1.5)
+"""  # the whole text takes twenty seconds and more, so that a person or a test has the time to press Stop
 TEXT = "The plot was thin, but the acting was good."
 HOSTILE = "<img src=x onerror=\"document.title='read as HTML'\"> שלום 🙂"
 REVIEWS = ["A fine film. I liked it.", "Dull <b>and</b> long 🙂.", "The end was the best part of it all, sadly."] * 6
@@ -46,6 +54,7 @@ CELLS = {
     "start": "import nbtools\nlm = nbtools.load_model('mini', verbose=False)",
     "lab": "lab = nbtools.PromptLab(lm, 'The movie was', max_new_tokens=12)\nlab",
     "second": f"nbtools.PromptLab(lm, {HOSTILE!r}, max_new_tokens=8)",
+    "slow": SLOW,
     "explorer": f"explorer = nbtools.AttentionExplorer(lm, {TEXT!r})\nexplorer",
     "changed": CHANGED,
     "microscope": "nbtools.Microscope(lm, changed, 'The movie was really', max_new_tokens=12, seed=4)",
@@ -316,14 +325,13 @@ def test_two_labs_in_one_notebook_do_not_meet_and_hostile_text_stays_text(page: 
 
 
 def test_stop_ends_a_long_text(page: Page) -> None:
-    second = view(page, "second")
-    move(second, "length", 400)
-    move(second, "temperature", 1.5)
-    press(second, "Generate")
-    page.wait_for_function("box => box.querySelectorAll('.nbt-token').length > 3", arg=second.element_handle(), timeout=60 * SECOND)
-    press(second, "Stop")
-    status(second).get_by_text("stopped", exact=True).or_(status(second).get_by_text("done", exact=True)).wait_for(timeout=60 * SECOND)
-    assert second.get_by_role("button", name="Generate", exact=True).is_enabled()
+    slow = view(page, "slow")
+    press(slow, "Generate")
+    page.wait_for_function("box => box.querySelectorAll('.nbt-token').length > 3", arg=slow.element_handle(), timeout=60 * SECOND)
+    press(slow, "Stop")
+    status(slow).get_by_text("stopped", exact=True).wait_for(timeout=60 * SECOND)
+    assert slow.get_by_role("button", name="Generate", exact=True).is_enabled()
+    assert 3 < slow.locator(".nbt-token").count() < 400
 
 
 # -- the attention explorer
