@@ -35,6 +35,7 @@ HELD_OUT = ("zane-grey_riders-of-the-purple-sage", "wilkie-collins_the-moonstone
 STORED_BYTES = 24_000_000  # what the weights may take in 16 bits; the tokenizer lies beside them
 PROMPTS = 4 * ("The movie was", "She opened the letter and", "In the evening", "I had never seen", "He was a man who")
 SCORED_CHARACTERS = 16_000  # of each of a held-out document's eight parts, after an experiment
+MOST_CHARACTERS = 5  # that a token has, over a whole text: with so many, no experiment sees a text twice unless it asks for that
 EXPERIMENTS = HERE.parent / "docs" / "mini" / "experiments.json"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
@@ -113,10 +114,10 @@ def experiments(
         recipe = replace(Recipe().changed({**_base(), **one["change"]}), seed=seed).at(flops)
         print(f"[{number}/{len(due)}] {one['name']}: {recipe.steps} steps, {recipe.tokens:,} tokens")
         share = one.get("share_of_text", 1.0)
-        part = learned if share == 1 else [Document(book.source, book.text[: _share(recipe, len(learned), share)]) for book in learned]
+        part = [Document(book.source, book.text[: _characters(recipe, len(learned), share)]) for book in learned]
         start = time.monotonic()
         place = runs_folder() / "mini-experiments" / f"{one['name'].replace(' ', '-')}-{seed}"
-        made = pretrain(part, held, recipe, place, tokenizer=tokenizer_for(texts, recipe))
+        made = pretrain(part, [], recipe, place, tokenizer=tokenizer_for(texts, recipe))
         score = held_out_score(made.lm, held, SCORED_CHARACTERS)
         row = {
             "name": one["name"], "asks": one["asks"], "flops": flops, "seed": seed, "tokens": recipe.tokens, "steps": recipe.steps,
@@ -128,9 +129,9 @@ def experiments(
         print(f"  {score.bits_per_byte:.4f} bits per byte held out, {made.seconds:.0f} s of training")
 
 
-def _share(recipe: Recipe, documents: int, share: float) -> int:
-    """Characters of each document, so that all together hold `share` of the recipe's tokens; about four characters are one."""
-    return max(recipe.context * 8, round(recipe.tokens * share * 4 / documents))
+def _characters(recipe: Recipe, documents: int, share: float) -> int:
+    """Characters of each document's beginning, so that all together hold `share` of the recipe's tokens, and with 1 a little more."""
+    return max(recipe.context * 8, round(recipe.tokens * share * MOST_CHARACTERS / documents))
 
 
 @app.command()

@@ -170,6 +170,12 @@ def _finds_a_model(notebook: Notebook, values: dict[str, Any], plan: Plan) -> bo
     return False
 
 
+def training_estimate(notebook: Notebook, values: dict[str, Any], runs: Path) -> tuple[Estimate, float]:
+    """Of the fine-tuning in a notebook that `trains`, with all `values` of its parameters; and the seconds of its other cells, 0 where
+    they were never recorded."""
+    return _estimate_training(values, runs), _recorded_seconds(read_costs().get(notebook.name), notebook, ESTIMATED) or 0.0
+
+
 def _estimate_training(values: dict[str, Any], runs: Path) -> Estimate:
     """Of a notebook like 04: trained on one part of the reviews, scored on the two others before and after."""
     from nbtools.data import load_reviews, pack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -66,13 +67,15 @@ def read_notebook(path: str | Path) -> Notebook:
 
 
 def find_notebooks() -> list[Path]:
-    """The course's notebooks in order: from the nearest folder `notebooks/` in the current folder or above it.
+    """The course's notebooks in order: from the nearest folder `notebooks/` in the current folder or above it, else from the folder
+    that `NBTOOLS_NOTEBOOKS` names (that of the notebook which is being run).
 
     Raises InputError where there is none.
     """
     here = Path.cwd().resolve()
-    for folder in (here, *here.parents):
-        if found := sorted((folder / "notebooks").glob(NUMBERED)):
+    named = os.environ.get("NBTOOLS_NOTEBOOKS")
+    for folder in [*(above / "notebooks" for above in (here, *here.parents)), *([Path(named)] if named else [])]:
+        if found := sorted(folder.glob(NUMBERED)):
             return found
     raise InputError(
         f"There is no folder notebooks/ with the course in {here} or above it.", "Go to the clone's folder, or give a notebook's path."

@@ -32,7 +32,7 @@ class Failure:
     """Why a notebook did not finish.
 
     kind   "error" (a cell raised), "dead" (the kernel ended), "time" (the time limit), "start" (no kernel came up),
-           "lost" (the executing process itself broke)
+           "memory" (the memory limit), "metrics" (said by who reads what it left), "lost" (the executing process itself broke)
     cell   the code cell that was running, counted from 1, which is also the number in its brackets; 0 for none
     lines  the last lines of what was reported
     """
@@ -49,6 +49,8 @@ class Failure:
             "error": "the cell raised an error",
             "dead": "the kernel died (running out of memory is the usual cause)",
             "time": "it ran past its time limit",
+            "memory": "it took more memory than its limit",
+            "metrics": "it ended, and left no figures that can be used",
             "start": "its kernel did not start",
             "lost": "the process that executed it ended early",
         }[self.kind]
@@ -83,6 +85,8 @@ def execute(
     *,
     runs: Path,
     timeout: float | None = None,
+    memory: int | None = None,
+    cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     watch: Callable[[Execution], None] = lambda execution: None,
 ) -> Execution:
@@ -90,10 +94,12 @@ def execute(
 
     runs         where the notebook's own files go (`NBTOOLS_RUNS` for its kernel)
     timeout      seconds that all cells together may take once the kernel runs; None for no limit
+    memory       bytes that the kernel and its processes may hold; seen four times a second, so that a faster growth overshoots
+    cwd          the kernel's working directory; None: the notebook's folder
     environment  variables for the kernel beside this process's own
-    watch        called about four times a second, and at each cell
+    watch        called about four times a second, and at each cell; an exception that it raises ends the run
 
-    The working directory is the notebook's folder. A notebook that fails gives an Execution with a `failure` and leaves its
+    A notebook that fails gives an Execution with a `failure` and leaves its
     partly executed copy as NAME.failed.ipynb. A KeyboardInterrupt goes on to the caller, after every process is gone. Raises
     MachineError where papermill or ipykernel is not installed.
     """
@@ -106,15 +112,15 @@ def execute(
         "input": str(notebook.path),
         "output": str(part),
         "parameters": dict(parameters or {}),
-        "cwd": str(notebook.path.parent),
+        "cwd": str(cwd or notebook.path.parent),
     }
     execution = Execution(notebook, total=len(notebook.code))
     failed.unlink(missing_ok=True)
     try:
         with tempfile.TemporaryFile() as log:
-            child = _Child(request, _environment(runs, environment or {}), log)
+            child = _Child(request, _environment(notebook, runs, environment or {}), log)
             try:
-                done = _follow(child, execution, timeout, watch)
+                done = _follow(child, execution, timeout, memory, watch)
             finally:
                 child.stop()
             if not done and execution.failure is None:
@@ -132,7 +138,7 @@ def execute(
     return execution
 
 
-def _follow(child: _Child, execution: Execution, timeout: float | None, watch: Callable[[Execution], None]) -> bool:
+def _follow(child: _Child, execution: Execution, timeout: float | None, memory: int | None, watch: Callable[[Execution], None]) -> bool:
     """Read the child's events until it ends; whether it said "done". Fills in `execution`."""
     start = cell_start = time.monotonic()
     started = 0.0  # when the first code cell did; a slow kernel start has its own limit
@@ -157,6 +163,10 @@ def _follow(child: _Child, execution: Execution, timeout: float | None, watch: C
         if timeout is not None and started and now - started > timeout:
             lines = [f"The limit is {timeout:g} seconds for all cells together."]
             execution.failure = Failure("time", execution.cell, execution.total, execution.source, lines)
+            return False
+        if memory is not None and execution.peak_memory > memory:
+            lines = [f"It held {execution.peak_memory / 1e9:.2f} GB, and the limit is {memory / 1e9:.2f} GB."]
+            execution.failure = Failure("memory", execution.cell, execution.total, execution.source, lines)
             return False
     return False
 
@@ -221,11 +231,12 @@ class _Child:
             self.process.wait()
 
 
-def _environment(runs: Path, more: Mapping[str, str]) -> dict[str, str]:
+def _environment(notebook: Notebook, runs: Path, more: Mapping[str, str]) -> dict[str, str]:
     """The kernel's environment: still pictures and no bars, because the outputs are stored."""
     environment = dict(os.environ)
     environment.pop("MPLBACKEND", None)  # the kernel's own back end puts figures into the notebook
-    environment.update(NBTOOLS_RUNS=str(runs), NBTOOLS_PROGRESS="0", NBTOOLS_HEADLESS="1", **more)
+    environment.update(NBTOOLS_RUNS=str(runs), NBTOOLS_PROGRESS="0", NBTOOLS_HEADLESS="1", NBTOOLS_NOTEBOOKS=str(notebook.path.parent))
+    environment.update(more)
     # glibc raises the size from which freed memory goes back to the system with every large block that is freed, so a training's
     # memory creeps up; with fixed limits it does not. Other systems' allocators do not read these names.
     environment.setdefault("MALLOC_ARENA_MAX", "2")

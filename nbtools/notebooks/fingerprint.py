@@ -36,7 +36,7 @@ def hash_package() -> str:
     files = [*sources, *(PACKAGE / "assets" / "mini").glob("*")]
     for file in sorted(files):
         place = file.relative_to(PACKAGE)
-        if place.parts[0] in {"cli.py", "report"} or not file.is_file():
+        if place.parts[0] in {"cli.py", "report", "sweeps"} or not file.is_file():
             continue
         digest.update(f"{place.as_posix()}\0".encode())
         with file.open("rb") as stream:

@@ -1,5 +1,17 @@
-"""One static page from a run: no network, no script, everything that came from outside escaped."""
+"""One static page from a run or a sweep: no network, no script, everything that came from outside escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 from nbtools.report.page import write_run_page
 
-__all__ = ["write_run_page"]
+__all__ = ["write_page", "write_run_page"]
+
+
+def write_page(folder: str | Path) -> Path:
+    """Write the page about whatever a folder holds, a run or a sweep, and return its path. Raises RunError where it holds neither."""
+    from nbtools.report.sweep_page import write_sweep_page
+
+    folder = Path(folder).expanduser().resolve()
+    return write_sweep_page(folder) if (folder / "sweep.json").is_file() else write_run_page(folder)

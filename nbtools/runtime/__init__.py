@@ -3,6 +3,7 @@
 from nbtools.runtime.allocator import keep_freed_memory
 from nbtools.runtime.compute import (
     NumberFormat,
+    allowed_processors,
     available_memory,
     choose_dtype,
     choose_threads,
@@ -18,6 +19,7 @@ from nbtools.runtime.progress import progress, quiet_libraries
 
 __all__ = [
     "NumberFormat",
+    "allowed_processors",
     "available_memory",
     "cache_folder",
     "choose_dtype",

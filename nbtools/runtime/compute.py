@@ -123,7 +123,7 @@ def choose_threads(wanted: int | None = None) -> tuple[int, str]:
     default = torch.get_num_threads()
     if os.environ.get("OMP_NUM_THREADS"):
         return default, "OMP_NUM_THREADS says so"
-    others = {min(default, count) for count in (_allowed_processors(), psutil.cpu_count(logical=False) or default)}
+    others = {min(default, count) for count in (allowed_processors(), psutil.cpu_count(logical=False) or default)}
     candidates = sorted(others | {default}, reverse=True)
     if len(candidates) == 1 or device().type != "cpu":
         return default, "one for each core"
@@ -138,7 +138,7 @@ def choose_threads(wanted: int | None = None) -> tuple[int, str]:
     return best, "the fastest of " + ", ".join(f"{count} ({speed[count]:.0f} GFLOP/s)" for count in candidates)
 
 
-def _allowed_processors() -> int:
+def allowed_processors() -> int:
     """The processors that this process may use: those it is bound to, or fewer where a cgroup (v2) limits its time."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:

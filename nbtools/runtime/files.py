@@ -79,7 +79,7 @@ def set_aside(folder: str | Path) -> Path | None:
 
 def disk_is_full(error: BaseException) -> bool:
     """Whether `error` says that the disk, or the user's share of it, is full; safetensors and torch say so without an errno."""
-    said = (f"os error {errno.ENOSPC}", "iostream error", "inline_container")
+    said = (f"os error {errno.ENOSPC}", "iostream error", "inline_container", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in said)
 
 

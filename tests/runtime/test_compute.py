@@ -129,7 +129,7 @@ def test_threads_are_one_a_core_unless_less_is_allowed_or_asked_for(monkeypatch)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
     assert choose_threads(3) == (3, "asked for")
-    monkeypatch.setattr(compute, "_allowed_processors", lambda: before)
+    monkeypatch.setattr(compute, "allowed_processors", lambda: before)
     monkeypatch.setattr(compute.psutil, "cpu_count", lambda logical: before)
     assert choose_threads() == (before, "one for each core")
     monkeypatch.setenv("OMP_NUM_THREADS", str(before))
@@ -144,7 +144,7 @@ def test_where_a_container_allows_less_the_faster_number_of_threads_is_measured(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     threads = 4
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(compute, "_allowed_processors", lambda: 2)
+    monkeypatch.setattr(compute, "allowed_processors", lambda: 2)
     monkeypatch.setattr(compute.psutil, "cpu_count", lambda logical: 4)
     used = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)
@@ -158,8 +158,8 @@ def test_a_cgroups_share_of_time_counts_as_processors(monkeypatch, tmp_path):
 
     monkeypatch.setattr(compute, "_CGROUPS", [(tmp_path, *compute._CGROUPS[0][1:])])
     monkeypatch.setattr(compute.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert compute._allowed_processors() == 8
+    assert compute.allowed_processors() == 8
     (tmp_path / "cpu.max").write_text("250000 100000\n")
-    assert compute._allowed_processors() == 2
+    assert compute.allowed_processors() == 2
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert compute._allowed_processors() == 8
+    assert compute.allowed_processors() == 8
