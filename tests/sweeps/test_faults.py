@@ -1,0 +1,175 @@
+"""What goes wrong with a sweep, really done: real processes, killed by real signals; a real small disk; a clock that really jumps.
+
+After each fault, and a resume where one is needed: every run is done exactly once, nothing half-written passes for done, and no process
+is left over.
+"""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nbtools.sweeps.runs import place_of, read_status
+from tests.notebooks_room.notebooks_at_hand import processes_with
+from tests.sweeps.sweeps_at_hand import begun, start_sweep, write_tiny
+
+SHORT_SLEEP = "import time; time.sleep(1.5)"
+
+
+def plan_of(tmp_path, *between, count=4, **more):
+    return {"notebook": str(write_tiny(tmp_path / "nb", *(between or [SHORT_SLEEP]))), "grid": {"size": list(range(1, count + 1))}, **more}
+
+
+def family(pid, name):
+    """The processes under `pid` whose command line holds `name`."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        try:
+            if any(name in part for part in process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def finish(tmp_path, asked, *options, count=4):
+    """Run the sweep to its end; then everything is as it must be."""
+    with start_sweep(tmp_path, asked, *options) as last:
+        code = last.process.wait(300)
+        assert code == 0, last.output()
+        check_whole(tmp_path, count)
+        return last.output()
+
+
+def check_whole(tmp_path, count):
+    folder = tmp_path / "out"
+    record = json.loads((folder / "sweep.json").read_text())
+    assert len(record["runs"]) == count
+    for run in record["runs"]:
+        status = read_status(place_of(folder, run["id"]))
+        assert status["state"] == "done" and status["parameters"] == run["parameters"]
+        metrics = json.loads((place_of(folder, run["id"]) / "metrics.json").read_text())
+        assert metrics["after"]["validation"]["bits_per_byte"] == status["value"]
+    names = {one.name for one in (folder / "runs").iterdir() if not one.name.startswith(".")}
+    assert {run["id"] for run in record["runs"]} <= names and not any(name.endswith((".part", ".old")) for name in names)
+    wait_until_gone(str(folder))
+
+
+def wait_until_gone(mark, seconds=40):
+    """A kernel whose parent was killed sees it within seconds, and goes by itself."""
+    deadline = time.monotonic() + seconds
+    while left := processes_with(mark):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("victim", ["nbtools.notebooks.child", "ipykernel_launcher"])
+def test_a_killed_worker_or_kernel_costs_that_try_only(tmp_path, victim):
+    asked = plan_of(tmp_path)
+    with start_sweep(tmp_path, asked, "--workers", "2") as sweep:
+        sweep.wait_for(lambda: len(begun(tmp_path)) >= 2)
+        for process in family(sweep.process.pid, victim):
+            process.send_signal(signal.SIGKILL)
+        assert sweep.process.wait(120) == 0, sweep.output()
+    check_whole(tmp_path, 4)
+    assert len(begun(tmp_path)) in {5, 6}  # one or two tries were lost
+
+
+def test_a_killed_sweep_goes_on_and_what_was_done_is_not_made_again(tmp_path):
+    asked = plan_of(tmp_path)
+    with start_sweep(tmp_path, asked, "--workers", "2") as sweep:
+        sweep.wait_for(lambda: len(sweep.done()) >= 1 and len(begun(tmp_path)) >= 3)
+        sweep.process.send_signal(signal.SIGKILL)
+        sweep.process.wait()
+        wait_until_gone(str(tmp_path / "out"))
+        done = sweep.done()
+    assert 1 <= len(done) < 4
+    assert f"{len(done)} of 4 runs are over already" in finish(tmp_path, asked)
+    assert all(begun(tmp_path).count(run) == 1 for run in done)
+
+
+def test_a_notebook_that_raises_hangs_or_hogs_fails_alone(tmp_path):
+    cell = (
+        "import time\n"
+        "if size == 1: raise ValueError('no')\n"
+        "if size == 2: time.sleep(600)\n"
+        "held = []\n"
+        "while size == 3: held.append(bytearray(b'1' * 20_000_000)); time.sleep(0.02)\n"
+        "if size == 4: (runs / 'metrics.json').write_text('{'); raise SystemExit"
+    )
+    asked = plan_of(tmp_path, cell, count=5, limits={"minutes": 0.15, "memory_gb": 0.5})
+    with start_sweep(tmp_path, asked, "--workers", "2") as sweep:
+        assert sweep.process.wait(200) == 1
+        said = sweep.output()
+    assert "4 of 5 runs failed" in said and "--retry-failed" in said
+    record = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    kinds = []
+    for run in record["runs"]:
+        status = read_status(place_of(tmp_path / "out", run["id"]))
+        kinds.append(status["failure"]["kind"] if status["state"] == "failed" else "done")
+    assert kinds[:3] + kinds[4:] == ["error", "time", "memory", "done"] and kinds[3] in {"metrics", "error"}
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "ValueError: no" in page and "ran past its time limit" in page and "more memory than its limit" in page
+    wait_until_gone(str(tmp_path / "out"))
+
+
+def test_a_status_that_was_cut_off_is_made_again_and_nothing_is_deleted(tmp_path):
+    asked = plan_of(tmp_path, "pass")
+    finish(tmp_path, asked)
+    victim = place_of(tmp_path / "out", begun(tmp_path)[0])
+    whole = (victim / "status.json").read_bytes()
+    (victim / "status.json").write_bytes(whole[: len(whole) // 2])
+    finish(tmp_path, asked)
+    assert len(begun(tmp_path)) == 5 and (victim.with_name(f"{victim.name}-1") / "metrics.json").is_file()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB of its own."""
+    place = tmp_path / "out"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_stops_the_sweep_in_words_and_it_goes_on_once_there_is_room(tmp_path, small_disk):
+    fill = "if size == 3: (runs / 'large').write_bytes(bytes(5_000_000))"
+    hold = "import os\nif not os.environ.get('ROOM'):\n    " + fill
+    asked = plan_of(tmp_path, hold)
+    with start_sweep(tmp_path, asked) as sweep:
+        assert sweep.process.wait(120) == 1
+        said = sweep.output()
+    assert "is full" in said and "Free some space" in said and "Traceback" not in said
+    assert len(sweep.done()) == 2 and not list((small_disk / "runs").glob("*.part"))
+    with start_sweep(tmp_path, asked, ROOM="1") as sweep:
+        assert sweep.process.wait(120) == 0, sweep.output()
+    check_whole(tmp_path, 4)
+
+
+def test_a_clock_that_jumps_harms_nothing(tmp_path):
+    library = next((file for file in Path("/usr/lib").rglob("libfaketime.so.1")), None)
+    if library is None:
+        pytest.skip("libfaketime is not installed (Debian: apt-get install faketime), and the clock itself is everybody's")
+    clock = tmp_path / "clock"
+    clock.write_text("+0\n")
+    asked = plan_of(tmp_path, limits={"minutes": 2})
+    jumping = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
+    jumping["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
+    with start_sweep(tmp_path, asked, "--workers", "2", **jumping) as sweep:
+        for number, jump in enumerate(("+30d", "-400d", "+0"), 1):
+            sweep.wait_for(lambda number=number: len(begun(tmp_path)) >= number)
+            clock.write_text(f"{jump}\n")
+        assert sweep.process.wait(200) == 0, sweep.output()
+        assert "left" not in sweep.output() or "-" not in sweep.output().split("left")[0][-12:]
+    check_whole(tmp_path, 4)
+    years = {read_status(place_of(tmp_path / "out", run))["started"][:4] for run in begun(tmp_path)}
+    assert len(years) > 1  # the clock did jump
+    seconds = [read_status(place_of(tmp_path / "out", run))["seconds"] for run in begun(tmp_path)]
+    assert all(1 < one < 120 for one in seconds)
