@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
-from nbtools.sweeps.control import Progress, read_record, run_sweep
+from nbtools.sweeps.control import JOBS, Progress, open_folder, read_record, run_sweep
 from nbtools.sweeps.executors import DaskExecutor, Executor, LocalExecutor, SlurmExecutor
 from nbtools.sweeps.plan import SweepPlan, read_plan
 from nbtools.sweeps.results import by_combination, read_table, write_tables
@@ -76,10 +76,11 @@ def make_executor(
         raise InputError(f"There cannot be {workers} workers.", "Give a number from 1 on.")
     if scheduler is not None and name not in ("local", "dask"):
         raise InputError(f"A scheduler's address is for Dask, not for {name}.", "Leave --scheduler out, or --executor.")
+    open_folder(folder)
     if name == "dask" or scheduler is not None:
         return DaskExecutor(scheduler, workers, values)
     if name == "local":
         return LocalExecutor(workers)
     if name in ("slurm", "submitit-local"):
-        return SlurmExecutor(folder / "slurm", workers, values, "slurm" if name == "slurm" else "local")
+        return SlurmExecutor(folder / JOBS, workers, values, "slurm" if name == "slurm" else "local")
     raise InputError(f"There is no executor {name!r}.", f"Choose one of: {', '.join(EXECUTORS)}.")

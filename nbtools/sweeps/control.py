@@ -24,6 +24,7 @@ from nbtools.sweeps.runs import SCHEMA, Run, ended, is_due, part_of, place_of, r
 from nbtools.sweeps.work import TRIES, Order, StoppedError, drop_models, stop_file
 
 LOCK = ".sweep.lock"
+JOBS = "slurm"  # what submitit keeps of each job
 LOOK_SECONDS = 0.1  # between two looks at what has ended
 STOP_SECONDS = 60.0  # that runs at work are waited for after a stop; they need about fifteen
 
@@ -193,7 +194,7 @@ def _note_best(plan: SweepPlan, folder: Path, run: Run, status: Mapping[str, Any
 
 def open_folder(folder: Path) -> None:
     """Refuse a folder that holds something else. Raises InputError."""
-    if folder.is_dir() and not (folder / "sweep.json").is_file() and any(one.name != LOCK for one in folder.iterdir()):
+    if folder.is_dir() and not (folder / "sweep.json").is_file() and any(one.name not in (LOCK, JOBS) for one in folder.iterdir()):
         raise InputError(f"{folder} exists, and no sweep made it.", "Name another folder with --out.")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file.", "Name a folder with --out.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from nbtools.runtime import allowed_processors
 from nbtools.sweeps.work import Order, StoppedError, perform
 
 QUEUED = 200  # jobs that SLURM is given at a time
-CONNECT_SECONDS = 30
+CONNECT_SECONDS = 15
 
 
 class LostWorkerError(Exception):
@@ -73,6 +74,8 @@ class DaskExecutor:
 
     def __init__(self, address: str | None, workers: int, resources: Mapping[str, float] | None = None) -> None:
         distributed = _needs("distributed", "dask", "dask distributed")
+        for name in ("distributed", "distributed.client", "distributed.core", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said below, in two lines
         self._resources = dict(resources or {})
         self._cluster = None
         if address is None:
