@@ -37,7 +37,7 @@ COLAB = {
 
 # Packages that the code imports and that come with a dependency for certain, because its own code is made of them.
 BROUGHT_BY = {"pandas": "datasets", "packaging": "transformers", "tokenizers": "transformers", "traitlets": "ipywidgets"}
-DISTRIBUTION_OF = {"IPython": "ipykernel", "jupyter_client": "nbclient", "markdown_it": "markdown-it-py"}
+DISTRIBUTION_OF = {"IPython": "ipykernel", "jupyter_client": "nbclient", "markdown_it": "markdown-it-py", "yaml": "pyyaml"}
 
 
 def expand(extra: str) -> list[Requirement]:
