@@ -26,7 +26,7 @@ from nbtools.runtime import choose_dtype, choose_threads, device, keep_freed_mem
 # tokenizer is on the Hub only, and smollm2's is a byte-level BPE of the same kind and size.
 SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"profile": "smollm2", "block": 512, "shape": {}},
-    "tiny": {"profile": "mini", "block": 64, "shape": {"vocab_size": 8192, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}},
+    "tiny": {"profile": "mini", "block": 64, "shape": {"vocab_size": 12_288, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}},
 }
 IGNORED = -100  # a label that the loss leaves out
 

@@ -26,14 +26,14 @@ def tiny(kind: str = "gpt2", seed: int = 0, context: int = 64) -> LanguageModel:
     tokenizer = AutoTokenizer.from_pretrained(MINI_FOLDER)
     if kind == "gpt2":
         shape = GPT2Config(
-            vocab_size=8192, n_positions=context, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0,
+            vocab_size=len(tokenizer), n_positions=context, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0,
             attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0,
         )  # fmt: skip
         model = GPT2LMHeadModel(shape)
     else:
         shape = LlamaConfig(
-            vocab_size=8192, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-            max_position_embeddings=context, bos_token_id=0, eos_token_id=0, tie_word_embeddings=True,
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=context, bos_token_id=0, eos_token_id=0, tie_word_embeddings=True,
         )  # fmt: skip
         model = LlamaForCausalLM(shape)
     return LanguageModel(model.eval(), tokenizer, f"tiny-{kind}", "made by a test", PROFILES["mini"])

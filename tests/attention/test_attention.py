@@ -31,7 +31,7 @@ from nbtools.models import LanguageModel
 from nbtools.models.loading import MINI_FOLDER
 
 TEXT = "The sea\n was calm 😀, and $5 was paid."
-SMALL = {"vocab_size": 8192, "initializer_range": 0.4}  # wide weights, so that attention is far from even
+SMALL = {"initializer_range": 0.4}  # wide weights, so that attention is far from even
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -45,7 +45,7 @@ def tokenizer():
 
 def tiny_gpt2(tokenizer, attention: str = "sdpa", **changes) -> LanguageModel:
     torch.manual_seed(0)
-    config = GPT2Config(**SMALL, n_embd=32, n_layer=3, n_head=4, n_positions=64, **changes)
+    config = GPT2Config(**SMALL, vocab_size=len(tokenizer), n_embd=32, n_layer=3, n_head=4, n_positions=64, **changes)
     config._attn_implementation = attention
     return LanguageModel(GPT2LMHeadModel(config).eval(), tokenizer, "tiny-gpt2", "made in this test")
 
@@ -53,7 +53,7 @@ def tiny_gpt2(tokenizer, attention: str = "sdpa", **changes) -> LanguageModel:
 def tiny_llama(tokenizer) -> LanguageModel:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 64}
-    config = LlamaConfig(**SMALL, **sizes, num_attention_heads=4, num_key_value_heads=2)
+    config = LlamaConfig(**SMALL, vocab_size=len(tokenizer), **sizes, num_attention_heads=4, num_key_value_heads=2)
     config._attn_implementation = "sdpa"
     return LanguageModel(LlamaForCausalLM(config).eval(), tokenizer, "tiny-llama", "made in this test")
 
