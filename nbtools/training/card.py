@@ -18,12 +18,12 @@ LIMITS = (
 
 def pretraining_card(
     name: str, record: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], experiments: Sequence[Mapping[str, Any]],
-    samples: Sequence[Mapping[str, str]], extra: str = "",
+    samples: Sequence[Mapping[str, str]], extra: str = "", chosen: str = "",
 ) -> str:  # fmt: skip
     """The card as Markdown.
 
     record       of the training (see scripts/pretrain_mini.py); curve: its rows; experiments: the log of what it was chosen by
-    samples      dicts with prompt and text, unfiltered; extra: further figures, as Markdown
+    samples      dicts with prompt and text, unfiltered; extra: further figures, as Markdown; chosen: what the experiments were taken to say
     """
     recipe = record["recipe"]
     shape = (
@@ -63,7 +63,7 @@ def pretraining_card(
     if extra:
         parts.append(extra)
     if experiments:
-        parts += ["## What it was chosen by", *_experiments(experiments)]
+        parts += ["## What it was chosen by", *([chosen] if chosen else []), *_experiments(experiments)]
     parts += ["## Samples", f"{len(samples)} in a row, none left out: temperature 0.8, top-p 0.95, seeds 0, 1, 2 …"]
     parts += ["\n".join(f"{number}. **{_plain(one['prompt'])}** {_plain(one['text'])}" for number, one in enumerate(samples, 1))]
     parts += ["## Limits", LIMITS, "## Licence", "MIT, like the course. The books are in the public domain."]
