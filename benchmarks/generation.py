@@ -161,7 +161,7 @@ def equal(model: str, new_tokens: int, batch: int) -> Row:
 
     In bf16 our own tokens are given to transformers' bf16 model in one pass, and at each position its best token is compared with ours:
     texts that went apart at a near tie would differ from there on for no other reason. differing_clearly counts positions where they
-    differ although the two best logits are more than `nbtools.generation.BF16_GAP` of the best apart.
+    differ although the two best logits are more than `nbtools.generation.BF16_GAP` of the largest apart.
     """
     import torch
 
@@ -181,7 +181,7 @@ def equal(model: str, new_tokens: int, batch: int) -> Row:
         best, second = logits.topk(2).values.T
         other = logits.argmax(-1) != torch.tensor(ids)
         differing += int(other.sum())
-        clearly += int((other & (best - second > BF16_GAP * best.abs())).sum())
+        clearly += int((other & (best - second > BF16_GAP * logits.abs().amax(-1))).sum())
     total = len(runs["fp32"]) * new_tokens
     return {"tokens": total, "same_fp32": same, "differing_bf16": differing, "differing_clearly": clearly, "gap": BF16_GAP}
 
