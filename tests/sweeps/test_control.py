@@ -129,7 +129,7 @@ def test_a_stop_keeps_what_is_done_and_the_same_command_goes_on(tmp_path, number
 
 
 def test_status_from_another_terminal(tmp_path):
-    asked = {"notebook": str(write_tiny(tmp_path / "nb", "import time; time.sleep(4)")), "grid": {"size": [1, 2]}}
+    asked = {"notebook": str(write_tiny(tmp_path / "nb", "import time; time.sleep(8)")), "grid": {"size": [1, 2]}}
     with start_sweep(tmp_path, asked) as running:
         running.wait_for(lambda: list((tmp_path / "out" / "runs").glob("*.part")))
         command = [sys.executable, "-m", "nbtools.cli", "sweep", "--status", str(tmp_path / "out")]

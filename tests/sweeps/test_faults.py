@@ -70,7 +70,7 @@ def wait_until_gone(mark, seconds=40):
 
 @pytest.mark.parametrize("victim", ["nbtools.notebooks.child", "ipykernel_launcher"])
 def test_a_killed_worker_or_kernel_costs_that_try_only(tmp_path, victim):
-    asked = plan_of(tmp_path)
+    asked = plan_of(tmp_path, "import time; time.sleep(5)")
     with start_sweep(tmp_path, asked, "--workers", "2") as sweep:
         sweep.wait_for(lambda: len(begun(tmp_path)) >= 2)
         for process in family(sweep.process.pid, victim):
