@@ -7,8 +7,7 @@ notebooks themselves write (`tuned/`). A folder whose fingerprints no longer fit
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from nbtools.notebooks.execution import Execution, execute
 from nbtools.notebooks.fingerprint import describe_machine, fingerprint, library_versions
 from nbtools.notebooks.memory import MEMORY_METHOD
 from nbtools.notebooks.parameters import check_parameters
-from nbtools.runtime import runs_folder, set_aside, write_text
+from nbtools.runtime import alone, runs_folder, set_aside, write_text
 
 SCHEMA = 1
 
@@ -85,7 +84,8 @@ def run_notebooks(plan: Plan, observer: Observer, *, timeout: float | None = Non
     Raises RunError where another run is at work in the folder. A KeyboardInterrupt goes on to the caller once the kernel is
     gone and `status.json` is true; the same call then goes on with what is left.
     """
-    with _alone(plan.folder):
+    lock = plan.folder.with_name(f".{plan.folder.name}.lock")
+    with alone(lock, f"Another run is at work in {plan.folder}.", "Wait for it, or name another folder with --out."):
         marks = {notebook.name: fingerprint(notebook, plan.parameters[notebook.name]) for notebook in plan.notebooks}
         status = _open_folder(plan, marks, observer)
         done = [notebook.name for notebook in plan.notebooks if status["notebooks"][notebook.name]["state"] == "done"]
@@ -216,23 +216,6 @@ def _read_finetune(folder: Path, status: Mapping[str, Any]) -> dict[str, Any] | 
 def _write_status(folder: Path, status: dict[str, Any], state: str) -> None:
     status.update(state=state, written=_now())
     write_text(folder / "status.json", json.dumps(status, indent=1, ensure_ascii=False) + "\n")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock that lets one run work in a folder. The system frees it however its holder ends."""
-    from filelock import FileLock, Timeout
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(f"Another run is at work in {folder}.", "Wait for it, or name another folder with --out.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _now() -> str:

@@ -12,7 +12,7 @@ from nbtools.runtime.compute import (
     peak_memory,
     seed_everything,
 )
-from nbtools.runtime.files import cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, write_text
+from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, write_text
 from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
 from nbtools.runtime.native import native_library
 from nbtools.runtime.progress import progress, quiet_libraries
@@ -20,6 +20,7 @@ from nbtools.runtime.progress import progress, quiet_libraries
 __all__ = [
     "NumberFormat",
     "allowed_processors",
+    "alone",
     "available_memory",
     "cache_folder",
     "choose_dtype",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import platformdirs
 
+from nbtools.errors import RunError
+
 
 def cache_folder(*parts: str) -> Path:
     """The folder for things that can be made again: fetched models, cleaned reviews, tokens.
@@ -75,6 +77,26 @@ def set_aside(folder: str | Path) -> Path | None:
         number += 1
     folder.rename(target)
     return target
+
+
+@contextmanager
+def alone(lock: Path, problem: str, remedy: str) -> Iterator[None]:
+    """Hold the lock file `lock`, which lets one process at a time do something; the system frees it however its holder ends.
+
+    Raises RunError with `problem` and `remedy` where somebody else holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise RunError(problem, remedy) from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def disk_is_full(error: BaseException) -> bool:

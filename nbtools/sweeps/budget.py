@@ -12,7 +12,7 @@ from nbtools.notebooks.costs import read_costs, scaled
 from nbtools.notebooks.terminal import clock
 from nbtools.runtime import available_memory, measure_matmul
 from nbtools.sweeps.plan import SweepPlan, full_values
-from nbtools.sweeps.runs import ended, is_due, runs_of
+from nbtools.sweeps.runs import is_due, place_of, read_status, runs_of
 from nbtools.sweeps.terminal import words_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def preview_sweep(plan: SweepPlan, folder: Path, workers: int, shared_cores: boo
     The first MOST_PROBES kinds of step are probed here; runs of another kind have no figures.
     """
     runs = runs_of(plan)
-    overs = [not is_due(ended(folder, run.id), False) for run in runs]
+    overs = [not is_due(read_status(place_of(folder, run.id)), False) for run in runs]
     values = [full_values(plan.notebook, run.parameters) for run in runs]
     if trains(plan.notebook):
         figures = _of_training(plan, values, overs, folder)

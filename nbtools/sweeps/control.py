@@ -6,8 +6,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 import nbtools
 from nbtools.errors import CourseError, InputError, RunError
 from nbtools.notebooks.fingerprint import describe_machine, hash_package, library_versions
-from nbtools.runtime import write_text
+from nbtools.runtime import alone, write_text
 from nbtools.sweeps.environment import packages_installed
 from nbtools.sweeps.executors import Executor, Handle, LostWorkerError
 from nbtools.sweeps.plan import SweepPlan
@@ -78,7 +77,7 @@ def run_sweep(
     goes on to the caller once every run at work has ended; the same call then goes on with what is left.
     """
     open_folder(folder)
-    with _alone(folder):
+    with alone(folder / LOCK, f"Another sweep is at work in {folder}.", "Wait for it, watch it with --status, or name another folder."):
         stop_file(folder).unlink(missing_ok=True)
         runs = runs_of(plan)
         _write_record(plan, runs, folder, executor, command)
@@ -164,7 +163,7 @@ class _Work:
 
     def _stop(self) -> None:
         """End what is at work, and count what still comes home whole."""
-        write_text(stop_file(self.folder), "")
+        stop_file(self.folder).touch()  # empty: it goes onto a full disk too
         self.due.clear()
         deadline = time.monotonic() + STOP_SECONDS
         while self.pending and time.monotonic() < deadline:
@@ -243,20 +242,3 @@ def _write_lost(folder: Path, run: Run, message: str) -> dict[str, Any]:
         write_status(part, status)
         part.rename(place_of(folder, run.id))
     return read_status(place_of(folder, run.id)) or status
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock that lets one sweep work in a folder. The system frees it however its holder ends."""
-    from filelock import FileLock, Timeout
-
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(f"Another sweep is at work in {folder}.", "Wait for it, watch it with --status, or name another folder.") from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -73,7 +73,7 @@ class DaskExecutor:
     """
 
     def __init__(self, address: str | None, workers: int, resources: Mapping[str, float] | None = None) -> None:
-        distributed = _needs("distributed", "dask", "dask distributed")
+        distributed = _needs("distributed", "dask distributed")
         for name in ("distributed", "distributed.client", "distributed.core", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said below, in two lines
         self._resources = dict(resources or {})
@@ -198,7 +198,7 @@ class SlurmExecutor:
     """
 
     def __init__(self, folder: Path, workers: int, values: Mapping[str, Any] | None = None, cluster: str = "slurm") -> None:
-        submitit = _needs("submitit", "slurm", "submitit")
+        submitit = _needs("submitit", "submitit")
         try:
             self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
             self._executor.update_parameters(**(values or {}))
@@ -217,7 +217,7 @@ class SlurmExecutor:
         """Nothing is held: a job ends by itself, or by the sweep's stop file."""
 
 
-def _needs(module: str, extra: str, packages: str) -> Any:
+def _needs(module: str, packages: str) -> Any:
     import importlib
     import sys
 

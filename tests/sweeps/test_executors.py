@@ -108,6 +108,7 @@ def test_a_run_that_needs_a_resource_goes_to_the_worker_that_has_it(tmp_path):
     asked = plan_of(tmp_path, "import os\nassert os.environ['HAS'] == 'it'", count=3)
     with scheduler() as (_, address), worker(address, tmp_path), worker(address, tmp_path, "--resources", "GPU=1", HAS="it"):
         finish(tmp_path, asked, "--scheduler", address, "--need", "GPU=1", count=3)
+    assert len(begun(tmp_path)) == 3  # none was begun at the other worker, where the notebook would have raised
 
 
 def test_a_local_cluster_is_started_and_ended(tmp_path, monkeypatch):
@@ -157,7 +158,7 @@ def test_slurm_without_slurm_says_so(tmp_path):
 
 def test_an_executor_that_is_not_installed_or_does_not_exist(tmp_path):
     with pytest.raises(MachineError, match="needs no_such_module"):
-        _needs("no_such_module", "dask", "dask")
+        _needs("no_such_module", "dask")
     for name, options in (("ray", {}), ("slurm", {"scheduler": "tcp://127.0.0.1:1"}), ("local", {"workers": 0})):
         with pytest.raises(InputError):
             make_executor(name, tmp_path, **options)
