@@ -3,6 +3,7 @@
 #   make course     run every notebook; the executed copies and a page to read appear in runs/course/
 #   make lab        open the notebooks in JupyterLab
 #   make test       everything that guards a change: style, types, tests, the notebooks' stored outputs
+#   make check-all  the long checks: two hundred runs of a sweep with random kills
 #   make refresh    run the notebooks again and store their outputs in place
 #   make pictures   take the README's pictures of the live views again, in Chromium
 #   make bench      measure speed and memory against peers, and write the pages that show it; let nothing else run meanwhile
@@ -14,7 +15,7 @@
 #                                                      build brings several GB of CUDA; this one works on the processor alone
 #   PYTHON=/path/to/python3.11                         the Python that .venv is made from, 3.11 or later
 
-.PHONY: course lab test refresh pictures bench
+.PHONY: course lab test check-all refresh pictures bench
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := course
 
@@ -49,15 +50,18 @@ test: .venv/installed-dev
 	$(OFFLINE) NBTOOLS_HEADLESS=1 NBTOOLS_PROGRESS=0 NBTOOLS_RUNS="$(CURDIR)/runs/.nbval" .venv/bin/pytest \
 		--nbval-lax --nbval-kernel-name=python3 --nbval-cell-timeout=900 notebooks
 
+check-all: .venv/installed-dev
+	$(OFFLINE) .venv/bin/pytest tests -m long
+
 # Each ends by storing its result; what an interrupted one had measured before is kept. Apart from these stands mini,
 # which needs another model to compare with: .venv/bin/python -m benchmarks.mini --against FOLDER
 bench: .venv/installed-bench
 	.venv/bin/nbtools fetch smollm2
-	for name in finetune_throughput dropout time_to_perplexity generation estimate attention_payload course profile; do \
+	for name in finetune_throughput dropout time_to_perplexity generation estimate attention_payload course profile sweep; do \
 		$(OFFLINE) .venv/bin/python -m benchmarks.$$name || exit; done
 	.venv/bin/python -m benchmarks.report
 
-.venv/installed-course: EXTRAS = run,smollm2
+.venv/installed-course: EXTRAS = dask,smollm2
 .venv/installed-lab: EXTRAS = lab,smollm2
 .venv/installed-dev: EXTRAS = dev
 .venv/installed-bench: EXTRAS = bench

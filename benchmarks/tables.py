@@ -192,6 +192,24 @@ def mini(record: Record) -> str:
     return table(["bits per byte", "earlier model", "shipped", "fewer"], rows)
 
 
+def sweep(record: Record) -> str:
+    summary, count = record["summary"], record["settings"]["runs"]
+    ways = table([f"{count} runs, {record['settings']['busy_seconds']:g} s of work in each", "seconds a run"],
+                 [[f"**{name}**" if name.startswith("sweep") else name, ranged(one)] for name, one in summary["ways"].items()])  # fmt: skip
+    ratios = summary["ratios"]
+    said = (
+        f"A run of a sweep takes {ratios['overhead']:.2f} times as long as bare papermill by command, {ratios['overhead_in_process']:.2f} "
+        f"times as long as in one process; two workers are {ratios['two_workers']:.2f} times as fast as one; Dask's two take "
+        f"{ratios['dask']:.2f} times as long as two processes, its cluster's start included."
+    )
+    head = ["runs without work, two workers", "seconds a run", "end against beginning", "memory of the parent, MB"]
+    rows = [
+        [f"{int(name):,}", number(one["seconds"]), f"{one['growth']:.2f} ×", number(one["parent_memory_bytes"] / 1e6)]
+        for name, one in summary["growth"].items()
+    ]
+    return f"{ways}\n\n{said}\n\n{table(head, rows)}"
+
+
 TABLES: dict[str, Callable[[Record], str]] = {
     "finetune_throughput": finetune_throughput,
     "dropout": dropout,
@@ -201,5 +219,6 @@ TABLES: dict[str, Callable[[Record], str]] = {
     "attention_payload": attention_payload,
     "course": course,
     "profile": profile,
+    "sweep": sweep,
     "mini": mini,
 }

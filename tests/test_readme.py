@@ -18,6 +18,8 @@ COURSE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["to
 
 # A block to run stands directly below the comment.
 MARKED = re.findall(r"^<!-- test -->\n```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+# A file that such a block needs, by name.
+FILES = re.findall(r"^<!-- file: ([\w.]+) -->\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 NOT_IN_A_CLONE = {
     ".git",
     ".venv",
@@ -37,6 +39,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository as a clone has it, without what was built or run in it."""
     folder = tmp_path_factory.mktemp("readme") / "a clone"
     shutil.copytree(ROOT, folder, ignore=lambda place, names: [name for name in names if name in NOT_IN_A_CLONE])
+    for name, content in FILES:
+        (folder / name).write_text(content, encoding="utf8")
     return folder
 
 
@@ -61,6 +65,15 @@ def test_a_marked_block_runs_in_a_clone_without_a_network(language: str, block: 
 def test_there_are_marked_blocks_of_both_kinds() -> None:
     assert {language for language, _ in MARKED} == {"bash", "python"}
     assert README.count("<!-- test -->") == len(MARKED)
+
+
+def test_every_test_that_the_faults_of_sweeps_name_exists() -> None:
+    page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf8")
+    rows = page.partition("## Faults")[2].count("\n| ") - 1  # without the head
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
+    assert len(named) == rows > 10
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / "sweeps" / file).read_text(encoding="utf8"), name
 
 
 def test_every_command_named_exists() -> None:

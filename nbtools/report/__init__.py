@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from nbtools.report.page import write_run_page
+from nbtools.report.view import PageView
 
-__all__ = ["write_page", "write_run_page"]
+__all__ = ["PageView", "show_page", "write_page", "write_run_page"]
 
 
 def write_page(folder: str | Path) -> Path:
@@ -15,3 +16,8 @@ def write_page(folder: str | Path) -> Path:
 
     folder = Path(folder).expanduser().resolve()
     return write_sweep_page(folder) if (folder / "sweep.json").is_file() else write_run_page(folder)
+
+
+def show_page(folder: str | Path) -> PageView:
+    """Write the page about a folder, and show it in a notebook. Raises RunError as `write_page` does."""
+    return PageView(write_page(folder))

@@ -15,7 +15,7 @@ from nbtools.runtime.compute import (
 from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, write_text
 from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
 from nbtools.runtime.native import native_library
-from nbtools.runtime.progress import progress, quiet_libraries
+from nbtools.runtime.progress import progress, progress_wanted, quiet_libraries
 
 __all__ = [
     "NumberFormat",
@@ -37,6 +37,7 @@ __all__ = [
     "native_library",
     "peak_memory",
     "progress",
+    "progress_wanted",
     "put_in_place",
     "quiet_libraries",
     "runs_folder",

@@ -14,13 +14,17 @@ from tqdm.std import tqdm
 Item = TypeVar("Item")
 
 
+def progress_wanted() -> bool:
+    """False where `NBTOOLS_PROGRESS=0` turns everything off that moves: stored outputs must not depend on how fast a machine is."""
+    return os.environ.get("NBTOOLS_PROGRESS", "1") != "0"
+
+
 def progress(items: Iterable[Item], label: str, total: int | None = None, unit: str = "it") -> tqdm[Item]:
     """Iterate over `items`, showing a text bar with the time left once two seconds have passed.
 
-    Text on purpose: a bar drawn by a widget is stored in a notebook as a view without a model. `NBTOOLS_PROGRESS=0` turns
-    every bar off (stored outputs must not depend on how fast a machine is).
+    Text on purpose: a bar drawn by a widget is stored in a notebook as a view without a model.
     """
-    off = os.environ.get("NBTOOLS_PROGRESS", "1") == "0"
+    off = not progress_wanted()
     return tqdm(items, desc=label, total=total, unit=unit, delay=2, leave=False, disable=off, file=sys.stderr, mininterval=0.5)
 
 
@@ -32,6 +36,6 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    if os.environ.get("NBTOOLS_PROGRESS", "1") == "0":
+    if not progress_wanted():
         quiet_hub()
     warnings.filterwarnings("ignore", message=".*pin_memory.*", category=UserWarning)

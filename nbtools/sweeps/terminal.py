@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from nbtools.notebooks.terminal import LINE_SECONDS, clock
+from nbtools.runtime import headless, progress_wanted
 from nbtools.sweeps.control import Progress, read_record
 from nbtools.sweeps.runs import Run, state_of
 
@@ -24,7 +25,7 @@ class SweepDisplay:
     """The observer of a sweep that a person reads. Use it as a context, so that the terminal is left as it was."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Console(highlight=False, force_jupyter=False)  # lines of text in a notebook too
         self.live: Live | None = None
         self.due = 0.0
 
@@ -49,7 +50,7 @@ class SweepDisplay:
             row.add_row(ProgressBar(total=progress.total, completed=progress.total - progress.left, width=20), describe(progress))
             self.live.update(row, refresh=True)
         else:
-            if self.due:
+            if self.due and progress_wanted():
                 self.say(f"    {describe(progress)}")
             self.due = time.monotonic() + LINE_SECONDS
 
@@ -58,7 +59,7 @@ class SweepDisplay:
         number = escape(f"[{progress.total - progress.left}/{progress.total}]")
         failure = status.get("failure")
         word = "[red]failed[/red]" if failure else "[green]done[/green]  "
-        took = clock(status["seconds"]) if status.get("seconds") is not None else "?"
+        took = "" if headless() else clock(status["seconds"]) if status.get("seconds") is not None else "?"
         value = "" if failure else f"{status['value']:.4f}   "
         self.console.print(f"{number} {word} {took:>6}   {value}{escape(words_of(run.parameters))}", soft_wrap=True)
         if failure:

@@ -99,7 +99,8 @@ def finetune(
     threads      of PyTorch; None: the fastest number that this machine allows, recorded
     choices      of an estimate or of an earlier run's metrics.json, to be repeated instead of dtype, compile and threads
     checkpoint_steps   a checkpoint every so many steps (default: a fifth of the run); the newest two are kept
-    report_to    passed to Trainer: "none", "tensorboard", "mlflow" …; callbacks: more of Trainer's callbacks
+    report_to    passed to Trainer: "none", "tensorboard" (its files go to the run's folder `logs`), "mlflow" (to where MLFLOW_TRACKING_URI
+                 says) …; callbacks: more of Trainer's callbacks
     draw         makes the live picture of the curve in a notebook (`nbtools.plots.training.draw_curve`)
     prompts      continued greedily at the start and at every score, into `samples.jsonl`: what the model would write by then
 
@@ -113,6 +114,7 @@ def finetune(
     if lm.trained and not resume:
         problem = f"This {lm.name} was already changed by a fine-tuning here, so it is no base model any more."
         raise InputError(problem, "Load it again with load_model, or pass resume=True to go on with an interrupted run.")
+    loop.refuse_reports(report_to)
     plan = make_plan(lm, train, learning_rate, batch_size, epochs, max_steps, seed, lora, dropout)
     target = folder_of(plan, output_dir)
     processes = PartialState(cpu=device().type == "cpu")

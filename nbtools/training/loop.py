@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nbtools.errors import MachineError, RunError
+from nbtools.errors import InputError, MachineError, RunError
 from nbtools.runtime import device
 from nbtools.training.callbacks import CleanStop, MarkComplete, StayFinite
 from nbtools.training.fast_path import FastPath
@@ -37,6 +38,31 @@ def dropping(model: Any, share: float | None) -> Iterator[None]:
     finally:
         for layer, own in zip(layers, before, strict=True):
             layer.p = own
+
+
+def refuse_reports(report_to: str) -> None:
+    """Raise InputError where Trainer cannot report to `report_to`: unknown to it, or not installed."""
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    try:
+        for callback in get_reporting_integration_callbacks([] if report_to == "none" else [report_to]):
+            callback()
+    except (ValueError, RuntimeError, ImportError, AssertionError) as error:
+        problem = f"Trainer cannot report to {report_to!r}: {str(error).strip().partition(chr(10))[0]}"
+        raise InputError(problem, f"pip install {report_to}, or leave report_to at none.") from None
+
+
+@contextlib.contextmanager
+def _logs_kept(folder: Path) -> Iterator[None]:
+    """Within this context TensorBoard's files go to `folder`; by default they lie among the checkpoints, and are gone with them."""
+    name = "TENSORBOARD_LOGGING_DIR"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, str(folder))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
 
 
 def with_adapters(lm: LanguageModel) -> Any:
@@ -94,10 +120,11 @@ def train(
     cache, model.config.use_cache = model.config.use_cache, False  # with a cache, documents in a block would attend to each other
     stop, finite = CleanStop(), StayFinite(folder)
     watching = [MarkComplete(), stop, finite, *callbacks]
-    trainer = CourseTrainer(
-        model=model, args=TrainingArguments(**settings | dict(arguments or {})), train_dataset=packed, callbacks=watching, fast=fast,
-        make_optimizer=optimizer, data_collator=getattr(packed, "collate", None),
-    )  # fmt: skip
+    with _logs_kept(folder / "logs"):  # read when the trainer is made
+        trainer = CourseTrainer(
+            model=model, args=TrainingArguments(**settings | dict(arguments or {})), train_dataset=packed, callbacks=watching, fast=fast,
+            make_optimizer=optimizer, data_collator=getattr(packed, "collate", None),
+        )  # fmt: skip
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import finetune_throughput, harness, profile, tables, time_to_perplexity
+from benchmarks import finetune_throughput, harness, profile, sweep, tables, time_to_perplexity
 from benchmarks.harness import Call, Row
 from benchmarks.recipes import IGNORED, RECIPES, Work, padded_rows, random_gpt2, set_dropout, training_reviews
 from nbtools.models.loading import MINI_FOLDER
@@ -203,3 +203,10 @@ def test_a_perplexity_that_was_missed_once_is_not_reached() -> None:
     assert time_to_perplexity.summarize(raw)["sooner"] == 7.5
     ours[1]["seconds"] = None
     assert time_to_perplexity.summarize(raw)["sooner"] is None
+
+
+def test_sweep(here: None, tmp_path: Path) -> None:
+    record = quick("sweep", tmp_path)
+    assert record["summary"]["ways"]["sweep, one worker"]["median"] > sweep.BUSY_SECONDS
+    assert list(record["summary"]["growth"]) == ["4"] and record["summary"]["ratios"]["two_workers"] > 0
+    assert "**sweep, two workers**" in tables.sweep(record)

@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "03_generation": {"max_new_tokens": 10, "short_prompt": "The film", "seed": 3},
     "04_finetuning": {"max_reviews": 120, "max_steps": 12, "block_size": 128, "max_new_tokens": 10},
     "05_sampling": {"max_reviews": 120, "max_new_tokens": 10, "seed": 3},
+    "09_sweeps": {"max_steps": 3, "learning_rates": [1e-3], "sizes": [60], "seeds": 2},
 }
 
 

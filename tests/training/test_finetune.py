@@ -152,3 +152,23 @@ def test_on_the_librarys_path_no_autocast_is_left_on_the_model(reviews, tmp_path
     evaluate(tuned.lm, reviews.validation["text"][:1])
     handle.remove()
     assert set(linear) == {torch.float32}
+
+
+def test_trainers_log_goes_to_tensorboard_and_stays_with_the_run(reviews, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tuned = run(tiny(), reviews, tmp_path / "run", report_to="tensorboard")
+    events = EventAccumulator(str(tmp_path / "run" / "logs"))
+    events.Reload()
+    losses = {event.step: event.value for event in events.Scalars("train/loss")}
+    assert sorted(losses) == list(range(1, 13))
+    assert tuned.curve[0]["loss"] == pytest.approx(losses[1], abs=1e-3)
+    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+
+
+@pytest.mark.parametrize(("name", "said"), [("tensorbord", "not supported"), ("comet_ml", "comet")])
+def test_a_report_that_cannot_be_made_is_refused_before_anything_starts(reviews, tmp_path, name, said):
+    with pytest.raises(InputError) as refused:
+        run(tiny(), reviews, tmp_path / "run", report_to=name)
+    assert said in refused.value.problem and "pip install" in refused.value.remedy
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,109 @@
+"""Commands for many runs: make them, and write the page about them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nbtools.cli.frame import Terminated, command, read_pairs
+
+
+@command(example="nbtools sweep sweep.yaml --out runs/rates --workers 2")
+def sweep(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="What to run, as YAML.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The sweep's folder. Default: runs/FILE.")] = None,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Runs at a time.")] = 1,
+    executor: Annotated[str, typer.Option(metavar="NAME", help="local, dask or slurm.")] = "local",
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, such as tcp://10.0.0.1:8786.")] = None,
+    need: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="What a run needs: a Dask resource (GPU=1), or a value for submitit.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make failed runs again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and what they would take here; run nothing.")] = False,
+    status: Annotated[Path | None, typer.Option(metavar="DIR", help="Say how the sweep in DIR stands, from any terminal.")] = None,
+) -> int:
+    """Run a notebook many times with other parameters, each run once, and compare what came of it.
+
+    FILE names the notebook and the parameters:
+
+    \b
+        notebook: 04_finetuning
+        fixed: {max_steps: 60}
+        grid: {learning_rate: [3e-4, 1e-3], max_reviews: [400, 1200]}
+        seeds: 3
+
+    beside or instead of grid also list (of runs) and random (count, seed, draw); metric, better, limits (minutes, memory_gb, runs) and
+    keep (models: none, best, all). The same command again goes on where it was left, and does nothing twice.
+    """
+    from rich.console import Console
+
+    from nbtools.sweeps.terminal import show_status
+
+    if status is not None:
+        show_status(status, Console())
+        return 0
+    if file is None:
+        raise typer.BadParameter("FILE is missing. Name the sweep's YAML file, or --status DIR.")
+    from nbtools.runtime import runs_folder
+    from nbtools.sweeps import make_executor, read_plan
+
+    plan = read_plan(file)
+    folder = (out or runs_folder() / file.stem).expanduser().resolve()
+    if dry_run:
+        from nbtools.sweeps.budget import preview_sweep
+
+        Console().print(preview_sweep(plan, folder, workers, executor == "local" and not scheduler).table())
+        return 0
+    return _run_sweep(plan, folder, make_executor(executor, folder, workers, scheduler, _needs(need or ())), retry_failed)
+
+
+@command(example="nbtools report runs/rates")
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or of a sweep.")]) -> int:
+    """Write one page about a run or a sweep, to be read without a network and without a script."""
+    from nbtools.report import write_page
+
+    print(f"Open {write_page(folder)}")
+    return 0
+
+
+def _run_sweep(plan: Any, folder: Path, executor: Any, retry_failed: bool) -> int:
+    from nbtools.report import write_page
+    from nbtools.sweeps import SweepDisplay, run_sweep
+
+    typed = ["nbtools", *sys.argv[1:]]
+    with SweepDisplay() as display:
+        display.say(f"{len(plan.rows)} runs of {plan.notebook.name}, by {executor.name}.")
+        if plan.doubles:
+            display.say(f"{plan.doubles} came twice and are made once.")
+        try:
+            progress = run_sweep(plan, folder, executor, display, retry_failed=retry_failed, command=typed)
+        except KeyboardInterrupt as stop:
+            print(f"\nStopped. What is finished is kept in {folder}. To go on: {shlex.join(typed)}", file=sys.stderr)
+            return 143 if isinstance(stop, Terminated) else 130
+        finally:
+            executor.close()
+        page = write_page(folder)
+        failed = sum(state == "failed" for state in _states(folder))
+        if failed:
+            display.say(f"{failed} of {progress.total} runs failed. Once the cause is mended: {shlex.join([*typed, '--retry-failed'])}")
+        elif not progress.done:
+            display.say("Nothing was left to do.")
+        display.say(f"Open {page}")
+    return 1 if failed else 0
+
+
+def _states(folder: Path) -> list[str]:
+    from nbtools.sweeps import read_table
+
+    return list(read_table(folder)["state"])
+
+
+def _needs(given: Sequence[str]) -> dict[str, Any]:
+    """What a run needs; a value that is a whole number becomes one."""
+    pairs = read_pairs(given, "--need")
+    return {name: int(value) if value.lstrip("-").isdecimal() else value for name, value in pairs.items()}
