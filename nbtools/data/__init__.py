@@ -1,7 +1,27 @@
-"""The reviews: read, cleaned, split, tokenized, packed. And plain text to pretrain on."""
+"""The reviews: read, cleaned, split, tokenized, packed. Texts of your own. And plain text to pretrain on."""
 
 from nbtools.data.corpus import Document, read_corpus, split_corpus
+from nbtools.data.fitness import Fitness, examine_texts
+from nbtools.data.own import OwnTexts, load_texts
 from nbtools.data.packing import Packed, Tokens, pack, texts_of, tokenize
+from nbtools.data.personal import describe_personal_data, find_personal_data
 from nbtools.data.reviews import Reviews, load_reviews
 
-__all__ = ["Document", "Packed", "Reviews", "Tokens", "load_reviews", "pack", "read_corpus", "split_corpus", "texts_of", "tokenize"]
+__all__ = [
+    "Document",
+    "Fitness",
+    "OwnTexts",
+    "Packed",
+    "Reviews",
+    "Tokens",
+    "describe_personal_data",
+    "examine_texts",
+    "find_personal_data",
+    "load_reviews",
+    "load_texts",
+    "pack",
+    "read_corpus",
+    "split_corpus",
+    "texts_of",
+    "tokenize",
+]
