@@ -61,8 +61,8 @@ bench: .venv/installed-bench
 		$(OFFLINE) .venv/bin/python -m benchmarks.$$name || exit; done
 	.venv/bin/python -m benchmarks.report
 
-.venv/installed-course: EXTRAS = dask,smollm2
-.venv/installed-lab: EXTRAS = lab,smollm2
+.venv/installed-course: EXTRAS = course
+.venv/installed-lab: EXTRAS = lab
 .venv/installed-dev: EXTRAS = dev
 .venv/installed-bench: EXTRAS = bench
 

@@ -37,7 +37,13 @@ COLAB = {
 
 # Packages that the code imports and that come with a dependency for certain, because its own code is made of them.
 BROUGHT_BY = {"pandas": "datasets", "packaging": "transformers", "tokenizers": "transformers", "traitlets": "ipywidgets"}
-DISTRIBUTION_OF = {"IPython": "ipykernel", "jupyter_client": "nbclient", "markdown_it": "markdown-it-py", "yaml": "pyyaml"}
+DISTRIBUTION_OF = {
+    "sklearn": "scikit-learn",
+    "IPython": "ipykernel",
+    "jupyter_client": "nbclient",
+    "markdown_it": "markdown-it-py",
+    "yaml": "pyyaml",
+}
 
 
 def expand(extra: str) -> list[Requirement]:
@@ -225,7 +231,7 @@ class TestMake:
         plan = self.plan(clone, "course")
         steps = [
             "-m venv .venv",
-            'install -c constraints.txt -e ".[dask,smollm2]"',
+            'install -c constraints.txt -e ".[course]"',
             "HF_HUB_OFFLINE=1 .venv/bin/nbtools run --out runs/course",
         ]
         assert [plan.index(step) for step in steps] == sorted(plan.index(step) for step in steps)

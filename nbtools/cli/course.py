@@ -1,4 +1,4 @@
-"""Commands for the course itself: is this machine ready, fetch a model, run notebooks, solve one."""
+"""Commands for the course itself: is this machine ready, fetch a model, run notebooks."""
 
 from __future__ import annotations
 
@@ -98,28 +98,6 @@ def run(
             total = clock(sum(entry.get("seconds", 0) for entry in entries))
             display.say(f"{len(entries)} notebook{'s' if len(entries) > 1 else ''} in {total}.")
         display.say(f"Open {page}")
-    return 0
-
-
-@command(example="nbtools solve 01 --out solved/01_attention.ipynb")
-def solve(
-    notebook: Annotated[str, typer.Argument(metavar="NOTEBOOK", help="A number (1), a name (01_attention) or a path.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the solved copy goes.")],
-) -> int:
-    """Write a copy of a notebook with every exercise solved, for instructors."""
-    import nbformat
-
-    from nbtools.errors import InputError
-    from nbtools.exercises.framework import solved_copy
-    from nbtools.notebooks import choose_notebooks
-    from nbtools.runtime import write_text
-
-    chosen = choose_notebooks([notebook])[0]
-    if out.resolve() == chosen.path:
-        raise InputError("The solved copy would replace the notebook itself.", "Name another file with --out.")
-    solved = solved_copy(nbformat.read(chosen.path, as_version=4))
-    write_text(out, nbformat.writes(solved) + "\n")
-    print(f"Wrote {out}")
     return 0
 
 

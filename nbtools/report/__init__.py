@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from nbtools.report.page import write_run_page
+from nbtools.report.site import write_site
 from nbtools.report.view import PageView
 
-__all__ = ["PageView", "show_page", "write_page", "write_run_page"]
+__all__ = ["PageView", "show_page", "write_page", "write_run_page", "write_site"]
 
 
 def write_page(folder: str | Path) -> Path:

@@ -16,11 +16,12 @@ PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 
 
-def render_notebook(path: Path, title: str, others: list[str]) -> str:
+def render_notebook(path: Path, title: str, others: list[str], home: str = "The run", glossary: bool = False) -> str:
     """The page for the executed notebook at `path`.
 
     others  names of the notebooks that have a page in the same folder, this one included, in order: links to them work, and
-            the first line leads to the neighbours
+            the first line leads to the neighbours, and to ../index.html, which is called `home`
+    glossary  whether there is a page glossary.html beside it
     """
     content = json.loads(path.read_text(encoding="utf8"))
 
@@ -29,16 +30,18 @@ def render_notebook(path: Path, title: str, others: list[str]) -> str:
         if name.endswith(".ipynb"):
             stem = Path(name).stem
             return f"{stem}.html" + (f"#{anchor}" if anchor else "") if stem in others else None
+        if name == "glossary.md":
+            return f"glossary.html#{anchor}" if glossary else None
         return keep_link(target)
 
     cells = [_render_cell(cell, relink) for cell in content["cells"]]
     return wrap_page(
-        title, _navigation(path.stem.removesuffix(".failed"), others) + '<main class="notebook">' + "\n".join(cells) + "</main>"
+        title, _navigation(path.stem.removesuffix(".failed"), others, home) + '<main class="notebook">' + "\n".join(cells) + "</main>"
     )
 
 
-def _navigation(name: str, others: list[str]) -> str:
-    links = ['<a href="../index.html">The run</a>']
+def _navigation(name: str, others: list[str], home: str) -> str:
+    links = [f'<a href="../index.html">{escape(home)}</a>']
     place = others.index(name) if name in others else -1
     if place > 0:
         links.append(f'<a rel="prev" href="{escape(others[place - 1])}.html">← {escape(others[place - 1])}</a>')

@@ -4,5 +4,17 @@ from nbtools.training.estimate import Estimate, estimate
 from nbtools.training.finetune import Finetuned, finetune
 from nbtools.training.quick import tuned_model
 from nbtools.training.record import SCHEMA, read_metrics, write_metrics
+from nbtools.training.sharing import push_model, write_card
 
-__all__ = ["SCHEMA", "Estimate", "Finetuned", "estimate", "finetune", "read_metrics", "tuned_model", "write_metrics"]
+__all__ = [
+    "SCHEMA",
+    "Estimate",
+    "Finetuned",
+    "estimate",
+    "finetune",
+    "push_model",
+    "read_metrics",
+    "tuned_model",
+    "write_card",
+    "write_metrics",
+]

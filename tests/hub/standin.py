@@ -7,6 +7,7 @@ and stands in `requests`, where a test can see it.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -34,6 +35,7 @@ class Repository:
     name: str
     kind: str
     files: dict[str, bytes]
+    private: bool = False
 
     @property
     def commit(self) -> str:
@@ -47,7 +49,7 @@ class Repository:
             "id": self.name,
             "_id": self.commit[:24],
             "sha": self.commit,
-            "private": False,
+            "private": self.private,
             "gated": False,
             "disabled": False,
             "tags": [],
@@ -55,8 +57,13 @@ class Repository:
             "likes": 0,
             "lastModified": "2024-01-01T00:00:00.000Z",
             "createdAt": "2024-01-01T00:00:00.000Z",
-            "siblings": [{"rfilename": path} for path in sorted(self.files)],
+            "siblings": [{"rfilename": path, "size": len(content)} for path, content in sorted(self.files.items())],
+            "cardData": {"license": found[1]} if (found := re.search(r"license: (\S+)", self.card)) else {},
         }
+
+    @property
+    def card(self) -> str:
+        return self.files.get("README.md", b"").decode()
 
     def entries(self, under: str = "", recursive: bool = True) -> list[dict[str, Any]]:
         """Files and folders below `under`, as the Hub lists a tree."""
@@ -136,7 +143,16 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path = unquote(parts.path)
         self.standin.requests.append(Asked(self.command, path, self.headers.get("Authorization")))
-        if match := re.fullmatch(r"/api/(models|datasets)/((?:[^/]+/)?[^/]+)(?:/revision/([^/]+))?", path):
+        if path == "/api/repos/create":
+            self.create(json.loads(body))
+        elif path == "/api/validate-yaml":
+            self.send_json({"warnings": [], "errors": []})
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
+            wanted = [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in json.loads(body)["files"]]
+            self.on_repository("models", match[1], None, lambda repository: self.send_json({"files": wanted}))
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            self.on_repository("models", match[1], None, lambda repository: self.commit(repository, body))
+        elif match := re.fullmatch(r"/api/(models|datasets)/((?:[^/]+/)?[^/]+)(?:/revision/([^/]+))?", path):
             self.on_repository(match[1], match[2], match[3], lambda repository: self.send_json(repository.describe()))
         elif match := re.fullmatch(r"/api/(models|datasets)/((?:[^/]+/)?[^/]+)/tree/([^/]+)/?(.*)", path):
             recursive = "recursive=true" in parts.query.lower()
@@ -148,6 +164,25 @@ class _Handler(BaseHTTPRequestHandler):
             self.on_repository(kind, match[2], match[3], lambda repository: self.send_file(repository, match[4]))
         else:
             self.send_error_code(404, None, "Not Found")
+
+    def create(self, asked: dict[str, Any]) -> None:
+        """A new, empty repository, for somebody with a token."""
+        if not self.headers.get("Authorization"):
+            self.send_error_code(401, None, "Invalid username or password.")
+            return
+        name = f"{asked.get('organization') or 'someone'}/{asked['name']}"
+        self.standin.repositories.setdefault(
+            ("models", name), Repository(name, "models", {}, asked.get("visibility") == "private" or bool(asked.get("private")))
+        )
+        self.send_json({"url": f"{self.standin.url}/{name}", "name": name, "id": "1"})
+
+    def commit(self, repository: Repository, body: bytes) -> None:
+        """Lines of JSON: a header, then the files, each whole."""
+        for line in body.decode().splitlines():
+            entry = json.loads(line)
+            if entry["key"] == "file":
+                repository.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+        self.send_json({"commitUrl": f"{self.standin.url}/{repository.name}/commit/{repository.commit}", "commitOid": repository.commit})
 
     def on_repository(self, kind: str, name: str, revision: str | None, then: Any) -> None:
         repository = self.standin.repositories.get((kind, name))

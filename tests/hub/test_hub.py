@@ -260,3 +260,62 @@ def test_the_stand_in_answers_like_a_hub(tmp_path: Path) -> None:
         assert sorted(entry["path"] for entry in deep) == ["two.txt", "x", "x/one.txt"]
         second = hub.add("a/b", {"x/one.txt": b"0123456789", "two.txt": b"other"}).commit
         assert second != first and ask(f"/a/b/resolve/{first}/two.txt")[0] == 404
+
+
+PUSH = """
+import json, sys
+from nbtools import CourseError
+from nbtools.models import inspect_model
+from nbtools.training import push_model
+found = {}
+for name in sys.argv[2:]:
+    try:
+        found[name] = {"address": push_model(sys.argv[1], name), "facts": repr(inspect_model(name))}
+    except CourseError as error:
+        found[name] = {"problem": error.problem, "remedy": error.remedy}
+print(json.dumps(found))
+"""
+INSPECT = """
+import json, sys
+from nbtools import CourseError
+from nbtools.models import inspect_model
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = repr(inspect_model(name))
+    except CourseError as error:
+        found[name] = f"{error.problem} {error.remedy}"
+print(json.dumps(found))
+"""
+
+
+def test_a_tuned_model_with_its_card_is_pushed_private_and_the_token_is_not_shown(files: dict[str, bytes], tmp_path: Path) -> None:
+    model = tmp_path / "run" / "model"
+    model.mkdir(parents=True)
+    for name, content in files.items():
+        (model / name).write_bytes(content)
+    with HubStandIn() as hub:
+        without, _ = run(PUSH, hub.url, tmp_path, str(model.parent), "someone/mine", HF_TOKEN=TOKEN)
+        (model / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n")
+        found, written = run(PUSH, hub.url, tmp_path, str(model.parent), "someone/mine", "no good/name", HF_TOKEN=TOKEN)
+        refused, _ = run(PUSH, hub.url, tmp_path, str(model.parent), "someone/other")
+    pushed = hub.repositories["models", "someone/mine"]
+    assert without["someone/mine"]["problem"].endswith("lacks README.md.")
+    assert found["someone/mine"]["address"].endswith("/someone/mine") and pushed.private
+    assert pushed.files["model.safetensors"] == files["model.safetensors"] and pushed.card.endswith("# Mine\n")
+    assert "licence: mit" in found["someone/mine"]["facts"] and "to be downloaded" in found["someone/mine"]["facts"]
+    assert "The Hub did not take it" in found["no good/name"]["problem"]
+    assert "The Hub did not take it" in refused["someone/other"]["problem"] and ("models", "someone/other") not in hub.repositories
+    assert TOKEN not in written and TOKEN[:8] not in written
+
+
+def test_a_model_is_looked_at_before_any_weights_are_downloaded(files: dict[str, bytes], tmp_path: Path) -> None:
+    with HubStandIn() as hub:
+        hub.add("openai-community/gpt2", files | {"README.md": b"---\nlicense: mit\n---\n"})
+        hub.add("someone/only-pickle", contents.with_weights_as_pickle(files))
+        names = ("gpt2", "someone/only-pickle", "someone/no-such-model")
+        found, _ = run(INSPECT, hub.url, tmp_path, *names)
+    assert "gpt2, " in found["gpt2"] and "context 64" in found["gpt2"] and "licence: mit" in found["gpt2"]
+    assert "no safetensors" in found["someone/only-pickle"] and "licence: not stated" in found["someone/only-pickle"]
+    assert "does not give someone/no-such-model" in found["someone/no-such-model"]
+    assert not hub.asked_for("safetensors") and not hub.asked_for("pytorch_model.bin")

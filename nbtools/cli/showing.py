@@ -1,0 +1,63 @@
+"""Progress as tables in a terminal, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nbtools.exercises.framework import EXERCISES
+from nbtools.exercises.progress import Progress, by_notebook, hardest
+from nbtools.runtime import write_text
+
+SHOWN = 10  # of the hardest exercises
+
+
+def show_own(progress: Progress, path: Path, console: Console) -> None:
+    """A row a notebook, what to do next, and where the file lies."""
+    table = Table("Notebook", "Solved", "", "Tries", box=None, pad_edge=False)
+    for number, solved, total, tries in by_notebook(progress, EXERCISES):
+        table.add_row(number, f"{solved} of {total}", "●" * solved + "○" * (total - solved), str(tries or ""))
+    console.print(table)
+    done = progress.solved() & set(EXERCISES)
+    left = [one for one in EXERCISES if one not in done]
+    following = f"Next: {left[0]}, {EXERCISES[left[0]].title}" if left else "All of them. What about the stretch goals?"
+    console.print(f"{len(done)} of {len(EXERCISES)} exercises solved. {following}", markup=False)
+    console.print(f"Kept in {path}", markup=False, soft_wrap=True)
+
+
+def show_everybody(people: Mapping[str, Progress], console: Console) -> None:
+    """A row a person, and the exercises that were hardest."""
+    numbers = sorted({one[:2] for one in EXERCISES})
+    table = Table("Name", *numbers, "Solved", box=None, pad_edge=False)
+    for name, progress in people.items():
+        rows = {number: (solved, total) for number, solved, total, _ in by_notebook(progress, EXERCISES)}
+        cells = [f"{rows[number][0]}/{rows[number][1]}" for number in numbers]
+        table.add_row(escape(name), *cells, str(len(progress.solved() & set(EXERCISES))))
+    console.print(table)
+    hard = Table("Exercise", "Solved by", "Mean tries", box=None, pad_edge=False)
+    for one, solved, tried, tries in hardest(people)[:SHOWN]:
+        hard.add_row(escape(one), f"{solved} of {tried} who tried", f"{tries:.1f}")
+    console.print("\nHardest first:")
+    console.print(hard)
+
+
+def write_csv(people: Mapping[str, Progress], path: Path) -> Path:
+    """One row a person and exercise: name, exercise, tries, hints, day it was solved."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["name", "exercise", "tries", "hints", "solved"])
+    for name, progress in people.items():
+        for one, entry in sorted(progress.exercises.items()):
+            writer.writerow([_plain(name), _plain(one), entry.get("tries", 0), entry.get("hints", 0), entry.get("solved", "")])
+    return write_text(path, buffer.getvalue())
+
+
+def _plain(text: str) -> str:
+    """A text that a spreadsheet does not take for a formula: the files come from outside."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

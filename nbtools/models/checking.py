@@ -1,0 +1,148 @@
+"""What to know of a model before it is downloaded: its size against this machine's memory, its context, its licence, how it is asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbtools.errors import InputError, ModelError, UnreachableError
+from nbtools.profiles import PROFILES
+from nbtools.runtime import available_memory, hub_state
+
+TRAINED_BYTES, ADAPTED_BYTES, SAMPLED_BYTES = 16, 4.6, 4  # a weight in fp32: all trained with AdamW; frozen beside adapters; only used
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known without the weights. None where nobody says so.
+
+    download_bytes  of weights that are not here yet; chat   whether its tokenizer has a chat template, that is, was made to be asked
+    safe            whether its weights are to be had as safetensors
+    """
+
+    name: str
+    kind: str | None
+    parameters: int | None
+    context: int | None
+    vocabulary: int | None
+    licence: str | None
+    chat: bool
+    safe: bool
+    download_bytes: int
+
+    def needs(self) -> dict[str, float]:
+        """Bytes of memory for sampling, for training adapters, and for training all weights, activations left out."""
+        count = self.parameters or 0
+        return {"sampling": SAMPLED_BYTES * count, "LoRA": ADAPTED_BYTES * count, "full training": TRAINED_BYTES * count}
+
+    def __repr__(self) -> str:
+        free = available_memory()
+        size = f"{self.parameters / 1e6:,.0f} million parameters" if self.parameters else "size unknown"
+        lines = [
+            f"{self.name}: {self.kind or 'kind unknown'}, {size}, context {self.context or 'unknown'}, "
+            f"vocabulary {self.vocabulary or 'unknown'}",
+            f"  licence: {self.licence or 'not stated: ask before you share anything made with it'}",
+            f"  to be downloaded: {self.download_bytes / 1e6:,.0f} MB" if self.download_bytes else "  nothing to download",
+            f"  {'has a chat template: it can be given instructions' if self.chat else 'no chat template: it continues text'}",
+        ]
+        if not self.safe:
+            lines.append("  no safetensors: it is not loaded here, because a pickle can run anything")
+        if self.parameters:
+            fits = (f"{name} {size / 1e9:.1f} GB{'' if size < free else ' (too much)'}" for name, size in self.needs().items())
+            lines.append(f"  memory, of {free / 1e9:.1f} GB free: {', '.join(fits)}; and activations")
+        return "\n".join(lines)
+
+
+def inspect_model(name: str) -> ModelFacts:
+    """The facts about a profile, a folder, or a name on the Hub. No weights are downloaded.
+
+    Raises InputError for an empty name, ModelError for a folder without a model, UnreachableError where the Hub is needed and does not
+    answer.
+    """
+    from nbtools.models.loading import locate
+
+    if not isinstance(name, str) or not name.strip():
+        raise InputError("No model is named.", "Give a profile, a folder, or a name on the Hub such as openai-community/gpt2.")
+    profile = PROFILES.get(name)
+    if profile is not None and profile.origin == "wheel":
+        try:
+            place = locate(name)[0]
+        except ModelError:  # not fetched yet
+            return ModelFacts(name, "llama", profile.parameters, None, None, "apache-2.0", True, True, profile.download_mb * 10**6)
+        return _of_folder(name, Path(place))
+    if profile is not None and profile.origin == "package":
+        return _of_folder(name, Path(locate(name)[0]))
+    if Path(name).expanduser().is_dir():
+        return _of_folder(name, Path(name).expanduser())
+    return _of_hub(profile.repository if profile else name)
+
+
+def _of_folder(name: str, folder: Path) -> ModelFacts:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        raise ModelError(
+            f"{folder} holds no model: its config.json is missing or broken.", "Give the folder that holds config.json."
+        ) from None
+    safe = any((folder / file).is_file() for file in WEIGHTS)
+    tokenizer = _json(folder / "tokenizer_config.json")
+    chat = bool(tokenizer.get("chat_template")) or (folder / "chat_template.jinja").is_file()
+    count = sum(_count(file) for file in folder.glob("*.safetensors")) or None
+    card = (folder / "README.md").read_text(encoding="utf8") if (folder / "README.md").is_file() else ""
+    found = re.search(r"^license:\s*(\S+)", card, re.MULTILINE)
+    return _facts(name, config, count, found[1] if found else None, chat, safe, 0)
+
+
+def _of_hub(name: str) -> ModelFacts:
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if hub_state() != "reachable":
+        raise UnreachableError(
+            f"{name} would be on the Hugging Face Hub, and the Hub cannot be reached.", "Take mini, smollm2, or a folder."
+        )
+    try:
+        info = huggingface_hub.model_info(name, files_metadata=True)
+        config = _json(Path(huggingface_hub.hf_hub_download(name, "config.json")))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnreachableError(
+            f"The Hub does not give {name}: {first}", "Check the name; some models ask you to accept terms first."
+        ) from None
+    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    weights = {file: size for file, size in files.items() if file.endswith(".safetensors")}
+    licence = getattr(info.card_data, "license", None) if info.card_data else None
+    count = info.safetensors.total if info.safetensors else None
+    tokenizer = _json(Path(huggingface_hub.hf_hub_download(name, "tokenizer_config.json"))) if "tokenizer_config.json" in files else {}
+    chat = "chat_template.jinja" in files or bool(tokenizer.get("chat_template"))
+    return _facts(name, config, count, str(licence) if licence else None, chat, bool(weights), sum(weights.values()))
+
+
+def _facts(name: str, config: dict[str, Any], count: int | None, licence: str | None, chat: bool, safe: bool, download: int) -> ModelFacts:
+    context = config.get("n_positions") or config.get("max_position_embeddings")
+    return ModelFacts(name, config.get("model_type"), count, context, config.get("vocab_size"), licence, chat, safe, download)
+
+
+def _count(file: Path) -> int:
+    """The number of weights in a safetensors file, by its header alone."""
+    from safetensors import safe_open
+
+    with safe_open(file, "numpy") as content:
+        total = 0
+        for key in content.keys():  # noqa: SIM118  (it is no mapping)
+            size = 1
+            for length in content.get_slice(key).get_shape():
+                size *= length
+            total += size
+        return total
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf8")))
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,63 @@
+"""The classic mistakes of fine-tuning as switches on one small experiment, each measured; a learner bets first."""
+
+from __future__ import annotations
+
+from types import EllipsisType
+from typing import Any
+
+from nbtools.errors import InputError
+from nbtools.pitfalls.experiment import Experiment, Run
+from nbtools.pitfalls.mistakes import MISTAKES, VERDICTS, Finding, Mistake
+
+__all__ = ["MISTAKES", "WORDS", "Experiment", "Finding", "Mistake", "Pitfalls", "Run", "find_mistake"]
+
+WORDS = tuple(word for _, word in VERDICTS)
+
+
+class Pitfalls:
+    """One experiment, the bets on it, and what was found. `settings` are those of `Experiment`."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.experiment = Experiment(**settings)
+        self.bets: dict[str, str] = {}
+        self.findings: dict[str, Finding] = {}
+
+    def bet(self, name: str, word: str | EllipsisType) -> None:
+        """Say beforehand how `name` will come out: one of WORDS; `...` is no bet. Raises InputError for anything else."""
+        mistake = find_mistake(name)
+        if isinstance(word, EllipsisType):
+            print(f"No bet yet: put one of {', '.join(map(repr, WORDS))} in the place of the dots.")
+            return
+        if word not in WORDS:
+            raise InputError(f"{word!r} is no bet.", f"Choose one of: {', '.join(WORDS)}.")
+        self.bets[name] = word
+        print(f"Your bet on “{mistake.title}”: {word}.")
+
+    def measure(self, name: str) -> Finding:
+        """What the mistake `name` costs; measured once."""
+        if name not in self.findings:
+            self.findings[name] = find_mistake(name).measure(self.experiment)
+        return self.findings[name]
+
+    def settle(self, name: str) -> str:
+        """One line: what came out, and what was bet."""
+        finding = self.measure(name)
+        outcome = f"{finding.headline}: {times(finding.factor)}, {finding.verdict}."
+        if name not in self.bets:
+            return outcome
+        return f"{outcome} You bet on “{self.bets[name]}”{': right' if self.bets[name] == finding.verdict else ''}."
+
+
+def times(factor: float) -> str:
+    """ "1.53 times as bad", or how many times better."""
+    if factor > 1e4:
+        return "over ten thousand times as bad"
+    return f"{factor:.3g} times as bad" if factor >= 0.995 else f"{1 / factor:.3g} times as good"
+
+
+def find_mistake(name: str) -> Mistake:
+    """The mistake of that name. Raises InputError where there is none."""
+    for mistake in MISTAKES:
+        if mistake.name == name:
+            return mistake
+    raise InputError(f"There is no mistake called {name!r} here.", f"Choose one of: {', '.join(one.name for one in MISTAKES)}.")

@@ -1,0 +1,184 @@
+"""The small experiment that every mistake is measured on: the same model, reviews, seed and steps; one thing differs.
+
+The loop is written out in plain PyTorch, without the course's own trainer, so that a wrong line can stand where the right one stood.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from nbtools.data import load_reviews, pack, texts_of, tokenize
+from nbtools.data.packing import IGNORED
+from nbtools.evaluation import evaluate
+from nbtools.generation import generate
+from nbtools.models import load_model
+from nbtools.runtime import progress, seed_everything
+
+if TYPE_CHECKING:
+    import torch
+
+    from nbtools.data import Reviews
+    from nbtools.models import LanguageModel
+
+Batch = dict[str, Any]
+Change = Callable[["Experiment", Batch], Batch]
+
+SCORED = 40  # validation reviews that a run is scored on
+ENDS = 24  # of them, the shortest: there the chance of a true end is read
+PROMPT = "The movie was"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training left.
+
+    loss            mean of the last ten training losses as the loop saw them, in nats
+    perplexity      of held-out reviews, scored as everywhere in the course, whatever the training did
+    ending          mean probability of end-of-text where held-out reviews really end
+    useful          share of the computed positions that are text and are predicted
+    seconds         of the training
+    sample          what the model then writes
+    """
+
+    loss: float
+    perplexity: float
+    ending: float
+    useful: float
+    seconds: float
+    sample: str
+
+
+@dataclass
+class Experiment:
+    """A model, reviews and a plan. `right("packed")` and `right("padded")` are made once and kept.
+
+    block_size    tokens of a row; batch_size: rows a step; learning_rate: None means the profile's own
+    """
+
+    profile: str = "mini"
+    max_steps: int = 60
+    max_reviews: int = 600
+    block_size: int = 512
+    batch_size: int = 2
+    learning_rate: float | None = None
+    seed: int = 0
+    runs: dict[str, Run] = field(default_factory=dict)
+
+    @functools.cached_property
+    def lm(self) -> LanguageModel:
+        return load_model(self.profile, verbose=False)
+
+    @functools.cached_property
+    def reviews(self) -> Reviews:
+        return load_reviews("auto", self.max_reviews)
+
+    @functools.cached_property
+    def _initial(self) -> dict[str, torch.Tensor]:
+        return {name: weight.clone() for name, weight in self.lm.model.state_dict().items()}
+
+    @property
+    def document_id(self) -> int:
+        return self.lm.document_id
+
+    def fresh(self) -> LanguageModel:
+        """The model as it was before any training."""
+        self.lm.model.load_state_dict(self._initial)
+        return self.lm
+
+    def packed(self) -> Iterator[Batch]:
+        """Batches of packed blocks, in the seed's order, without end."""
+        blocks = pack(self.reviews.train, self.lm, self.block_size)
+        rows = [blocks[number] for number in range(len(blocks))]
+        return self._batches(rows, _stack)
+
+    def padded(self, fixed: bool = False) -> Iterator[Batch]:
+        """Batches of reviews, one a row cut at block_size: end-of-text, the text, end-of-text, and padding with end-of-text up to the
+        longest row of the batch, or always to block_size. Labels are the tokens, with padding left out of the loss."""
+        tokens = tokenize(texts_of(self.reviews.train), self.lm)
+        rows = [[self.document_id, *tokens[number].tolist(), self.document_id][: self.block_size] for number in range(len(tokens))]
+        return self._batches(rows, functools.partial(_pad, document_id=self.document_id, width=self.block_size if fixed else None))
+
+    def _batches(self, rows: Sequence[Any], collate: Callable[[list[Any]], Batch]) -> Iterator[Batch]:
+        import torch
+
+        order = torch.Generator().manual_seed(self.seed)
+        while True:
+            places = torch.randperm(len(rows), generator=order).tolist()
+            for start in range(0, len(places) - self.batch_size + 1, self.batch_size):
+                yield collate([rows[place] for place in places[start : start + self.batch_size]])
+
+    def right(self, kind: str) -> Run:
+        """The run without a mistake: on "packed" blocks, or on "padded" rows. Made once."""
+        if kind not in self.runs:
+            self.runs[kind] = self.train(self.packed() if kind == "packed" else self.padded(), f"right, {kind}")
+        return self.runs[kind]
+
+    def train(self, batches: Iterator[Batch], label: str, change: Change | None = None, use_cache: bool = False) -> Run:
+        """Train a fresh model for max_steps and measure it. change: what the mistake does to each batch."""
+        import torch
+
+        lm = self.fresh()
+        seed_everything(self.seed)
+        model, losses, useful, computed = lm.model, [], 0, 0
+        rate = self.learning_rate or lm.defaults.learning_rate
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, self.max_steps)
+        start = time.perf_counter()
+        for _ in progress(range(self.max_steps), label, unit="step"):
+            batch = next(batches)
+            useful, computed = useful + int(batch.pop("useful")), computed + batch["input_ids"].numel()
+            batch = change(self, batch) if change else batch
+            loss = model(**batch, use_cache=use_cache).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            losses.append(loss.item())
+        seconds = time.perf_counter() - start
+        return self.measure(Run(sum(losses[-10:]) / len(losses[-10:]), 0.0, 0.0, useful / computed, seconds, ""))
+
+    def measure(self, run: Run) -> Run:
+        """`run` with what the model, as it is now, does on held-out reviews."""
+        texts = self.reviews.validation["text"][:SCORED]
+        sample = generate(self.lm, PROMPT, seed=self.seed, max_new_tokens=40, temperature=0.7, top_k=50)
+        assert isinstance(sample, str)
+        return replace(run, perplexity=evaluate(self.lm, texts).perplexity, ending=self.ending(texts), sample=sample)
+
+    def evaluate(self, texts: Sequence[str], fresh: bool = True) -> float:
+        """Perplexity of `texts`: of the model before any training, or as it is."""
+        return evaluate(self.fresh() if fresh else self.lm, texts).perplexity
+
+    def ending(self, texts: Sequence[str]) -> float:
+        """The mean probability of end-of-text after the last word of the shortest of `texts`."""
+        import torch
+
+        tokens = tokenize(sorted(texts, key=len)[:ENDS], self.lm)
+        found = []
+        with torch.inference_mode():
+            for number in range(len(tokens)):
+                ids = torch.tensor([[self.document_id, *tokens[number].tolist()][-self.lm.context :]])
+                found.append(self.lm.model(ids).logits[0, -1].softmax(-1)[self.document_id].item())
+        return sum(found) / len(found)
+
+
+def _stack(rows: list[Batch]) -> Batch:
+    import torch
+
+    batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    return {**batch, "useful": (batch["labels"] != IGNORED).sum()}
+
+
+def _pad(rows: list[list[int]], document_id: int, width: int | None) -> Batch:
+    import torch
+
+    width = width or max(map(len, rows))
+    ids = torch.full((len(rows), width), document_id)
+    mask = torch.zeros_like(ids)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(row), 1
+    labels = ids.masked_fill(mask == 0, IGNORED)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "useful": mask.sum() - len(rows)}

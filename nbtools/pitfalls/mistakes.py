@@ -1,0 +1,287 @@
+"""The classic mistakes, each one switch on the small experiment: the wrong line, the right line, and the measurement of what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nbtools.attention.formulas import sinusoidal_positions
+from nbtools.data import tokenize
+from nbtools.data.packing import IGNORED
+from nbtools.pitfalls.experiment import SCORED, Batch, Experiment, Run
+
+if TYPE_CHECKING:
+    import torch
+
+VERDICTS = ((0.98, "better"), (1.02, "no difference"), (1.25, "a little worse"), (2.0, "clearly worse"), (math.inf, "broken"))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a mistake cost.
+
+    headline  the figure that is bet on; factor: how many times worse it is with the mistake (below 1: better)
+    rows      (figure, with the mistake, without it), as texts
+    wrong     the run with the mistake, where there was a training; for its sample
+    """
+
+    headline: str
+    factor: float
+    rows: list[tuple[str, str, str]]
+    wrong: Run | None = None
+    right: Run | None = None
+
+    @property
+    def verdict(self) -> str:
+        return next(word for limit, word in VERDICTS if self.factor <= limit)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake: its lines as they would stand in a notebook, what is expected to happen, and how that is measured."""
+
+    name: str
+    title: str
+    wrong: str
+    right: str
+    symptom: str
+    measure: Callable[[Experiment], Finding]
+
+
+def _trained(wrong: Run, right: Run) -> Finding:
+    """Two trainings compared by the perplexity of held-out reviews."""
+    rows = [
+        ("perplexity of held-out reviews", f"{wrong.perplexity:,.1f}", f"{right.perplexity:,.1f}"),
+        ("training loss that the loop shows (nats)", f"{wrong.loss:.2f}", f"{right.loss:.2f}"),
+        ("chance of an end where reviews end", f"{wrong.ending:.2%}", f"{right.ending:.2%}"),
+        ("positions that are text", f"{wrong.useful:.0%}", f"{right.useful:.0%}"),
+        ("seconds", f"{wrong.seconds:.0f}", f"{right.seconds:.0f}"),
+    ]
+    return Finding("perplexity of held-out reviews", wrong.perplexity / right.perplexity, rows, wrong, right)
+
+
+def _shift_labels(_: Experiment, batch: Batch) -> Batch:
+    import torch
+
+    labels = batch["labels"]
+    gone = torch.full_like(labels[:, :1], IGNORED)
+    return {**batch, "labels": torch.cat([labels[:, 1:], gone], dim=1)}
+
+
+def double_shift(experiment: Experiment) -> Finding:
+    return _trained(experiment.train(experiment.packed(), "double shift", _shift_labels), experiment.right("packed"))
+
+
+def _learn_padding(_: Experiment, batch: Batch) -> Batch:
+    return {**batch, "labels": batch["input_ids"].clone()}
+
+
+def unmasked_padding(experiment: Experiment) -> Finding:
+    return _trained(experiment.train(experiment.padded(fixed=True), "unmasked padding", _learn_padding), experiment.right("padded"))
+
+
+def fixed_length(experiment: Experiment) -> Finding:
+    wrong, right = experiment.train(experiment.padded(fixed=True), "fixed length"), experiment.right("padded")
+    packed = experiment.right("packed")
+    rows = [
+        ("positions that are text", f"{wrong.useful:.0%}", f"{right.useful:.0%} (packed: {packed.useful:.0%})"),
+        ("seconds for the same steps", f"{wrong.seconds:.0f}", f"{right.seconds:.0f}"),
+        ("perplexity of held-out reviews", f"{wrong.perplexity:,.1f}", f"{right.perplexity:,.1f}"),
+    ]
+    return Finding("positions computed for a token of text", right.useful / wrong.useful, rows, wrong, right)
+
+
+def _mask_every_end(experiment: Experiment, batch: Batch) -> Batch:
+    return {**batch, "labels": batch["input_ids"].masked_fill(batch["input_ids"] == experiment.document_id, IGNORED)}
+
+
+def ends_masked(experiment: Experiment) -> Finding:
+    wrong, right = experiment.train(experiment.padded(), "ends masked", _mask_every_end), experiment.right("padded")
+    found = _trained(wrong, right)
+    return Finding("chance of an end where reviews end", right.ending / max(wrong.ending, 1e-12), found.rows, wrong, right)
+
+
+def missing_mask(experiment: Experiment) -> Finding:
+    """Reviews of different lengths in one batch that is padded on the left, as for generation."""
+    experiment.fresh()
+    ids, mask = _left_padded(experiment)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    right = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions)
+    no_positions = _perplexity(experiment, ids, mask, attention_mask=mask)
+    wrong = _perplexity(experiment, ids, mask)
+    rows = [
+        ("perplexity in a left-padded batch", f"{wrong:,.1f}", f"{right:,.1f}"),
+        ("with the mask, positions left to the model", f"{no_positions:,.1f}", f"{right:,.1f}"),
+    ]
+    return Finding("perplexity in a left-padded batch", wrong / right, rows)
+
+
+def _left_padded(experiment: Experiment, texts: int = 16, longest: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
+    """The beginnings of held-out reviews, from an eighth of `longest` tokens up to all of them: ids and mask, [texts, longest]."""
+    import torch
+
+    tokens = tokenize(experiment.reviews.validation["text"][:texts], experiment.lm)
+    ids = torch.full((texts, longest), experiment.document_id)
+    mask = torch.zeros_like(ids)
+    for number in range(texts):
+        length = longest // 8 + number * (longest - longest // 8) // (texts - 1)
+        row = [experiment.document_id, *tokens[number].tolist()][:length]
+        ids[number, -len(row) :], mask[number, -len(row) :] = torch.tensor(row), 1
+    return ids, mask
+
+
+def _perplexity(experiment: Experiment, ids: torch.Tensor, mask: torch.Tensor, **given: Any) -> float:
+    """Perplexity of every real token that has a real one before it."""
+    import torch
+
+    with torch.inference_mode():
+        logits = experiment.lm.model(ids, use_cache=False, **given).logits[:, :-1]
+    counted = (mask[:, 1:] * mask[:, :-1]).bool()
+    return math.exp(torch.nn.functional.cross_entropy(logits[counted], ids[:, 1:][counted]).item())
+
+
+CANDIDATES, PART, DRAWS = 16, 15, 2_000  # models to choose among; reviews in a test or validation part; repetitions of the choice
+NOISE = 0.02  # of a weight's own spread: the candidates differ by chance alone
+
+
+def chosen_on_test(experiment: Experiment) -> Finding:
+    """The choice among models that are equally good but for chance, many times over other parts of the reviews."""
+    import numpy as np
+    import torch
+
+    texts = [*experiment.reviews.validation["text"], *experiment.reviews.test["text"]][:120]
+    tokens = tokenize(texts, experiment.lm)
+    ids = [torch.tensor([experiment.document_id, *tokens[number].tolist()][:64]) for number in range(len(tokens))]
+    losses = np.zeros((CANDIDATES, len(ids)))
+    for candidate in range(CANDIDATES):
+        _add_noise(experiment.fresh().model, candidate)
+        with torch.inference_mode():
+            losses[candidate] = [experiment.lm.model(row[None], labels=row[None]).loss.item() for row in ids]
+    experiment.fresh()
+    truth = losses.mean(1)
+    dice = np.random.default_rng(experiment.seed)
+    optimism = []
+    for _ in range(DRAWS):
+        drawn = dice.permutation(len(ids))
+        test, validation = losses[:, drawn[:PART]].mean(1), losses[:, drawn[PART : 2 * PART]].mean(1)
+        by_test, by_validation = test.argmin(), validation.argmin()
+        optimism.append((truth[by_test] - test[by_test], truth[by_validation] - test[by_validation]))
+    wrong, right = (math.exp(one) for one in np.mean(optimism, axis=0))
+    rows = [
+        (f"perplexity on new reviews, in that reported (parts of {PART})", f"{wrong:.3f}", f"{right:.3f}"),
+        ("models to choose among, which differ by chance", str(CANDIDATES), str(CANDIDATES)),
+    ]
+    return Finding("perplexity on new reviews, in that reported", wrong / right, rows)
+
+
+def _add_noise(model: Any, seed: int) -> None:
+    import torch
+
+    dice = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += NOISE * weight.std() * torch.randn(weight.shape, generator=dice)
+
+
+def documents_mixed(experiment: Experiment) -> Finding:
+    return _trained(experiment.train(experiment.packed(), "documents mixed", use_cache=True), experiment.right("packed"))
+
+
+def wrong_positions(experiment: Experiment) -> Finding:
+    """GPT-2's learned positions against the sine and cosine waves of Vaswani et al. (2017), before any training."""
+    import torch
+
+    texts = experiment.reviews.validation["text"][: SCORED // 2]
+    right = experiment.evaluate(texts)
+    table = dict(experiment.lm.model.named_parameters()).get("transformer.wpe.weight")
+    if table is None:
+        return _no_positions(experiment)
+    waves, spread = sinusoidal_positions(*table.shape), table.std()
+    with torch.no_grad():
+        table.copy_(waves)
+    wrong = experiment.evaluate(texts, fresh=False)
+    with torch.no_grad():
+        table.copy_(waves * spread / waves.std())
+    scaled = experiment.evaluate(texts, fresh=False)
+    experiment.fresh()
+    rows = [
+        ("perplexity of held-out reviews", f"{wrong:,.1f}", f"{right:,.1f}"),
+        ("the same waves, as small as the learned positions", f"{scaled:,.1f}", f"{right:,.1f}"),
+    ]
+    return Finding("perplexity of held-out reviews", wrong / right, rows)
+
+
+def _no_positions(experiment: Experiment) -> Finding:
+    """For a model that turns queries and keys by their position (RoPE) and has no table to exchange: every token at position 0."""
+    experiment.fresh()
+    ids, mask = _left_padded(experiment)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    right = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions)
+    wrong = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions * 0)
+    rows = [("perplexity with every token at position 0 (this model has no table of positions)", f"{wrong:,.1f}", f"{right:,.1f}")]
+    return Finding("perplexity of held-out reviews", wrong / right, rows)
+
+
+def _as_in_the_walkthrough(experiment: Experiment, batch: Batch) -> Batch:
+    """Labels moved by one although the model moves them too, the last one padding, and padding learned like text."""
+    labels = batch["input_ids"].roll(-1, dims=1)
+    labels[:, -1] = experiment.document_id
+    return {**batch, "labels": labels}
+
+
+def walkthrough(experiment: Experiment) -> Finding:
+    wrong = experiment.train(experiment.padded(fixed=True), "walkthrough", _as_in_the_walkthrough)
+    return _trained(wrong, experiment.right("packed"))
+
+
+MISTAKES: Sequence[Mistake] = (
+    Mistake(
+        "double-shift", "Labels shifted twice",
+        "labels = ids[1:] + [ignored]   # and the model shifts once more", "labels = ids                   # the model shifts them itself",
+        "the model learns to predict the token after the next", double_shift,
+    ),
+    Mistake(
+        "unmasked-padding", "Padding in the loss",
+        "labels = ids", "labels = ids.masked_fill(attention_mask == 0, -100)",
+        "the training loss looks splendid: most of it is padding that follows padding", unmasked_padding,
+    ),
+    Mistake(
+        "fixed-length", "Every review padded to the longest possible",
+        'tokenizer(texts, padding="max_length")', 'tokenizer(texts, padding="longest")   # or pack, and pad nothing',
+        "the result is the same; the time goes into padding", fixed_length,
+    ),
+    Mistake(
+        "ends-masked", "The end masked away with the padding",
+        "labels = ids.masked_fill(ids == pad_id, -100)   # pad_id is end-of-text",
+        "labels = ids.masked_fill(attention_mask == 0, -100)",
+        "nothing teaches the model to stop", ends_masked,
+    ),
+    Mistake(
+        "missing-mask", "No attention mask for a padded batch",
+        "model(ids)", "model(ids, attention_mask=mask, position_ids=mask.cumsum(1) - 1)",
+        "text depends on what else is in the batch", missing_mask,
+    ),
+    Mistake(
+        "chosen-on-test", "The test set chooses",
+        "best = min(models, key=test_loss); report(test_loss(best))", "best = min(models, key=validation_loss); report(test_loss(best))",
+        "the reported figure is better than the model", chosen_on_test,
+    ),
+    Mistake(
+        "documents-mixed", "Documents in a block see each other",
+        "model(ids, position_ids=positions)   # use_cache is on by default",
+        "model(ids, position_ids=positions, use_cache=False)",
+        "each review is predicted with a stranger's review before it, at the same positions", documents_mixed,
+    ),
+    Mistake(
+        "wrong-positions", "“GPT-2 encodes positions by sine and cosine”",
+        "wpe = sinusoidal_positions(512, width)", "wpe = model.transformer.wpe.weight   # learned",
+        "a model that learned its positions cannot read others", wrong_positions,
+    ),
+    Mistake(
+        "walkthrough", "The walkthrough as a whole",
+        "labels shifted twice, padding to 512 learned", "packed, labels right",
+        "all of these at once", walkthrough,
+    ),
+)  # fmt: skip

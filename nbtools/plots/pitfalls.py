@@ -1,0 +1,56 @@
+"""What mistakes cost: one, and all of them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from nbtools.plots.picture import BLUE, GREY, ORANGE, Picture, new_figure
+from nbtools.plots.table import Table
+
+if TYPE_CHECKING:
+    from nbtools.pitfalls import Pitfalls
+
+FARTHEST = 100.0  # times as bad: bars end there, and say so
+
+
+def table_of_mistake(pitfalls: Pitfalls, name: str) -> Table:
+    """The figures of one mistake, with and without it, what each model then writes, and how the bet came out."""
+    finding = pitfalls.measure(name)
+    rows = [list(row) for row in finding.rows]
+    if finding.wrong and finding.right:
+        rows.append(["what the model then writes", finding.wrong.sample, finding.right.sample])
+    return Table(["figure", "with the mistake", "without it"], rows, caption=pitfalls.settle(name))
+
+
+def table_of_mistakes(pitfalls: Pitfalls) -> Table:
+    """Every mistake that was measured: the headline figure, how many times worse it is, and the word for that."""
+    from nbtools.pitfalls import MISTAKES, times
+
+    rows = []
+    for mistake in MISTAKES:
+        if finding := pitfalls.findings.get(mistake.name):
+            bet = pitfalls.bets.get(mistake.name, "–")
+            rows.append([mistake.title, mistake.symptom, finding.headline, times(finding.factor), finding.verdict, bet])
+    return Table(["mistake", "symptom", "figure", "with it", "in a word", "your bet"], rows)
+
+
+def draw_mistakes(pitfalls: Pitfalls) -> Picture:
+    """How many times worse each measured mistake makes its figure, on a log scale."""
+    from nbtools.pitfalls import MISTAKES, times
+
+    found = [(mistake.title, pitfalls.findings[mistake.name]) for mistake in MISTAKES if mistake.name in pitfalls.findings]
+    figure, ax = new_figure(width=7.5, height=0.7 + 0.34 * len(found))
+    for row, (_, finding) in enumerate(found):
+        shown = min(max(finding.factor, 1 / FARTHEST), FARTHEST)
+        colour = GREY if finding.verdict == "no difference" else BLUE if finding.verdict == "better" else ORANGE
+        ax.barh(row, shown - 1, left=1, height=0.6, color=colour)
+        label = f" {finding.factor:.3g} ×" if math.isclose(shown, finding.factor) else f" beyond {FARTHEST:g} ×"
+        ax.text(max(shown, 1), row, label, va="center", fontsize=8)
+    ax.set_xscale("log")
+    ax.set_xlim(0.5, FARTHEST * 5)
+    ax.axvline(1, color=GREY, linewidth=0.8)
+    ax.set_yticks(range(len(found)), [title for title, _ in found])
+    ax.invert_yaxis()
+    ax.set_xlabel("times as bad as without the mistake (log scale); each has a figure of its own")
+    return Picture(figure, "what each mistake costs: " + "; ".join(f"{title}: {times(finding.factor)}" for title, finding in found))

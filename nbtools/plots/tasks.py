@@ -1,0 +1,56 @@
+"""A classifier's accuracy, its confusion, and what an encoder-decoder looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbtools.plots.picture import BLUE, GREY, Picture, new_figure
+
+if TYPE_CHECKING:
+    from nbtools.tasks import Classified
+
+
+def draw_accuracies(found: Sequence[Classified]) -> Picture:
+    """Each classifier's accuracy with its 95 % interval, and the line of guessing."""
+    figure, ax = new_figure(width=7.5, height=0.8 + 0.4 * len(found))
+    for row, one in enumerate(found):
+        low, high = one.interval
+        ax.plot([low, high], [row, row], color=BLUE, linewidth=2)
+        ax.plot(one.accuracy, row, "o", color=BLUE)
+        ax.text(high + 0.01, row, f"{one.accuracy:.1%}", va="center", fontsize=8)
+    ax.axvline(0.5, color=GREY, linestyle="--", linewidth=0.8)
+    ax.set_yticks(range(len(found)), [one.name for one in found])
+    ax.invert_yaxis()
+    ax.set_xlim(0.4, 1.0)
+    ax.set_xlabel("accuracy on held-out reviews, with 95 % intervals; dashed: guessing")
+    return Picture(figure, "accuracy on held-out reviews: " + "; ".join(map(repr, found)))
+
+
+def draw_confusion(found: Classified) -> Picture:
+    """The confusion matrix: rows are the true label, columns the guess."""
+    table = found.confusion()
+    figure, ax = new_figure(width=3.4, height=2.6)
+    ax.imshow(table, cmap="Blues", vmin=0)
+    for (row, column), count in np.ndenumerate(table):
+        ax.text(column, row, str(count), ha="center", va="center", color="white" if count > table.max() * 0.6 else "black")
+    ax.set_xticks([0, 1], ["negative", "positive"])
+    ax.set_yticks([0, 1], ["negative", "positive"])
+    ax.set_xlabel("guessed")
+    ax.set_ylabel("true")
+    words = f"{table[0][0]} negative and {table[1][1]} positive right; {table[0][1]} negative called positive, {table[1][0]} the other way"
+    return Picture(figure, f"confusion of {found.name}: {words}")
+
+
+def draw_looking(weights: np.ndarray, source: str, target: str) -> Picture:
+    """What each letter of the answer looked at. weights: [len(target), len(source)], rows sum to at most 1."""
+    figure, ax = new_figure(width=1.2 + 0.28 * len(source), height=1.0 + 0.26 * len(target))
+    ax.imshow(weights, cmap="cividis", vmin=0, aspect="auto")
+    ax.set_xticks(range(len(source)), list(source.replace(" ", "␣")), fontsize=8)
+    ax.set_yticks(range(len(target)), list(target), fontsize=8)
+    ax.set_xlabel("read")
+    ax.set_ylabel("written")
+    pairs = ", ".join(f"{letter} at {source[int(row.argmax())]!r}" for letter, row in list(zip(target, weights, strict=True))[:4])
+    return Picture(figure, f"cross-attention while writing {target} from “{source}”; most looked at: {pairs}")

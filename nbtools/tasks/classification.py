@@ -1,0 +1,240 @@
+"""Is a review positive? A classification head on the language model, a bag of words beside it, and the language model without a head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbtools.data import texts_of, tokenize
+from nbtools.errors import InputError, MachineError
+from nbtools.models import load_model
+from nbtools.runtime import progress, quiet_libraries, seed_everything
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from nbtools.models import LanguageModel
+
+Z95 = 1.959964  # standard deviations of a normal distribution that hold 95 % of it
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What a classifier says of labelled texts.
+
+    probabilities   float64 [texts], of being positive; labels: int [texts], 0 negative, 1 positive
+    """
+
+    name: str
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def guesses(self) -> np.ndarray:
+        return (self.probabilities >= 0.5).astype(int)
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.guesses == self.labels).mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy on reviews of this kind."""
+        return wilson_interval(int((self.guesses == self.labels).sum()), len(self.labels))
+
+    def confusion(self) -> np.ndarray:
+        """int [2, 2]: rows are the true label, columns the guess."""
+        found = np.zeros((2, 2), int)
+        np.add.at(found, (self.labels, self.guesses), 1)
+        return found
+
+    def worst(self, count: int = 3) -> list[int]:
+        """The places of the wrong guesses that were made with the most confidence."""
+        wrong = np.flatnonzero(self.guesses != self.labels)
+        return [int(place) for place in wrong[np.argsort(-np.abs(self.probabilities[wrong] - 0.5))][:count]]
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return f"{self.name}: {self.accuracy:.1%} right (95 % interval {low:.1%} to {high:.1%}, {len(self.labels):,} reviews)"
+
+
+def wilson_interval(successes: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson, 1927, doi:10.1080/01621459.1927.10502953); it stays within 0 and 1."""
+    if not 0 <= successes <= total or total < 1:
+        raise InputError(f"{successes} of {total} is no share.", "Give a count, and the number that it is out of.")
+    share = successes / total
+    middle = share + Z95**2 / (2 * total)
+    half = Z95 * math.sqrt(share * (1 - share) / total + Z95**2 / (4 * total**2))
+    scale = 1 + Z95**2 / total
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+@dataclass
+class Classifier:
+    """A model with a classification head. history: after each epoch step, mean loss and validation accuracy."""
+
+    model: Any
+    lm: LanguageModel
+    max_tokens: int
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def classify(self, part: Dataset, name: str = "") -> Classified:
+        """Classify labelled texts, similar lengths together."""
+        import torch
+
+        rows = _rows(part, self.lm, self.max_tokens)
+        order = sorted(range(len(rows)), key=lambda place: -len(rows[place]))
+        found = np.zeros(len(rows))
+        self.model.eval()
+        with torch.inference_mode():
+            for start in range(0, len(order), 16):
+                places = order[start : start + 16]
+                ids, mask = _batch([rows[place] for place in places], self.lm.document_id)
+                logits = self.model(ids, attention_mask=mask, use_cache=False).logits
+                found[places] = logits.softmax(-1)[:, 1].double().numpy()
+        return Classified(name or f"{self.lm.name} with a head", found, np.asarray(part["label"]))
+
+
+def train_classifier(
+    model: str,
+    train: Dataset,
+    validation: Dataset,
+    *,
+    epochs: int = 3,
+    learning_rate: float = 3e-4,
+    batch_size: int = 8,
+    max_tokens: int = 192,
+    seed: int = 0,
+) -> Classifier:
+    """Put a new head for two labels on `model` and train all of it; the state after the epoch that is best on `validation` is kept.
+
+    max_tokens   the last so many tokens of a review are read: that is where most say what they think
+
+    transformers reads the answer at the last token that is no padding, and tells padding by its id. Padding is end-of-text here, so no
+    review may end with end-of-text; each begins with it instead.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    if epochs < 1 or not learning_rate > 0 or batch_size < 1 or max_tokens < 2:
+        raise InputError("epochs, learning_rate, batch_size or max_tokens is too small.", "Give values above 0, and at least 2 tokens.")
+    quiet_libraries()
+    lm = load_model(model, verbose=False)
+    seed_everything(seed)  # the head is drawn now
+    made = AutoModelForSequenceClassification.from_config(_with_labels(lm))
+    made.base_model.load_state_dict(lm.model.base_model.state_dict())
+    found = Classifier(made, lm, min(max_tokens, lm.context))
+    rows, labels = _rows(train, lm, found.max_tokens), torch.tensor(train["label"])
+    steps = epochs * (len(rows) // batch_size)
+    if steps < 1:
+        raise InputError(f"{len(rows)} reviews fill no batch of {batch_size}.", "Give more reviews, or a smaller batch.")
+    optimizer = torch.optim.AdamW(made.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    dice, best, kept = torch.Generator().manual_seed(seed), -1.0, {}
+    bar = progress(range(steps), "training the classifier", unit="step")
+    ticks = iter(bar)
+    for epoch in range(epochs):
+        made.train()
+        places, losses = torch.randperm(len(rows), generator=dice).tolist(), []
+        for start in range(0, len(places) - batch_size + 1, batch_size):
+            next(ticks)
+            chosen = places[start : start + batch_size]
+            ids, mask = _batch([rows[place] for place in chosen], lm.document_id)
+            loss = made(ids, attention_mask=mask, labels=labels[chosen], use_cache=False).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            losses.append(loss.item())
+        accuracy = found.classify(validation).accuracy
+        found.history.append({"epoch": epoch + 1, "loss": sum(losses) / len(losses), "validation_accuracy": accuracy})
+        if accuracy > best:
+            best, kept = accuracy, {name: weight.clone() for name, weight in made.state_dict().items()}
+    bar.close()
+    made.load_state_dict(kept)
+    return found
+
+
+def _with_labels(lm: LanguageModel) -> Any:
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(**lm.model.config.to_dict())
+    config.num_labels, config.pad_token_id = 2, lm.document_id
+    for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop"):
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    return config
+
+
+def _rows(part: Dataset | Sequence[str], lm: LanguageModel, most: int) -> list[list[int]]:
+    tokens = tokenize(texts_of(part), lm)
+    return [[lm.document_id, *tokens[number][-(most - 1) :].tolist()] for number in range(len(tokens))]
+
+
+def _batch(rows: list[list[int]], padding: int) -> tuple[Any, Any]:
+    """ids and mask, [rows, longest], padded on the right."""
+    import torch
+
+    ids = torch.full((len(rows), max(map(len, rows))), padding)
+    mask = torch.zeros_like(ids)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(row), 1
+    return ids, mask
+
+
+def bag_of_words(train: Dataset, validation: Dataset, test: Dataset) -> Classified:
+    """Words and pairs of words, weighted by tf-idf, and logistic regression; how strongly it is held back is chosen on `validation`.
+
+    Wang and Manning (2012, https://aclanthology.org/P12-2018) is why such a baseline is asked for: it is hard to beat. Raises MachineError
+    where scikit-learn is not installed.
+    """
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+    except ImportError:
+        raise MachineError("The baseline needs scikit-learn, which is not installed.", "Run: pip install scikit-learn") from None
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
+    seen = words.fit_transform(train["text"])
+    best: tuple[float, Any] = (-1.0, None)
+    for strength in (1.0, 10.0, 100.0):
+        model = LogisticRegression(C=strength, max_iter=1_000).fit(seen, train["label"])
+        score = float(model.score(words.transform(validation["text"]), validation["label"]))
+        best = max(best, (score, model), key=lambda pair: pair[0])
+    return Classified("bag of words", best[1].predict_proba(words.transform(test["text"]))[:, 1], np.asarray(test["label"]))
+
+
+def zero_shot(
+    lm: LanguageModel, part: Dataset, *, question: str = "\n\nAll in all, the movie was", words: tuple[str, str] = (" terrible", " great"),
+    max_tokens: int = 192, calibrated: bool = True,
+) -> Classified:  # fmt: skip
+    """The language model without any training: after the review and `question`, is the second of `words` likelier than the first?
+
+    calibrated   what the model says after the question alone, without a review, is taken off: a word may be likelier than the other
+                 whatever was said (Zhao et al., 2021, https://arxiv.org/abs/2102.09690)
+    """
+    import torch
+
+    asked = lm.tokenizer(question, add_special_tokens=False)["input_ids"]
+    answers = [lm.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words]
+    room = min(max_tokens, lm.context) - len(asked) - max(map(len, answers))
+    tokens = tokenize(texts_of(part), lm)
+
+    def odds(text: list[int]) -> float:
+        """ln p(second) - ln p(first) after the text and the question."""
+        begun = [lm.document_id, *text, *asked]
+        rows = [[*begun, *answer] for answer in answers]
+        ids, mask = _batch(rows, lm.document_id)
+        with torch.inference_mode():
+            logs = lm.model(ids, attention_mask=mask, use_cache=False).logits.log_softmax(-1)
+        sums = [sum(logs[row, len(begun) + at - 1, token].item() for at, token in enumerate(answer)) for row, answer in enumerate(answers)]
+        return sums[1] - sums[0]
+
+    found = np.array([odds(tokens[number][-room:].tolist()) for number in progress(range(len(tokens)), "asking", unit="review")])
+    found -= odds([]) if calibrated else 0.0
+    name = f"{lm.name} asked, {'calibrated' if calibrated else 'as it is'}"
+    return Classified(name, 1 / (1 + np.exp(-found)), np.asarray(part["label"]))

@@ -1,0 +1,140 @@
+"""A small encoder-decoder, trained from nothing on a task that can be checked exactly: dates as people write them, in ISO 8601."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nbtools.errors import InputError
+from nbtools.runtime import progress, quiet_libraries, seed_everything
+
+FORMS = ("%-d %B %Y", "%B %-d, %Y", "%a, %d %b %Y", "the %-dth of %B, %Y", "%-d.%-m.%Y")
+FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
+LETTERS = " ,.-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+PAD, END = 0, 1  # ids; letters follow
+LONGEST = 40  # characters of a source
+
+
+def make_dates(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """`count` different dates between 1900 and 2099, each in one of five forms, with its ISO form. Raises InputError for too many."""
+    days = (LAST - FIRST).days + 1
+    if not 1 <= count <= days:
+        raise InputError(f"{count} different dates are not to be had.", f"Ask for 1 to {days:,}.")
+    dice = random.Random(seed)
+    dates = [FIRST + datetime.timedelta(days=day) for day in dice.sample(range(days), count)]
+    return [(_write(date, dice.choice(FORMS)), date.isoformat()) for date in dates]
+
+
+def _write(date: datetime.date, form: str) -> str:
+    if "th" in form:
+        ending = "th" if 10 < date.day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10, "th")
+        form = form.replace("%-dth", f"%-d{ending}")
+    for code, value in (("%-d", date.day), ("%-m", date.month)):
+        form = form.replace(code, str(value))  # Windows has no %-d
+    return date.strftime(form)
+
+
+@dataclass
+class Rewriter:
+    """The trained model. history: step, loss and share of right answers on dates held out for looking."""
+
+    model: Any
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def rewrite(self, sources: Sequence[str]) -> list[str]:
+        """Greedy answers. Raises InputError for a text that is too long or has letters that were never seen."""
+        import torch
+
+        ids, mask = encode(sources)
+        self.model.eval()
+        with torch.inference_mode():
+            out = self.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=12, do_sample=False, num_beams=1)
+        return [decode(row) for row in out.tolist()]
+
+    def attention(self, source: str, target: str) -> np.ndarray:
+        """float [len(target), len(source)]: what each letter of the answer looked at, mean over heads of the last layer."""
+        import torch
+
+        ids, mask = encode([source])
+        labels, _ = encode([target])
+        with torch.inference_mode():
+            out = self.model(input_ids=ids, attention_mask=mask, labels=labels, output_attentions=True)
+        if not out.cross_attentions:
+            raise InputError("This model gives no attention.", 'Load it with attn_implementation="eager".')
+        weights = out.cross_attentions[-1][0].mean(0)
+        return np.asarray(weights[: len(target), : len(source)])
+
+
+def encode(texts: Sequence[str]) -> tuple[Any, Any]:
+    """ids and mask, [texts, longest + 1]: a letter an id, then END, then padding."""
+    import torch
+
+    known = {letter: number for number, letter in enumerate(LETTERS, 2)}
+    for text in texts:
+        if strange := next((letter for letter in text if letter not in known), None):
+            raise InputError(
+                f"The model has never seen {strange!r}.", "It knows plain letters, digits, spaces, commas, points and hyphens."
+            )
+        if not text or len(text) > LONGEST:
+            raise InputError(f"A text of {len(text)} letters is not what it learned.", f"Give 1 to {LONGEST}.")
+    rows = [[*(known[letter] for letter in text), END] for text in texts]
+    ids = torch.full((len(rows), max(map(len, rows))), PAD)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+    return ids, (ids != PAD).long()
+
+
+def decode(ids: Sequence[int]) -> str:
+    letters = []
+    for number in ids[1:]:  # the first is the decoder's start
+        if number == END:
+            break
+        letters.append(LETTERS[number - 2] if number >= 2 else "")
+    return "".join(letters)
+
+
+def train_rewriter(
+    pairs: Sequence[tuple[str, str]], held_out: Sequence[tuple[str, str]], *, max_steps: int = 600, batch_size: int = 64,
+    learning_rate: float = 3e-3, width: int = 96, seed: int = 0,
+) -> Rewriter:  # fmt: skip
+    """Train a T5 of two layers (Raffel et al., 2020, https://arxiv.org/abs/1910.10683) with random weights on letters.
+
+    `labels` are the answer itself: the model moves them to the right to make the decoder's input. Padding in them is left out (-100).
+    """
+    import torch
+    from transformers import AutoModelForSeq2SeqLM, T5Config
+
+    if max_steps < 1 or batch_size < 1 or len(pairs) < batch_size:
+        raise InputError(f"{len(pairs)} pairs, {max_steps} steps of {batch_size} cannot be trained.", "Give at least a batch, and a step.")
+    quiet_libraries()
+    seed_everything(seed)
+    shape = T5Config(
+        vocab_size=len(LETTERS) + 2, d_model=width, d_kv=width // 4, d_ff=2 * width, num_layers=2, num_decoder_layers=2, num_heads=4,
+        dropout_rate=0.0, pad_token_id=PAD, eos_token_id=END, feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+    found = Rewriter(AutoModelForSeq2SeqLM.from_config(shape, attn_implementation="eager"))
+    found.model.config.decoder_start_token_id = found.model.generation_config.decoder_start_token_id = PAD
+    optimizer = torch.optim.AdamW(found.model.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max_steps, pct_start=0.1)
+    dice = random.Random(seed)
+    for step in progress(range(1, max_steps + 1), "training the rewriter", unit="step"):
+        found.model.train()
+        batch = dice.sample(pairs, batch_size)
+        ids, mask = encode([source for source, _ in batch])
+        labels, present = encode([target for _, target in batch])
+        loss = found.model(input_ids=ids, attention_mask=mask, labels=labels.masked_fill(present == 0, -100)).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(found.model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        if step % max(1, max_steps // 8) == 0 or step == max_steps:
+            answers = found.rewrite([source for source, _ in held_out])
+            right = sum(answer == target for answer, (_, target) in zip(answers, held_out, strict=True)) / len(held_out)
+            found.history.append({"step": step, "loss": loss.item(), "right": right})
+    return found

@@ -1,0 +1,47 @@
+"""How near a text comes to a reference: ROUGE and BLEU, by the libraries that others report with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nbtools.errors import InputError, MachineError
+
+
+@dataclass(frozen=True)
+class TextScores:
+    """All from 0 to 100, means over the texts but for BLEU, which is of all of them together.
+
+    rouge1, rouge2, rougeL   F1 of shared words, pairs of words, longest common subsequence (Lin, 2004, https://aclanthology.org/W04-1013)
+    bleu     precision of runs of up to four words, times a penalty for brevity (Papineni et al., 2002; sacrebleu: Post, 2018)
+    exact    share of texts that are the reference
+    """
+
+    rouge1: float
+    rouge2: float
+    rougeL: float  # noqa: N815  (the name that everybody uses)
+    bleu: float
+    exact: float
+
+    def __repr__(self) -> str:
+        return (
+            f"ROUGE-1 {self.rouge1:.1f}, ROUGE-2 {self.rouge2:.1f}, ROUGE-L {self.rougeL:.1f}, BLEU {self.bleu:.1f}, exact {self.exact:.1f}"
+        )
+
+
+def score_texts(texts: Sequence[str], references: Sequence[str]) -> TextScores:
+    """Compare each text with its reference. Raises InputError for lists of different lengths, MachineError without the libraries."""
+    if len(texts) != len(references) or not texts:
+        raise InputError(f"{len(texts)} texts cannot be compared with {len(references)} references.", "Give one reference a text.")
+    try:
+        import sacrebleu
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError as error:
+        raise MachineError(f"{error.name} is not installed.", "Run: pip install sacrebleu rouge-score") from None
+    kinds = ("rouge1", "rouge2", "rougeL")
+    scorer = RougeScorer(kinds, use_stemmer=False)
+    rows = [scorer.score(reference, text) for text, reference in zip(texts, references, strict=True)]
+    means = {kind: 100 * sum(row[kind].fmeasure for row in rows) / len(rows) for kind in kinds}
+    bleu = sacrebleu.corpus_bleu(list(texts), [list(references)]).score
+    exact = 100 * sum(text == reference for text, reference in zip(texts, references, strict=True)) / len(texts)
+    return TextScores(**means, bleu=bleu, exact=exact)

@@ -1,0 +1,94 @@
+"""Give a fine-tuned model to others: a card filled in from its metrics, and a push to the Hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nbtools.errors import InputError, RunError, UnreachableError
+from nbtools.runtime import hub_state, write_text
+
+SAMPLES = 3  # in the card
+
+
+def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Path:
+    """Write the model's `README.md` from the `metrics.json` of its run, and return its path.
+
+    folder   of the run, with `model` in it; about: in your words what it is for; licence: of your choice, as the Hub names them
+
+    A card that is there already is renamed, because somebody may have written in it. Raises RunError where there are no metrics.
+    """
+    folder = Path(folder).expanduser()
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf8"))
+        content = tuned_card(metrics, about, licence)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{folder} holds no metrics.json of a fine-tuning.", "Call write_metrics first, as notebook 04 does.") from None
+    card = folder / "model" / "README.md"
+    if card.is_file() and card.read_text(encoding="utf8") != content:
+        number = 1
+        while (old := card.with_name(f"README-{number}.md")).exists():
+            number += 1
+        card.rename(old)
+    return write_text(card, content)
+
+
+def tuned_card(metrics: Mapping[str, Any], about: str = "", licence: str = "") -> str:
+    """The card as Markdown: what it is, from what, on what, how it was trained, what it scores, what it writes, what it is not for."""
+    front = ["---", "library_name: transformers", "pipeline_tag: text-generation", *([f"license: {licence}"] if licence else [])]
+    rows = [
+        f"| {part} | {metrics['before'][part]['perplexity']:.1f} | {metrics['after'][part]['perplexity']:.1f} | "
+        f"{metrics['before'][part]['bits_per_byte']:.3f} | {metrics['after'][part]['bits_per_byte']:.3f} |"
+        for part in metrics["after"]
+    ]
+    plan, data = metrics["parameters"], metrics["data"]
+    samples = "\n".join(f"- **{row['prompt']}** {row['after'][len(row['prompt']) :].strip()}" for row in metrics["samples"][:SAMPLES])
+    parts = [
+        "\n".join([*front, "---"]),
+        f"# {metrics['model']}, fine-tuned",
+        about or "*What is it for, and for whom? Say so here.*",
+        "## Data",
+        f"From {data['source']}: {data['read']:,} texts read, {data['kept']:,} kept. {data['packed']['tokens']:,} tokens in training, "
+        f"packed into blocks of {plan['block_size']} with documents kept apart.",
+        "## Training",
+        f"Began from {metrics['model']} ({metrics['source']}). {metrics['steps']:,} steps of {plan['batch_size']} blocks, "
+        f"{metrics['tokens_seen']:,} tokens, learning rate {plan['learning_rate']:g}, seed {plan['seed']}"
+        f"{', low-rank adapters merged into the weights' if plan.get('lora') else ''}, passes in {metrics['choices']['dtype']}.",
+        "## Evaluation",
+        "Each held-out text alone, every token once, in fp32; perplexity compares only models with this tokenizer.\n\n"
+        "| part | perplexity before | after | bits per byte before | after |\n| --- | ---: | ---: | ---: | ---: |\n" + "\n".join(rows),
+        "## Samples\n\nThe first of the run, none chosen.\n\n" + samples if samples else "",
+        "## Limits",
+        "A small model. It states untrue things fluently, carries the views of the texts that it learned from, and may repeat some of "
+        "them. "
+        "Its licence cannot be wider than that of the model it began from and of the texts.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def push_model(folder: str | Path, repository: str, *, private: bool = True) -> str:
+    """Upload the run's `model` folder to `repository` ("you/name") on the Hub and return its address. Private unless you say otherwise.
+
+    The token is found where the Hub's client looks for it, and is not shown. Raises InputError for a folder without a whole model or
+    without a card, UnreachableError where the Hub does not take it.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    model = Path(folder).expanduser() / "model"
+    missing = [name for name in ("config.json", "model.safetensors", "README.md") if not (model / name).is_file()]
+    if missing:
+        raise InputError(f"{model} lacks {', '.join(missing)}.", "Fine-tune first, then write the card with write_card.")
+    if hub_state() != "reachable":
+        raise UnreachableError("The Hugging Face Hub cannot be reached.", "Share the folder itself: it is all that anybody needs.")
+    try:
+        made = huggingface_hub.create_repo(repository, private=private, exist_ok=True)
+        huggingface_hub.upload_folder(repo_id=made.repo_id, folder_path=model, commit_message="A fine-tuned model and its card")
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnreachableError(
+            f"The Hub did not take it: {first}", "Check the name, as you/name, and that your token may write (nbtools doctor finds it)."
+        ) from None
+    return str(made)
