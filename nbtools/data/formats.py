@@ -51,12 +51,11 @@ class Notes:
             shown.append(place)
 
     def lines(self) -> list[str]:
-        """ "3 rows with no text: line 4, line 9, line 12"."""
+        """ "rows without a text: 3 (line 4, line 9, line 12)"."""
         found = []
         for kind, count in self.counts.items():
-            places = self.places[kind]
-            more = ", …" if count > len(places) > 0 else ""
-            found.append(f"{count:,} {kind}{': ' if places else ''}{', '.join(places)}{more}")
+            places = ", ".join([*self.places[kind], *(["…"] if count > len(self.places[kind]) > 0 else [])])
+            found.append(f"{kind}: {count:,}{f' ({places})' if places else ''}")
         return found
 
 
@@ -139,7 +138,7 @@ def _encoding_of(path: Path, head: bytes, notes: Notes) -> str:
             decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
             line += error.object[: error.start].count(b"\n")
-            notes.add("file not in UTF-8, read as Windows-1252", f"{path.name}, line {line}")
+            notes.add("files not in UTF-8, read as Windows-1252", f"{path.name}, line {line}")
             return "cp1252"
         except (OSError, EOFError, lzma.LZMAError) as error:
             raise DataError(f"{path.name} cannot be unpacked: {error}", "It seems to be cut off; get it again.") from None

@@ -35,6 +35,43 @@ def _temperatures() -> list[tuple[Any, ...]]:
     return [(torch.tensor([2.0, 1.0, 0.0, -1.0]), 0.5), (torch.tensor([2.0, 1.0, 0.0, -1.0]), 2.0), (torch.tensor([0.3, -4.0, 3.0]), 1.0)]
 
 
+def _min_p_trials() -> list[tuple[object, ...]]:
+    import torch
+
+    return [
+        (torch.tensor([0.5, 0.3, 0.15, 0.05]), 0.2), (torch.tensor([0.26, 0.25, 0.25, 0.24]), 0.9), (torch.tensor([0.9, 0.06, 0.04]), 0.06),
+    ]  # fmt: skip
+
+
+MIN_P = function_exercise(
+    id="03-min-p",
+    title="As likely as a share of the likeliest",
+    minutes=6,
+    difficulty=2,
+    task=(
+        "`probabilities` is a tensor of shape `[vocabulary]`. Return how many tokens min-p keeps: those that are at least `p` times as "
+        "likely as the likeliest."
+    ),
+    hints=(
+        "The bar moves with the likeliest token. Where is it, when that one has probability 0.5 and `p` is 0.1?",
+        "`p * probabilities.max()` is the bar.",
+        "`int((probabilities >= p * probabilities.max()).sum())`",
+    ),
+    trials=_min_p_trials,
+    praise="Where the model is sure, few are kept; where it is not, many. That is the idea of it.",
+    solution="def kept_by_min_p(probabilities, p):\n    return int((probabilities >= p * probabilities.max()).sum())",
+    wrong=(
+        WrongAnswer(
+            "def kept_by_min_p(probabilities, p):\n    return int((probabilities >= p).sum())",
+            "That compares with `p` itself; the bar is `p` times the largest probability.",
+        ),
+        WrongAnswer(
+            "def kept_by_min_p(probabilities, p):\n    return int((probabilities.sort(descending=True).values.cumsum(0) < p).sum()) + 1",
+            "That is top-p: it adds probabilities up until they reach `p`.",
+        ),
+    ),
+)
+
 EXERCISES = (
     function_exercise(
         id="03-temperature",
@@ -144,4 +181,5 @@ EXERCISES = (
             ),
         ),
     ),
+    MIN_P,
 )

@@ -46,6 +46,33 @@ def _tied() -> list[tuple[Any, ...]]:
     ]
 
 
+CRUMBS = function_exercise(
+    id="02-crumbs",
+    title="How finely is it cut?",
+    minutes=5,
+    difficulty=1,
+    task="A tokenizer cuts `text` into `count` tokens. Return the bytes per token, counted in UTF-8: 4 to 5 for English, near 1 where "
+    "it knows nothing.",
+    hints=(
+        "How many bytes has the text? That is not its number of characters.",
+        '`len(text.encode("utf8"))` counts bytes.',
+        '`len(text.encode("utf8")) / count`',
+    ),
+    trials=lambda: [("The film was good.", 5), ("café", 2), ("日本", 6)],
+    praise="A low number means long sequences, slow training, and a model that sees crumbs.",
+    solution='def bytes_per_token(text, count):\n    return len(text.encode("utf8")) / count',
+    wrong=(
+        WrongAnswer(
+            "def bytes_per_token(text, count):\n    return len(text) / count",
+            "That counts characters: é has two bytes in UTF-8, 日 has three.",
+        ),
+        WrongAnswer(
+            'def bytes_per_token(text, count):\n    return count / len(text.encode("utf8"))',
+            "That is tokens per byte, the other way round.",
+        ),
+    ),
+)
+
 EXERCISES = (
     function_exercise(
         id="02-block",
@@ -151,4 +178,5 @@ EXERCISES = (
             ),
         ),
     ),
+    CRUMBS,
 )

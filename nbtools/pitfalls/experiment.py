@@ -60,7 +60,7 @@ class Experiment:
     """
 
     profile: str = "mini"
-    max_steps: int = 60
+    max_steps: int = 40
     max_reviews: int = 600
     block_size: int = 512
     batch_size: int = 2

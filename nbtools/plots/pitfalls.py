@@ -52,5 +52,6 @@ def draw_mistakes(pitfalls: Pitfalls) -> Picture:
     ax.axvline(1, color=GREY, linewidth=0.8)
     ax.set_yticks(range(len(found)), [title for title, _ in found])
     ax.invert_yaxis()
-    ax.set_xlabel("times as bad as without the mistake (log scale); each has a figure of its own")
+    ax.set_xlabel("times as bad as without the mistake (log scale)")
+    ax.xaxis.set_major_formatter("{x:g}")
     return Picture(figure, "what each mistake costs: " + "; ".join(f"{title}: {times(finding.factor)}" for title, finding in found))

@@ -81,7 +81,7 @@ def test_a_folder_is_read_whole_and_what_is_no_text_is_named(tmp_path):
     (tmp_path / "not really.txt").write_bytes(b"%PDF-1.7")
     texts = load_texts(tmp_path)
     assert everything(texts) == sorted(GOOD)
-    assert "1 files of other kinds, left out: picture.png" in texts.notes
+    assert "files of other kinds, left out: 1 (picture.png)" in texts.notes
     assert any("not really.txt" in note and "is a PDF" in note for note in texts.notes)
 
 
@@ -135,12 +135,12 @@ def test_odd_rows_are_dropped_and_named_with_their_lines(tmp_path):
     (tmp_path / "odd.csv").write_text(csv_of(rows))
     texts = load_texts(tmp_path / "odd.csv")
     notes = "\n".join(texts.notes)
-    assert "2 rows with another number of fields than the 2 of the first line: line 5, line 33" in notes
-    assert "1 rows without a text: line 8" in notes and "fewer than three words, or with lost bytes: line 11" in notes
+    assert "rows with another number of fields than the 2 of the first line: 2 (line 5, line 33)" in notes
+    assert "rows without a text: 1 (line 8)" in notes and "fewer than three words, or with lost bytes: 1 (line 11)" in notes
     assert texts.counts == {
         "read": 38, "kept": 35, "empty": 1, "not text": 0, "too short or broken": 1, "duplicate": 1, "not drawn": 0,
     }  # fmt: skip
-    assert "35" not in repr(texts).splitlines()[1] and "note: 2 rows" in repr(texts)
+    assert "35" not in repr(texts).splitlines()[1] and "note: rows with another" in repr(texts)
 
 
 def test_an_old_encoding_is_seen_and_said(tmp_path):
@@ -148,7 +148,7 @@ def test_an_old_encoding_is_seen_and_said(tmp_path):
     (tmp_path / "old.txt").write_bytes("\n\n".join(text + " x" * 1_000 for text in rows).encode("cp1252"))
     texts = load_texts(tmp_path / "old.txt")
     assert "déjà vu “so”" in "".join(everything(texts))
-    assert texts.notes == ["1 file not in UTF-8, read as Windows-1252: old.txt, line 1"]
+    assert texts.notes == ["files not in UTF-8, read as Windows-1252: 1 (old.txt, line 1)"]
     (tmp_path / "wide.csv").write_bytes(good_csv().encode("utf-16"))
     assert everything(load_texts(tmp_path / "wide.csv")) == sorted(GOOD)
     (tmp_path / "given.txt").write_bytes("\n\n".join(text + " é" * 1_000 for text in GOOD).encode("latin-1"))

@@ -40,9 +40,14 @@ def output_texts(path: Path) -> list[str]:
     return found
 
 
-def test_each_notebook_has_a_number_of_its_own_from_00_on() -> None:
-    numbers = [path.stem[:2] for path in NOTEBOOKS]
-    assert numbers[:6] == ["00", "01", "02", "03", "04", "05"] and len(set(numbers)) == len(numbers)
+def test_the_course_is_numbered_without_a_gap() -> None:
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(len(NOTEBOOKS))]
+    assert len(NOTEBOOKS) == 10
+
+
+def test_there_are_forty_exercises_each_in_a_notebook_once() -> None:
+    found = [re.findall(r'check\("([\w-]+)"', cell.source)[0] for path in NOTEBOOKS for cell in tagged(path, "exercise")]
+    assert sorted(found) == sorted(EXERCISES) and len(found) >= 40
 
 
 @every_notebook
@@ -107,7 +112,7 @@ def test_it_has_two_exercises_or_more_each_with_its_task_and_hint(path: Path) ->
 def test_it_closes_with_what_was_learned_where_next_and_the_kernel(path: Path) -> None:
     last = cells(path)[-1]
     assert last.cell_type == "markdown"
-    for words in ("What you have learned", "Where next", "shut"):
+    for words in ("What you have learned", "Where next", "Stretch goal", "shut"):
         assert words.lower() in last.source.lower(), words
     assert "kernel" in last.source.lower()
 

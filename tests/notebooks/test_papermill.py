@@ -24,8 +24,18 @@ SMALL: dict[str, dict[str, Any]] = {
     "03_generation": {"max_new_tokens": 10, "short_prompt": "The film", "seed": 3},
     "04_finetuning": {"max_reviews": 120, "max_steps": 12, "block_size": 128, "max_new_tokens": 10},
     "05_sampling": {"max_reviews": 120, "max_new_tokens": 10, "seed": 3},
+    "06_pitfalls": {"max_steps": 8, "max_reviews": 100, "block_size": 128},
+    "07_your_own": {"max_texts": 300, "max_steps": 10, "block_size": 64},
+    "08_other_tasks": {
+        "max_reviews": 200,
+        "test_reviews": 30,
+        "epochs": 1,
+        "max_tokens": 48,
+        "rewriter_steps": 20,
+        "instruct_profile": "mini",
+    },
     "09_sweeps": {"max_steps": 3, "learning_rates": [1e-3], "sizes": [60], "seeds": 2},
-}
+}  # fmt: skip
 
 
 def run(notebook: Path, output: Path, parameters: dict[str, Any], runs: Path) -> nbformat.NotebookNode:
