@@ -100,7 +100,7 @@ CALIBRATE = function_exercise(
         "`[int(one > without) for one in odds]`",
     ),
     trials=lambda: [([2.0, 1.0, 3.0], 1.5), ([-1.0, -3.0], -2.0), ([0.5], 0.0), ([1.0, -0.5], -1.2)],
-    praise="Calibration costs one question, and often ten points of accuracy.",
+    praise="Calibration costs one question. Whether it helps depends on model and words: measure it.",
     solution="def labels(odds, without):\n    return [int(one > without) for one in odds]",
     wrong=(
         WrongAnswer(

@@ -7,6 +7,7 @@ from nbtools.notebooks.catalog import Notebook, choose_notebooks, find_notebooks
 from nbtools.notebooks.costs import Forecast, box, read_costs
 from nbtools.notebooks.course import Observer, Outcome, Plan, plan_run, read_status, run_notebooks
 from nbtools.notebooks.execution import Execution, Failure, execute
+from nbtools.notebooks.expected import expected, read_expected
 from nbtools.notebooks.parameters import Parameter, check_parameters, read_parameters
 from nbtools.notebooks.refresh import refresh_notebooks
 
@@ -23,9 +24,11 @@ __all__ = [
     "check_parameters",
     "choose_notebooks",
     "execute",
+    "expected",
     "find_notebooks",
     "plan_run",
     "read_costs",
+    "read_expected",
     "read_notebook",
     "read_parameters",
     "read_status",

@@ -132,6 +132,7 @@ class Experiment:
             batch = next(batches)
             useful, computed = useful + int(batch.pop("useful")), computed + batch["input_ids"].numel()
             batch = change(self, batch) if change else batch
+            batch = {name: part.to(lm.device) for name, part in batch.items()}
             loss = model(**batch, use_cache=use_cache).loss
             loss.backward()
             optimizer.step()
@@ -160,7 +161,7 @@ class Experiment:
         found = []
         with torch.inference_mode():
             for number in range(len(tokens)):
-                ids = torch.tensor([[self.document_id, *tokens[number].tolist()][-self.lm.context :]])
+                ids = torch.tensor([[self.document_id, *tokens[number].tolist()][-self.lm.context :]], device=self.lm.device)
                 found.append(self.lm.model(ids).logits[0, -1].softmax(-1)[self.document_id].item())
         return sum(found) / len(found)
 

@@ -129,7 +129,7 @@ def _left_padded(experiment: Experiment, texts: int = 16, longest: int = 96) -> 
         length = longest // 8 + number * (longest - longest // 8) // (texts - 1)
         row = [experiment.document_id, *tokens[number].tolist()][:length]
         ids[number, -len(row) :], mask[number, -len(row) :] = torch.tensor(row), 1
-    return ids, mask
+    return ids.to(experiment.lm.device), mask.to(experiment.lm.device)
 
 
 def _perplexity(experiment: Experiment, ids: torch.Tensor, mask: torch.Tensor, **given: Any) -> float:
@@ -153,7 +153,9 @@ def chosen_on_test(experiment: Experiment) -> Finding:
 
     texts = [*experiment.reviews.validation["text"], *experiment.reviews.test["text"]][:120]
     tokens = tokenize(texts, experiment.lm)
-    ids = [torch.tensor([experiment.document_id, *tokens[number].tolist()][:64]) for number in range(len(tokens))]
+    ids = [
+        torch.tensor([experiment.document_id, *tokens[number].tolist()][:64], device=experiment.lm.device) for number in range(len(tokens))
+    ]
     losses = np.zeros((CANDIDATES, len(ids)))
     for candidate in range(CANDIDATES):
         _add_noise(experiment.fresh().model, candidate)
@@ -169,11 +171,11 @@ def chosen_on_test(experiment: Experiment) -> Finding:
         by_test, by_validation = test.argmin(), validation.argmin()
         optimism.append((truth[by_test] - test[by_test], truth[by_validation] - test[by_validation]))
     wrong, right = (math.exp(one) for one in np.mean(optimism, axis=0))
-    rows = [
+    figures = [
         (f"perplexity on new reviews, in that reported (parts of {PART})", f"{wrong:.3f}", f"{right:.3f}"),
         ("models to choose among, which differ by chance", str(CANDIDATES), str(CANDIDATES)),
     ]
-    return Finding("perplexity on new reviews, in that reported", wrong / right, rows)
+    return Finding("perplexity on new reviews, in that reported", wrong / right, figures)
 
 
 def _add_noise(model: Any, seed: int) -> None:
@@ -182,7 +184,7 @@ def _add_noise(model: Any, seed: int) -> None:
     dice = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += NOISE * weight.std() * torch.randn(weight.shape, generator=dice)
+            weight += NOISE * weight.std() * torch.randn(weight.shape, generator=dice).to(weight.device)
 
 
 def documents_mixed(experiment: Experiment) -> Finding:

@@ -12,7 +12,7 @@ import numpy as np
 from nbtools.data import texts_of, tokenize
 from nbtools.errors import InputError, MachineError
 from nbtools.models import load_model
-from nbtools.runtime import progress, quiet_libraries, seed_everything
+from nbtools.runtime import choose_dtype, progress, quiet_libraries, seed_everything
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -93,9 +93,9 @@ class Classifier:
         with torch.inference_mode():
             for start in range(0, len(order), 16):
                 places = order[start : start + 16]
-                ids, mask = _batch([rows[place] for place in places], self.lm.document_id)
+                ids, mask = _batch([rows[place] for place in places], self.lm)
                 logits = self.model(ids, attention_mask=mask, use_cache=False).logits
-                found[places] = logits.softmax(-1)[:, 1].double().numpy()
+                found[places] = logits.softmax(-1)[:, 1].double().cpu().numpy()
         return Classified(name or f"{self.lm.name} with a head", found, np.asarray(part["label"]))
 
 
@@ -127,13 +127,15 @@ def train_classifier(
     seed_everything(seed)  # the head is drawn now
     made = AutoModelForSequenceClassification.from_config(_with_labels(lm))
     made.base_model.load_state_dict(lm.model.base_model.state_dict())
+    made.to(lm.device)
     found = Classifier(made, lm, min(max_tokens, lm.context))
-    rows, labels = _rows(train, lm, found.max_tokens), torch.tensor(train["label"])
+    rows, labels = _rows(train, lm, found.max_tokens), torch.tensor(train["label"], device=lm.device)
     steps = epochs * (len(rows) // batch_size)
     if steps < 1:
         raise InputError(f"{len(rows)} reviews fill no batch of {batch_size}.", "Give more reviews, or a smaller batch.")
     optimizer = torch.optim.AdamW(made.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    fast = choose_dtype().name == "bf16"  # measured: where products in 16 bits are faster here
     dice, best, kept = torch.Generator().manual_seed(seed), -1.0, {}
     bar = progress(range(steps), "training the classifier", unit="step")
     ticks = iter(bar)
@@ -143,8 +145,9 @@ def train_classifier(
         for start in range(0, len(places) - batch_size + 1, batch_size):
             next(ticks)
             chosen = places[start : start + batch_size]
-            ids, mask = _batch([rows[place] for place in chosen], lm.document_id)
-            loss = made(ids, attention_mask=mask, labels=labels[chosen], use_cache=False).loss
+            ids, mask = _batch([rows[place] for place in chosen], lm)
+            with torch.autocast(lm.device.type, torch.bfloat16, enabled=fast):
+                loss = made(ids, attention_mask=mask, labels=labels[chosen], use_cache=False).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
             optimizer.step()
@@ -176,15 +179,15 @@ def _rows(part: Dataset | Sequence[str], lm: LanguageModel, most: int) -> list[l
     return [[lm.document_id, *tokens[number][-(most - 1) :].tolist()] for number in range(len(tokens))]
 
 
-def _batch(rows: list[list[int]], padding: int) -> tuple[Any, Any]:
+def _batch(rows: list[list[int]], lm: LanguageModel) -> tuple[Any, Any]:
     """ids and mask, [rows, longest], padded on the right."""
     import torch
 
-    ids = torch.full((len(rows), max(map(len, rows))), padding)
+    ids = torch.full((len(rows), max(map(len, rows))), lm.document_id)
     mask = torch.zeros_like(ids)
     for number, row in enumerate(rows):
         ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(row), 1
-    return ids, mask
+    return ids.to(lm.device), mask.to(lm.device)
 
 
 def bag_of_words(train: Dataset, validation: Dataset, test: Dataset) -> Classified:
@@ -210,12 +213,12 @@ def bag_of_words(train: Dataset, validation: Dataset, test: Dataset) -> Classifi
 
 def zero_shot(
     lm: LanguageModel, part: Dataset, *, question: str = "\n\nAll in all, the movie was", words: tuple[str, str] = (" terrible", " great"),
-    max_tokens: int = 192, calibrated: bool = True,
-) -> Classified:  # fmt: skip
+    max_tokens: int = 192,
+) -> tuple[Classified, Classified]:  # fmt: skip
     """The language model without any training: after the review and `question`, is the second of `words` likelier than the first?
 
-    calibrated   what the model says after the question alone, without a review, is taken off: a word may be likelier than the other
-                 whatever was said (Zhao et al., 2021, https://arxiv.org/abs/2102.09690)
+    Returns the answers as they are, and calibrated: what the model says after the question alone, without a review, is taken off, since
+    a word may be likelier than the other whatever was said (Zhao et al., 2021, https://arxiv.org/abs/2102.09690).
     """
     import torch
 
@@ -227,14 +230,15 @@ def zero_shot(
     def odds(text: list[int]) -> float:
         """ln p(second) - ln p(first) after the text and the question."""
         begun = [lm.document_id, *text, *asked]
-        rows = [[*begun, *answer] for answer in answers]
-        ids, mask = _batch(rows, lm.document_id)
+        ids, mask = _batch([[*begun, *answer] for answer in answers], lm)
         with torch.inference_mode():
-            logs = lm.model(ids, attention_mask=mask, use_cache=False).logits.log_softmax(-1)
-        sums = [sum(logs[row, len(begun) + at - 1, token].item() for at, token in enumerate(answer)) for row, answer in enumerate(answers)]
-        return sums[1] - sums[0]
+            logs = lm.model(ids, attention_mask=mask, use_cache=False).logits[:, len(begun) - 1 :].log_softmax(-1)
+        first, second = (sum(logs[row, at, token].item() for at, token in enumerate(answer)) for row, answer in enumerate(answers))
+        return second - first
 
     found = np.array([odds(tokens[number][-room:].tolist()) for number in progress(range(len(tokens)), "asking", unit="review")])
-    found -= odds([]) if calibrated else 0.0
-    name = f"{lm.name} asked, {'calibrated' if calibrated else 'as it is'}"
-    return Classified(name, 1 / (1 + np.exp(-found)), np.asarray(part["label"]))
+    labels = np.asarray(part["label"])
+    return (
+        Classified(f"{lm.name} asked, as it is", 1 / (1 + np.exp(-found)), labels),
+        Classified(f"{lm.name} asked, calibrated", 1 / (1 + np.exp(odds([]) - found)), labels),
+    )

@@ -82,7 +82,7 @@ def test_a_bag_of_words_beats_guessing():
 def test_asking_is_the_likelihood_of_the_two_words(reviews):
     lm = tiny()
     part = reviews.validation.select(range(3))
-    raw = zero_shot(lm, part, calibrated=False, max_tokens=40)
+    raw, calibrated = zero_shot(lm, part, max_tokens=40)
     text = part["text"][0]
     asked = lm.tokenizer("\n\nAll in all, the movie was", add_special_tokens=False)["input_ids"]
     words = [lm.tokenizer(word, add_special_tokens=False)["input_ids"] for word in (" terrible", " great")]
@@ -97,7 +97,6 @@ def test_asking_is_the_likelihood_of_the_two_words(reviews):
             ids.append(token)
         sums.append(total)
     assert raw.probabilities[0] == pytest.approx(1 / (1 + math.exp(sums[0] - sums[1])), abs=1e-4)
-    calibrated = zero_shot(lm, part, max_tokens=40)
     shift = np.log(raw.probabilities / (1 - raw.probabilities)) - np.log(calibrated.probabilities / (1 - calibrated.probabilities))
     assert shift == pytest.approx([shift[0]] * 3, abs=1e-6)
 

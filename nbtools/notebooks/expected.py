@@ -1,0 +1,32 @@
+"""Is my number normal? Ranges of figures that differ a little from machine to machine, kept as data for learners and tests alike."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from nbtools.errors import InputError
+
+FILE = Path(__file__).parent.parent / "assets" / "expected.json"
+
+
+@functools.cache
+def read_expected() -> dict[str, dict[str, Any]]:
+    """By name: what it is, low, high. All of them for `mini` and the notebooks' own parameters."""
+    return dict(json.loads(FILE.read_text(encoding="utf8"))["figures"])
+
+
+def expected(name: str, value: float) -> None:
+    """Print whether `value` lies where it lay on other machines. Raises InputError for a name without a range."""
+    known = read_expected()
+    if name not in known:
+        raise InputError(f"There is no expected range called {name!r}.", f"There are: {', '.join(known)}.")
+    one = known[name]
+    place = f"{one['low']:g} to {one['high']:g} with mini and this notebook's own parameters"
+    if math.isfinite(value) and one["low"] <= value <= one["high"]:
+        print(f"{one['what']}: {value:.4g}, as expected ({place})")
+    else:
+        print(f"{one['what']}: {value:.4g}, outside of {place}. With other parameters that is no surprise; otherwise look at what differs.")
