@@ -57,7 +57,7 @@ check-all: .venv/installed-dev
 # which needs another model to compare with: .venv/bin/python -m benchmarks.mini --against FOLDER
 bench: .venv/installed-bench
 	.venv/bin/nbtools fetch smollm2
-	for name in finetune_throughput dropout time_to_perplexity generation estimate attention_payload course profile sweep; do \
+	for name in finetune_throughput dropout time_to_perplexity generation estimate attention_payload course profile adapters sweep; do \
 		$(OFFLINE) .venv/bin/python -m benchmarks.$$name || exit; done
 	.venv/bin/python -m benchmarks.report
 

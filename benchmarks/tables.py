@@ -192,6 +192,18 @@ def mini(record: Record) -> str:
     return table(["bits per byte", "earlier model", "shipped", "fewer"], rows)
 
 
+def adapters(record: Record) -> str:
+    rows = [["untrained", f"{record['untrained']:.3f}", "", ""]]
+    for name, one in record["summary"].items():
+        quality = one["bits_per_byte"]
+        cells = [f"{quality['median']:.3f} ({quality['min']:.3f} to {quality['max']:.3f})", ranged(one["peak_memory_bytes"], 1e9)]
+        rows.append([name, *cells, ranged(one["seconds"])])
+    settings = record["settings"]
+    head = [f"{settings['profile']}, {settings['steps']} steps", "bits per byte, validation", "peak memory, GB", "seconds"]
+    said = f"In the same round adapters take {record['ratios']['memory']:.2f} of the memory and {record['ratios']['time']:.2f} of the time."
+    return f"{table(head, rows)}\n\n{said}"
+
+
 def sweep(record: Record) -> str:
     summary, count = record["summary"], record["settings"]["runs"]
     ways = table([f"{count} runs, {record['settings']['busy_seconds']:g} s of work in each", "seconds a run"],
@@ -219,6 +231,7 @@ TABLES: dict[str, Callable[[Record], str]] = {
     "attention_payload": attention_payload,
     "course": course,
     "profile": profile,
+    "adapters": adapters,
     "sweep": sweep,
     "mini": mini,
 }

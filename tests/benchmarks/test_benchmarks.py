@@ -210,3 +210,9 @@ def test_sweep(here: None, tmp_path: Path) -> None:
     assert record["summary"]["ways"]["sweep, one worker"]["median"] > sweep.BUSY_SECONDS
     assert list(record["summary"]["growth"]) == ["4"] and record["summary"]["ratios"]["two_workers"] > 0
     assert "**sweep, two workers**" in tables.sweep(record)
+
+
+def test_adapters(here: None, tmp_path: Path) -> None:
+    record = quick("adapters", tmp_path)
+    assert set(record["summary"]) == {"all weights", "LoRA, rank 16"} and record["ratios"]["time"] > 0
+    assert "| untrained |" in tables.adapters(record) and "of the memory" in tables.adapters(record)

@@ -1,0 +1,41 @@
+"""Expected ranges: what notebooks ask for exists, and the stored figures lie within."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from nbtools.errors import InputError
+from nbtools.notebooks import expected, read_expected
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_range_is_used_once_and_the_stored_figures_lie_within():
+    used = []
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            names = re.findall(r'^expected\("([\w-]+)"', cell.source, re.MULTILINE) if cell.cell_type == "code" else []
+            used += names
+            if names:
+                said = "".join(output.get("text", "") for output in cell.outputs)
+                assert said.count("as expected") == len(names), (path.name, said)
+                assert all(name.startswith(path.name[:2]) for name in names)
+    assert sorted(used) == sorted(read_expected()) and len(used) >= 10
+
+
+@pytest.mark.parametrize("name", read_expected())
+def test_a_range_is_a_range(name):
+    one = read_expected()[name]
+    assert one["low"] < one["high"] <= 4 * one["low"] + 1 and one["what"]
+
+
+def test_what_is_said_of_a_figure(capsys):
+    name = next(iter(read_expected()))
+    one = read_expected()[name]
+    for value, words in ((one["low"], "as expected"), (one["high"] * 2, "outside of"), (float("nan"), "outside of")):
+        expected(name, value)
+        assert words in capsys.readouterr().out
+    with pytest.raises(InputError, match="no expected range"):
+        expected("99-nothing", 1.0)

@@ -1,0 +1,19 @@
+"""What a parameter did, drawn: one line a value of the other parameter, words for those who do not see it."""
+
+import pandas
+
+from nbtools.plots.sweeps import draw_sweep
+
+
+def test_means_over_seeds_and_failed_runs_left_out():
+    rows = [
+        {"state": "done", "rate": rate, "size": size, "value": rate * size + seed, "seed": seed}
+        for rate in (0.1, 0.2) for size in (10, 20) for seed in (0, 2)
+    ]  # fmt: skip
+    table = pandas.DataFrame([*rows, {"state": "failed", "rate": 0.1, "size": 10, "value": float("nan"), "seed": 9}])
+    picture = draw_sweep(table, x="rate", lines="size")
+    assert "size 10: 2.00 at 0.1, 3.00 at 0.2" in picture.alt and "size 20: 3.00 at 0.1, 5.00 at 0.2" in picture.alt
+    [axes] = picture.figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.1", "0.2"]
+    assert len(axes.lines) == 4 and len(axes.get_legend().get_texts()) == 2
+    assert picture.png().startswith(b"\x89PNG")
