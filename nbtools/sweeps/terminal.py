@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,9 @@ class SweepDisplay:
     """The observer of a sweep that a person reads. Use it as a context, so that the terminal is left as it was."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, force_jupyter=False)  # lines of text in a notebook too
+        # In a notebook lines of text too: its output claims to be a terminal, so that programs colour theirs.
+        in_kernel = type(sys.stdout).__module__.startswith("ipykernel")
+        self.console = console or Console(highlight=False, force_jupyter=False, force_terminal=False if in_kernel else None)
         self.live: Live | None = None
         self.due = 0.0
 

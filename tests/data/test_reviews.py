@@ -106,3 +106,13 @@ def test_the_cache_is_used_and_an_interrupted_one_is_not_trusted(tmp_path):
     first = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=True)
     second = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=True)
     assert first.stdout == second.stdout and len(first.stdout) > 100
+
+
+def test_fewer_to_learn_from_leaves_what_is_scored_as_it_is():
+    few, many = load_reviews("package", 200, train_reviews=20), load_reviews("package", 200)
+    assert len(few.train) == 20 and sorted(few.train["label"]) == [0] * 10 + [1] * 10
+    assert set(few.train["key"]) < set(many.train["key"])
+    assert few.validation["key"] == many.validation["key"] and few.test["key"] == many.test["key"]
+    for wrong in (1, 2.5, True):
+        with pytest.raises(InputError, match="train_reviews"):
+            load_reviews("package", 200, train_reviews=wrong)

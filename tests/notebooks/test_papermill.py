@@ -34,7 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "rewriter_steps": 20,
         "instruct_profile": "mini",
     },
-    "09_sweeps": {"max_steps": 3, "learning_rates": [1e-3], "sizes": [60], "seeds": 2},
+    "09_sweeps": {"max_steps": 3, "learning_rates": [1e-3], "sizes": [40], "seeds": 2},
 }  # fmt: skip
 
 

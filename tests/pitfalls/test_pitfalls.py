@@ -18,7 +18,7 @@ from nbtools.plots.pitfalls import draw_mistakes, table_of_mistake, table_of_mis
 @pytest.fixture(scope="module")
 def pitfalls():
     """All mistakes share one experiment, long enough for what each does to be seen."""
-    return Pitfalls(max_steps=30, max_reviews=200, block_size=256)
+    return Pitfalls(max_steps=30, max_reviews=200, block_size=256, learning_rate=1e-3)
 
 
 @pytest.mark.slow
