@@ -36,7 +36,13 @@ COLAB = {
 }
 
 # Packages that the code imports and that come with a dependency for certain, because its own code is made of them.
-BROUGHT_BY = {"pandas": "datasets", "pyarrow": "datasets", "packaging": "transformers", "tokenizers": "transformers", "traitlets": "ipywidgets"}
+BROUGHT_BY = {
+    "pandas": "datasets",
+    "pyarrow": "datasets",
+    "packaging": "transformers",
+    "tokenizers": "transformers",
+    "traitlets": "ipywidgets",
+}
 DISTRIBUTION_OF = {
     "sklearn": "scikit-learn",
     "IPython": "ipykernel",
