@@ -88,13 +88,15 @@ def _combinations(record: Mapping[str, Any], runs: pandas.DataFrame) -> str:
 
 
 def _runs(record: Mapping[str, Any], runs: pandas.DataFrame) -> str:
+    varied = record["varied"]
     rows = [
-        [row["run"], row["state"], join_words({name: row[name] for name in record["varied"]}), number(row["value"], 4),
+        [row["run"], row["state"], *(_value(row[name]) for name in varied), number(row["value"], 4),
          number(row["validation_perplexity"], 2), number(row["test_perplexity"], 2), duration(row["seconds"]),
          _gigabytes(row["peak_memory_bytes"])]
         for row in runs.to_dict("records")
     ]  # fmt: skip
-    head = ["Run", "State", "Parameters", record["metric"], "Validation perplexity", "Test perplexity", "Time", "Memory"]
+    words = [name.replace("_", " ") for name in varied]
+    head = ["Run", "State", *words, _name(record), "Validation perplexity", "Test perplexity", "Time", "Memory"]
     links = '<a href="tables/runs.csv">CSV</a>, <a href="tables/runs.parquet">Parquet</a>'
     return f'<section><h2>Every run</h2>{table(head, rows, numbers=True)}<p class="note">The same as {links}.</p></section>'
 
@@ -221,6 +223,10 @@ def _setting(folder: Path, record: Mapping[str, Any]) -> str:
 def _name(record: Mapping[str, Any]) -> str:
     """The metric as words: "after.validation.bits_per_byte" is "bits per byte, validation, after"."""
     return ", ".join(part.replace("_", " ") for part in reversed(record["metric"].split(".")))
+
+
+def _value(given: Any) -> str:
+    return "–" if given is None or given != given else f"{given:g}" if isinstance(given, (int, float)) else str(given)
 
 
 def _gigabytes(count: Any) -> str:

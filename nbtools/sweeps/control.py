@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,10 +35,12 @@ class Progress:
     total    runs of the plan; kept: of them, over before this start; done, failed: now
     running  ids of runs that were handed over
     best     the best run and its value so far, or None
+    varied   names of the parameters in which runs differ
     """
 
     total: int
     workers: int
+    varied: Sequence[str] = ()
     kept: int = 0
     done: int = 0
     failed: int = 0
@@ -82,7 +84,7 @@ def run_sweep(
         runs = runs_of(plan)
         _write_record(plan, runs, folder, executor, command)
         due: deque[Run] = deque()
-        progress = Progress(len(runs), executor.workers)
+        progress = Progress(len(runs), executor.workers, plan.varied)
         for run in runs:
             status = ended(folder, run.id)
             if is_due(status, retry_failed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class SweepDisplay:
         word = "[red]failed[/red]" if failure else "[green]done[/green]  "
         took = "" if headless() else clock(status["seconds"]) if status.get("seconds") is not None else "?"
         value = "" if failure else f"{status['value']:.4f}   "
-        self.console.print(f"{number} {word} {took:>6}   {value}{escape(words_of(run.parameters))}", soft_wrap=True)
+        self.console.print(f"{number} {word} {took:>6}   {value}{escape(words_of(run.parameters, progress.varied))}", soft_wrap=True)
         if failure:
             where = f", code cell {failure['cell']}" if failure.get("cell") else ""
             last = next((line for line in reversed(failure.get("lines", [])) if line.strip()), "")
@@ -86,11 +86,13 @@ def describe(progress: Progress) -> str:
         parts.append(f"about {clock(progress.seconds_left)} left")
     if progress.best:
         run, value = progress.best
-        parts.append(f"best so far {value:.4f} with {words_of(run.parameters)}")
+        parts.append(f"best so far {value:.4f} with {words_of(run.parameters, progress.varied)}")
     return ", ".join(parts)
 
 
-def words_of(parameters: Mapping[str, Any]) -> str:
+def words_of(parameters: Mapping[str, Any], names: Sequence[str] = ()) -> str:
+    """The parameters called `names`, or all where there are none of these."""
+    parameters = {name: parameters[name] for name in names if name in parameters} or parameters
     return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items())
 
 
@@ -109,12 +111,14 @@ def show_status(folder: Path, console: Console) -> bool:
     done = [(status["value"], run) for run in record["runs"] if (status := statuses[run["id"]])["state"] == "done"]
     if done:
         value, run = (min if record["better"] == "lower" else max)(done, key=lambda pair: pair[0])
-        console.print(f"Best: {record['metric']} {value:.4f} with {words_of(run['parameters'])} ({run['id']})", markup=False)
+        console.print(
+            f"Best: {record['metric']} {value:.4f} with {words_of(run['parameters'], record['varied'])} ({run['id']})", markup=False
+        )
     for run in record["runs"]:
         status = statuses[run["id"]]
         if status["state"] == "running":
             cell = f"cell {status['cell']} of {status['cells']}, {clock(status['seconds'])}" if status.get("cell") else "starting"
-            console.print(f"  {run['id']}  {words_of(run['parameters'])}: {cell}", markup=False)
+            console.print(f"  {run['id']}  {words_of(run['parameters'], record['varied'])}: {cell}", markup=False)
         if status["state"] == "failed":
-            console.print(f"  {run['id']}  {words_of(run['parameters'])}: {status['failure']['reason']}", markup=False)
+            console.print(f"  {run['id']}  {words_of(run['parameters'], record['varied'])}: {status['failure']['reason']}", markup=False)
     return counts["done"] == len(statuses)
