@@ -114,7 +114,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def sheet(path: Path, raw: dict[str, Any], minutes: str) -> None:
     """Write pairs of texts for the same prompt and seed, in random order, and beside them the key to who wrote which."""
-    rows = {name: raw[f"{name}, {minutes} minutes"][0]["texts"] for name in ("earlier", "shipped")}
+    found = {name: raw[f"{name}, {minutes} minutes"] for name in ("earlier", "shipped")}
+    ratios = [new["bits_per_byte"] / old["bits_per_byte"] for old, new in zip(found["earlier"], found["shipped"], strict=True)]
+    typical = ratios.index(sorted(ratios)[len(ratios) // 2])  # the seed in the middle: neither model's best
+    rows = {name: one[typical]["texts"] for name, one in found.items()}
     lines, key = [], []
     for number, pair in enumerate(zip(rows["earlier"], rows["shipped"], strict=True), 1):
         order = random.sample((0, 1), 2)

@@ -10,12 +10,14 @@ Growth is measured once: a sweep of each length, two workers, and its pace at th
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks import harness
 from benchmarks.harness import Call, Row, column, goal, ratio, spread
@@ -57,7 +59,7 @@ def write_notebook(folder: Path, busy: bool) -> Path:
 
 def by_command(count: int) -> Row:
     """Seconds a run of `papermill` as a command, one after the other."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, patch.dict(os.environ, NBTOOLS_RUNS=name):
         notebook, start = write_notebook(Path(name), True), time.monotonic()
         for number in range(count):
             command = [sys.executable, "-m", "papermill", str(notebook), str(Path(name, f"{number}.ipynb")), "-p", "number", str(number)]
@@ -69,7 +71,7 @@ def in_process(count: int) -> Row:
     """Seconds a run of `papermill.execute_notebook`, all in this process; its own import is not counted."""
     import papermill
 
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, patch.dict(os.environ, NBTOOLS_RUNS=name):
         notebook, start = write_notebook(Path(name), True), time.monotonic()
         for number in range(count):
             papermill.execute_notebook(notebook, Path(name, f"{number}.ipynb"), {"number": number}, cwd=name, progress_bar=False)
