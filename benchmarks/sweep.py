@@ -92,8 +92,8 @@ def swept(count: int, workers: int, executor: str = "local", busy: bool = True) 
         if set(table["state"]) != {"done"}:
             raise RuntimeError(f"{(table['state'] != 'done').sum()} of {count} runs were not done")
         ends = sorted(place_of(folder, run).joinpath("status.json").stat().st_mtime for run in table["run"])
-    tenth = max(1, count // 10)
-    paces = [(ends[at + tenth - 1] - ends[at]) / max(1, tenth - 1) for at in range(0, count - tenth + 1, tenth)]
+    tenth = max(2, count // 10)
+    paces = [(ends[at + tenth - 1] - ends[at]) / (tenth - 1) for at in range(0, count - tenth + 1, tenth)]
     return {"seconds": seconds / count, "paces": [round(pace, 4) for pace in paces]}
 
 

@@ -119,14 +119,18 @@ def missing_mask(experiment: Experiment) -> Finding:
 
 
 def _left_padded(experiment: Experiment, texts: int = 16, longest: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
-    """The beginnings of held-out reviews, from an eighth of `longest` tokens up to all of them: ids and mask, [texts, longest]."""
+    """The beginnings of held-out reviews, from an eighth of `longest` tokens up to all of them: ids and mask, [texts, longest].
+
+    Fewer `texts` where fewer are held out.
+    """
     import torch
 
     tokens = tokenize(experiment.reviews.validation["text"][:texts], experiment.lm)
+    texts = len(tokens)
     ids = torch.full((texts, longest), experiment.document_id)
     mask = torch.zeros_like(ids)
     for number in range(texts):
-        length = longest // 8 + number * (longest - longest // 8) // (texts - 1)
+        length = longest // 8 + number * (longest - longest // 8) // max(1, texts - 1)
         row = [experiment.document_id, *tokens[number].tolist()][:length]
         ids[number, -len(row) :], mask[number, -len(row) :] = torch.tensor(row), 1
     return ids.to(experiment.lm.device), mask.to(experiment.lm.device)

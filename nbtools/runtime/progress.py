@@ -39,3 +39,4 @@ def quiet_libraries() -> None:
     if not progress_wanted():
         quiet_hub()
     warnings.filterwarnings("ignore", message=".*pin_memory.*", category=UserWarning)
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)  # peft asks transformers for it

@@ -82,9 +82,10 @@ def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path, runs: Path) -> N
 
 @pytest.mark.slow
 def test_fine_tuning_left_a_model_and_its_figures(runs: Path) -> None:
-    if not (runs / "tuned").is_dir():
+    tuned = runs / "tuned"
+    if not tuned.is_dir():
         run(ROOT / "notebooks" / "04_finetuning.ipynb", runs / "out.ipynb", SMALL["04_finetuning"], runs)
-    [metrics] = runs.rglob("metrics.json")
+    [metrics] = tuned.rglob("metrics.json")
     found = json.loads(metrics.read_text(encoding="utf8"))
     assert found["parameters"]["max_steps"] == 12 and found["parameters"]["block_size"] == 128
     assert (metrics.parent / "model" / "model.safetensors").is_file()

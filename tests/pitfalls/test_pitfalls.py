@@ -109,6 +109,8 @@ class TestSwitches:
 
 def test_padded_rows_begin_and_end_with_end_of_text_and_nothing_else_is_learned():
     experiment = Experiment(max_reviews=40, block_size=64)
+    assert len(experiment.reviews.validation) < 16  # fewer than the padded batch would hold
+    assert find_mistake("missing-mask").measure(experiment).factor > 1
     batch = next(experiment.padded(fixed=True))
     assert batch["input_ids"].shape == (2, 64) and (batch["input_ids"][:, 0] == 0).all()
     assert torch.equal(batch["labels"] == IGNORED, batch["attention_mask"] == 0)
