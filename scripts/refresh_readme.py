@@ -1,4 +1,4 @@
-"""Bring README.md up to date: pictures from the notebooks' stored outputs, and the links that need the repository's address.
+"""Bring README.md up to date: pictures from stored outputs, links that need the repository's address, the table of environments.
 
     python scripts/refresh_readme.py [--check]
 
@@ -12,18 +12,23 @@ import base64
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
-from nbtools.runtime import write_text
-
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from environments.record import read_records  # noqa: E402  (beside this folder, and not installed)
+from nbtools.runtime import write_text  # noqa: E402
+
 PICTURES = {
     "learning_curve.png": ("04_finetuning", "curve"),
     "before_after.png": ("04_finetuning", "after"),
     "likelier.png": ("05_sampling", "likelier"),
 }
-BEGIN, END = "<!-- links: written by scripts/refresh_readme.py -->", "<!-- end of links -->"
+NAMED = ("torch", "transformers", "datasets", "ipywidgets", "anywidget")  # whose versions the table gives
+BEGIN, END = "<!-- {}: written by scripts/refresh_readme.py -->", "<!-- end of {} -->"
 
 
 def picture(notebook: str, cell_id: str) -> bytes:
@@ -50,13 +55,39 @@ def links(course: dict[str, str]) -> str:
     )
 
 
+def environments(records: list[dict[str, Any]]) -> str:
+    """A table of what was really done in which environment, from the records of `environments/`."""
+    lines = ["| environment | done there | not done | versions | date, command |", "|---|---|---|---|---|"]
+    for record in records:
+        told = {
+            outcome: [f"{check['what']}{_aside(check)}" for check in record["checks"] if check["outcome"] == outcome]
+            for outcome in ("passed", "failed", "not run")
+        }
+        done = "; ".join([*told["passed"], *(f"**failed: {what}**" for what in told["failed"])])
+        versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if name in NAMED)
+        when = f"{record['date']}, `{record['command']}`"
+        cells = [record["environment"], done, "; ".join(told["not run"]) or "–", versions, when]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _aside(check: dict[str, Any]) -> str:
+    return f" ({check['detail']})" if check["detail"] else ""
+
+
+def replace(text: str, section: str, content: str) -> str:
+    """`text` with what stands between the marks of `section` exchanged for `content`."""
+    begin, end = BEGIN.format(section), END.format(section)
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+
+
 def main(check: bool) -> int:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
     course = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["course"]
-    wanted = f"{head}{BEGIN}\n{links(course)}\n{END}{tail}"
+    wanted = replace(text, "links", links(course))
+    wanted = replace(wanted, "environments", environments(read_records()))
     stale = [] if wanted == text else ["README.md"]
     for name, (notebook, cell_id) in PICTURES.items():
         target, data = ROOT / "docs" / "pictures" / name, picture(notebook, cell_id)
