@@ -60,7 +60,7 @@ def describe_personal_data(found: Sequence[PersonalData]) -> str:
     for kind, count in Counter(one.kind for one in found).most_common():
         examples = list(dict.fromkeys(one.masked for one in found if one.kind == kind))[:3]
         texts = len({one.text for one in found if one.kind == kind})
-        lines.append(f"{count:,} × {kind} in {texts:,} texts, such as {', '.join(examples)}")
+        lines.append(f"{count:,} × {kind} in {texts:,} text{'' if texts == 1 else 's'}, such as {', '.join(examples)}")
     return "\n".join(
         [*lines, "A model may repeat what it was trained on. Take them out before training, and before sharing model or data."]
     )

@@ -15,7 +15,8 @@ MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (GREY, "v"))  
 def draw_sweep(table: pandas.DataFrame, x: str, lines: str, label: str = "bits per byte, validation") -> Picture:
     """Each finished run as a mark over parameter `x`, one line for each value of parameter `lines` through the means over the seeds.
 
-    table  as `nbtools.sweep` returns it; label: what its column `value` holds
+    table  as `nbtools.sweep` returns it; where all runs began from the same figure (its column `before`), that is drawn too
+    label  what the column `value` holds
     """
     done = table[table["state"] == "done"]
     places = {value: at for at, value in enumerate(sorted(done[x].unique()))}
@@ -27,6 +28,11 @@ def draw_sweep(table: pandas.DataFrame, x: str, lines: str, label: str = "bits p
         means = group.groupby(x)["value"].mean()
         ax.plot([places[one] for one in means.index], means, color=colour, marker=mark, label=f"{lines} {value}")
         words.append(f"{lines} {value}: " + ", ".join(f"{mean:.2f} at {one:g}" for one, mean in means.items()))
+    begun = set(done["before"].dropna()) if "before" in done else set()
+    if len(begun) == 1:
+        [untrained] = begun
+        ax.axhline(untrained, color=GREY, linestyle="--", label="untrained")
+        words.append(f"untrained: {untrained:.2f}")
     ax.set_xticks(range(len(places)), [f"{value:g}" for value in places])
     ax.set_xlabel(x)
     ax.set_ylabel(label)

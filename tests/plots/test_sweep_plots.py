@@ -16,4 +16,7 @@ def test_means_over_seeds_and_failed_runs_left_out():
     [axes] = picture.figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.1", "0.2"]
     assert len(axes.lines) == 4 and len(axes.get_legend().get_texts()) == 2
+    begun = draw_sweep(table.assign(before=4.5), x="rate", lines="size")
+    assert begun.alt.endswith("untrained: 4.50") and len(begun.figure.axes[0].lines) == 5
+    assert "untrained" not in draw_sweep(table.assign(before=range(len(table))), x="rate", lines="size").alt
     assert picture.png().startswith(b"\x89PNG")
