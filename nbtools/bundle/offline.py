@@ -11,20 +11,25 @@ from collections.abc import Sequence
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from nbtools.health import Check
-from nbtools.profiles import get_profile
+from nbtools.health import Check, Health, doctor
+from nbtools.profiles import PROFILES, get_profile
 
 DISTRIBUTION, EXTRA = "attention-to-finetuning", "lab"
 REINSTALL = "Run the bundle's install script again."
 
 
-def examine_offline(profiles: Sequence[str]) -> list[Check]:
-    """One check of the packages and one of every profile: model and reviews are used in a process that is refused the network.
+def doctor_offline(profiles: Sequence[str], hub_secret: str = "HF_TOKEN") -> Health:
+    """What `nbtools.doctor` finds, without the profiles that were not chosen; then one check of the packages, and one of every profile:
+    its model and the reviews are used in a process that is refused the network.
 
-    Takes about ten seconds a profile. Raises InputError for an unknown profile.
+    Takes about ten seconds a profile. The Hub has to be switched off (HF_HUB_OFFLINE=1) before anything asks whether it is. Raises
+    InputError for an unknown profile.
     """
     names = [get_profile(name).name for name in dict.fromkeys(profiles)]
-    return [examine_packages(), *(try_profile(name) for name in names)]
+    health = doctor(hub_secret)
+    beside = {f"profile {name}" for name in PROFILES if name not in names}
+    checks = [check for check in health.checks if check.name not in beside]
+    return Health((*checks, examine_packages(), *(try_profile(name) for name in names)), health.versions)
 
 
 def examine_packages() -> Check:

@@ -33,14 +33,13 @@ def doctor(
         raise typer.BadParameter("--profile belongs to --offline; without it every profile is looked at.")
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the Hub's client, which reads it once
-    from nbtools.health import Health
-    from nbtools.health import doctor as examine
+        from nbtools.bundle import doctor_offline
 
-    health = examine(hub_secret=hub_secret)
-    if offline:
-        from nbtools.bundle import examine_offline
+        health = doctor_offline(profile or ["mini"], hub_secret)
+    else:
+        from nbtools.health import doctor as examine
 
-        health = Health((*health.checks, *examine_offline(profile or ["mini"])), health.versions)
+        health = examine(hub_secret=hub_secret)
     if as_json:
         print(json.dumps(health.to_dict(), indent=1))
     else:

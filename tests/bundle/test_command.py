@@ -63,3 +63,4 @@ def test_doctor_offline_adds_the_trial() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"name": "offline packages"' in done.stdout and "nothing was asked of the network" in done.stdout
     assert "is switched off (HF_HUB_OFFLINE)" in done.stdout
+    assert '"profile mini"' in done.stdout and '"profile gpt2"' not in done.stdout  # what nobody chose is nobody's trouble

@@ -117,4 +117,4 @@ def test_a_missing_and_an_old_package_are_named(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_unknown_profile_is_named_before_anything_is_tried() -> None:
     with pytest.raises(InputError, match="Did you mean 'mini'"):
-        offline.examine_offline(["minni"])
+        offline.doctor_offline(["minni"])
