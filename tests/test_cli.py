@@ -14,7 +14,7 @@ from tests.notebooks_room.notebooks_at_hand import SLEEPS, printed, processes_wi
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
 ENVIRONMENT.pop("NBTOOLS_RUNS", None)
-COMMANDS = ("doctor", "fetch", "run", "sweep", "report", "solve", "refresh")
+COMMANDS = ("doctor", "fetch", "run", "sweep", "report", "solve", "refresh", "bundle")
 
 
 def nbtools(*arguments, cwd=None, **environment):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from nbtools.cli import course, many, teaching  # noqa: F401  (they register their commands)
+from nbtools.cli import course, many, teaching, workshop  # noqa: F401  (they register their commands)
 from nbtools.cli.frame import app
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -19,11 +20,26 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="NOTEBOOK", help="A n
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     hub_secret: Annotated[str, typer.Option(metavar="NAME", help="The name under which Colab keeps your Hugging Face token.")] = "HF_TOKEN",
+    offline: Annotated[bool, typer.Option("--offline", help="With the Hub off, try that nothing needs the network.")] = False,
+    profile: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="With --offline: a model to try; may be repeated. Default: mini.")
+    ] = None,
 ) -> int:
-    """Check whether this machine is ready for the course, and for which models."""
-    from nbtools.health import doctor as examine
+    """Check whether this machine is ready for the course, and for which models.
 
-    health = examine(hub_secret=hub_secret)
+    With --offline also: whether all packages are here, and whether a model and the reviews work in a process that is refused the network.
+    """
+    if profile and not offline:
+        raise typer.BadParameter("--profile belongs to --offline; without it every profile is looked at.")
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the Hub's client, which reads it once
+        from nbtools.bundle import doctor_offline
+
+        health = doctor_offline(profile or ["mini"], hub_secret)
+    else:
+        from nbtools.health import doctor as examine
+
+        health = examine(hub_secret=hub_secret)
     if as_json:
         print(json.dumps(health.to_dict(), indent=1))
     else:

@@ -1,0 +1,63 @@
+"""`python -m nbtools.bundle.trial PROFILE`: use a model and the reviews in a process that may not reach beyond this machine.
+
+An audit hook refuses every look-up of a name and every connection that is not local, and notes it, so that "nothing was asked of the
+network" is seen and not assumed. The hook cannot be taken back, hence a process of its own. Code in compiled extensions that opens
+sockets by itself would pass unseen; the course has none that does (hf-xet, which could, is asked for nothing with the Hub off).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import sys
+from typing import Any
+
+ASKED: list[str] = []
+WATCHED = {"socket.getaddrinfo": 0, "socket.gethostbyname": 0, "socket.connect": 1, "socket.sendto": 1}  # event -> where the address stands
+
+
+def refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """The audit hook: raises ConnectionRefusedError for whatever is not on this machine."""
+    if event not in WATCHED:
+        return
+    place = arguments[WATCHED[event]]
+    if not isinstance(place, tuple) and not event.startswith("socket.get"):
+        return  # the path of a local socket
+    host = place[0] if isinstance(place, tuple) else place
+    if not is_local(host):
+        ASKED.append(str(host))
+        raise ConnectionRefusedError(f"the network is refused in this trial: {host}")
+
+
+def is_local(host: Any) -> bool:
+    if host is None or host in ("", "localhost"):
+        return True
+    text = host.decode() if isinstance(host, bytes) else str(host)
+    try:
+        return ipaddress.ip_address(text.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def attempt(profile: str) -> dict[str, Any]:
+    """Load the model and the reviews, generate, and score one text: what a notebook needs before it can begin."""
+    import nbtools
+
+    model = nbtools.load_model(profile, verbose=False)
+    reviews = nbtools.load_reviews("package", max_reviews=20)
+    text = nbtools.generate(model, "The movie was", max_new_tokens=8, seed=0)
+    return {"text": text, "reviews": len(reviews.train) + len(reviews.validation) + len(reviews.test), "asked": ASKED}
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["NBTOOLS_PROGRESS"] = "0"
+    sys.addaudithook(refuse_the_network)
+    from nbtools.errors import CourseError
+
+    try:
+        found = attempt(sys.argv[1])
+    except CourseError as error:
+        found = {"problem": error.problem, "remedy": error.remedy, "asked": ASKED}
+    print(json.dumps(found))
