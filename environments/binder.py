@@ -6,6 +6,7 @@ processor. The image itself is not built: that needs Docker, a registry and cond
 
     python -m environments.binder                                    everything: half an hour or so
     python -m environments.binder --folder DIR --notebooks 04 05     these alone; the rest of the record stays
+    python -m environments.binder --folder DIR --checks              all but the notebooks' full runs
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,13 +30,14 @@ from environments.buildpack import examine
 from environments.cgroup import MemoryGroup, make_group
 from environments.record import RESULTS, ROOT, Check, Record
 from environments.server import JupyterServer, Outcome, jupyter_server
-from nbtools.errors import CourseError
+from nbtools.errors import MachineError
 from nbtools.notebooks import choose_notebooks
 from nbtools.notebooks.catalog import Notebook
 
 # mybinder.org gives 2 GiB (docs: "between 1 and 2 GB"); this is the stricter reading of "2 GB".
 LIMIT = 2_000_000_000
 NAMED = ("torch", "transformers", "datasets", "jupyterlab", "jupyter-server", "ipykernel", "numpy")
+ABOUT = "Binder's environment and settings: 2 GB for the server and its kernels together, one processor"
 ENFORCED = "the limit is hard: a process that takes 3 GB in the group is killed, one that takes 1 GB is not"
 CULLED = "the settings in binder/ shut an idle kernel down, its page still open, and leave a busy one alone"
 # Fine-tuning all of SmolLM2's weights does not fit. Each of these must be told so by the course, before the kernel is killed.
@@ -56,17 +58,19 @@ class BinderRecord(Record):
     notebooks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def keep(self, earlier: Path) -> None:
-        """Take over from an earlier record what was not done this time; what is said of a notebook only while its code is the same."""
-        if not earlier.is_file():
-            return
-        content = json.loads(earlier.read_text(encoding="utf8"))
+        """Take over from an earlier record what was not done this time; what is said of a notebook only while its code is the same. A
+        notebook of which nothing is known then is noted as not run."""
         marks = {notebook.name: _mark(notebook) for notebook in choose_notebooks()}
+        order = [_fits(name) for name in marks]
+        content = json.loads(earlier.read_text(encoding="utf8")) if earlier.is_file() else {"notebooks": {}, "checks": [], "versions": {}}
         kept = {name: row for name, row in content["notebooks"].items() if marks.get(name) == row["code"]}
-        stale = {_fits(name) for name in content["notebooks"].keys() - kept.keys()}
         done = {check.what for check in self.checks}
         self.notebooks = dict(sorted({**kept, **self.notebooks}.items()))
-        self.checks = [Check(**check) for check in content["checks"] if check["what"] not in done | stale] + self.checks
-        order = [_fits(name) for name in marks]
+        known = [Check(**check) for check in content["checks"] if check["what"] not in {*done, *order}]
+        known += [Check(**check) for check in content["checks"] if check["what"] in {_fits(name) for name in kept} - done]
+        self.checks = known + self.checks
+        for name in marks.keys() - self.notebooks.keys():
+            self.not_run(_fits(name), "not since its code was changed")
         self.checks.sort(key=lambda check: order.index(check.what) if check.what in order else -1)
         self.versions = self.versions or content["versions"]
 
@@ -74,37 +78,35 @@ class BinderRecord(Record):
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m environments.binder", description="The course as Binder would run it.")
     parser.add_argument("--notebooks", nargs="+", metavar="NAME", help="only these notebooks, and no other check")
+    parser.add_argument("--checks", action="store_true", help="everything but the notebooks")
     parser.add_argument("--folder", type=Path, help="keep the environment and the runs here, and use them again")
     options = parser.parse_args(arguments)
-    record = BinderRecord(
-        "binder",
-        "Binder's environment and settings: 2 GB for the server and its kernels together, one processor",
-        "python -m environments.binder",
-    )
+    record = BinderRecord("binder", ABOUT, "python -m environments.binder")
+    checks = options.checks or not options.notebooks
+    names = None if options.checks and not options.notebooks else options.notebooks or ()
     with _place(options.folder) as folder:
-        if not options.notebooks:
+        if checks:
             examine(record, folder)
             record.not_run("the image is built, and opened on mybinder.org", "needs Docker, conda-forge and mybinder.org")
-        if (python := prepare(record, folder)) is not None:
-            try:
-                with make_group(LIMIT) as group:
-                    _in_the_group(record, folder, python, group, options.notebooks)
-            except CourseError as error:
-                record.not_run(ENFORCED, f"{error.problem} {error.remedy}")
+        python = prepare(record, folder)
+        if python is not None and (group := _group(record)) is not None:
+            with group:
+                if checks:
+                    check_limit(record, group)
+                    check_culling(record, folder, python, group)
+                    check_choices(record, folder, python, group)
+                if names is not None:
+                    run_notebooks(record, folder, python, group, names)
     record.keep(RESULTS / "binder.json")
     return record.write()
 
 
-def _in_the_group(record: BinderRecord, folder: Path, python: Path, group: MemoryGroup, names: list[str] | None) -> None:
-    if not names:
-        check_limit(record, group)
-        check_culling(record, folder, python, group)
-        check_choices(record, folder, python, group)
-    waiting = choose_notebooks(names or ())
-    while waiting:  # one server for all, and another where the limit has taken it
-        with server_in(group, folder, python) as server:
-            while waiting and server.process.poll() is None:
-                run_notebook(record, server, group, waiting.pop(0))
+def _group(record: Record) -> MemoryGroup | None:
+    try:
+        return make_group(LIMIT)
+    except MachineError as error:
+        record.not_run(ENFORCED, f"{error.problem} {error.remedy}")
+        return None
 
 
 @contextmanager
@@ -260,6 +262,15 @@ def check_choices(record: Record, folder: Path, python: Path, group: MemoryGroup
         detail = f"{'said in the box' if warned else 'not said in the box'}; {_last_problem(outcome)}; {row['killed']} killed"
         what = f"{notebook.name} with {given} says that it does not fit"
         record.note(what, warned and refused and not row["killed"], detail, outcome.seconds)
+
+
+def run_notebooks(record: BinderRecord, folder: Path, python: Path, group: MemoryGroup, names: Iterable[str]) -> None:
+    """One after the other on one server, and on another where the limit has taken it."""
+    waiting = choose_notebooks(names)
+    while waiting:
+        with server_in(group, folder, python) as server:
+            while waiting and server.process.poll() is None:
+                run_notebook(record, server, group, waiting.pop(0))
 
 
 def run_notebook(record: BinderRecord, server: JupyterServer, group: MemoryGroup, notebook: Notebook) -> None:
