@@ -139,6 +139,13 @@ def test_low_memory_fails_mini(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "profile mini" in health.verdict
 
 
+def test_a_limit_below_the_machines_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container of 2 GB on a large machine, "free of 64 GB" promises what is not there."""
+    monkeypatch.setattr("nbtools.runtime.available_memory", lambda: 3 * GB // 2)
+    monkeypatch.setattr("nbtools.runtime.total_memory", lambda: 2 * GB)
+    assert named(doctor(), "memory").value.startswith("1.5 GB free of 2.0 GB (a limit set here; the machine has ")
+
+
 def test_full_disk_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     from shutil import _ntuple_diskusage
 

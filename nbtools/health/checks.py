@@ -41,19 +41,19 @@ def _device() -> list[Check]:
     """Device, threads, and the number format with the measurement that it was chosen by."""
     import torch
 
-    from nbtools.runtime import choose_dtype, device
+    from nbtools.runtime import allowed_processors, choose_dtype, device
 
     where = device()
     value = {"cpu": "CPU", "mps": "Apple GPU (MPS)"}.get(where.type, str(where))
     if where.type == "cuda":
         free, total = torch.cuda.mem_get_info(where)
         value = f"{torch.cuda.get_device_name(where)}, {gigabytes(free)} free of {gigabytes(total)}"
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = allowed_processors()
     choice = choose_dtype()
     speeds = ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in choice.gflops.items())
     return [
         Check("device", value),
-        Check("threads", f"{torch.get_num_threads()} for PyTorch, {processors} processors"),
+        Check("threads", f"{torch.get_num_threads()} for PyTorch, {processors} processor{'s' if processors > 1 else ''}"),
         Check("number format", f"{choice.name}: {choice.reason}" + (f" [{speeds}]" if speeds else "")),
     ]
 
@@ -61,9 +61,11 @@ def _device() -> list[Check]:
 def _memory() -> list[Check]:
     import psutil
 
-    from nbtools.runtime import available_memory
+    from nbtools.runtime import available_memory, total_memory
 
-    return [Check("memory", f"{gigabytes(available_memory())} free of {gigabytes(psutil.virtual_memory().total)}")]
+    total, machine = total_memory(), psutil.virtual_memory().total
+    limited = f" (a limit set here; the machine has {gigabytes(machine)})" if total < machine else ""
+    return [Check("memory", f"{gigabytes(available_memory())} free of {gigabytes(total)}{limited}")]
 
 
 def _cache_disk() -> list[Check]:

@@ -92,7 +92,7 @@ def _of_folder(name: str, folder: Path) -> ModelFacts:
     safe = any((folder / file).is_file() for file in WEIGHTS)
     tokenizer = _json(folder / "tokenizer_config.json")
     chat = bool(tokenizer.get("chat_template")) or (folder / "chat_template.jinja").is_file()
-    count = sum(_count(file) for file in folder.glob("*.safetensors")) or None
+    count = sum(count_weights(file) for file in folder.glob("*.safetensors")) or None
     card = (folder / "README.md").read_text(encoding="utf8") if (folder / "README.md").is_file() else ""
     found = re.search(r"^license:\s*(\S+)", card, re.MULTILINE)
     return _facts(name, config, count, found[1] if found else None, chat, safe, 0)
@@ -128,7 +128,7 @@ def _facts(name: str, config: dict[str, Any], count: int | None, licence: str | 
     return ModelFacts(name, config.get("model_type"), count, context, config.get("vocab_size"), licence, chat, safe, download)
 
 
-def _count(file: Path) -> int:
+def count_weights(file: Path) -> int:
     """The number of weights in a safetensors file, by its header alone."""
     from safetensors import safe_open
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbtools.errors import InputError, ModelError, UnreachableError
+from nbtools.errors import InputError, MachineError, ModelError, UnreachableError
 from nbtools.profiles import OTHER, PROFILES, Profile
-from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries
+from nbtools.runtime import available_memory, cache_folder, device, hub_state, put_in_place, quiet_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +109,8 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     attention  "sdpa" (fast) or "eager" (gives attention weights when asked for them)
 
     Weights become fp32 whatever type the checkpoint stores: 16-bit weights lose small updates in training. Raises what
-    `locate` raises, and ModelError when the files are not a causal model in safetensors.
+    `locate` raises, MachineError where the weights alone are larger than free memory (a folder's or a profile's: how large another
+    model on the Hub is, only its files say), and ModelError when the files are not a causal model in safetensors.
     """
     import torch
     from safetensors import SafetensorError
@@ -122,6 +123,7 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     # With the Hub out of reach its client would try for most of a minute before it takes the copy that it has.
     local = source.startswith("Hugging Face Hub") and hub_state() != "reachable"
     try:
+        _refuse_too_large(name, place, profile)
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=local)
         model = AutoModelForCausalLM.from_pretrained(
             place,
@@ -140,6 +142,18 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     if verbose:
         print(loaded)
     return loaded
+
+
+def _refuse_too_large(name: str, place: str, profile: Profile | None) -> None:
+    from nbtools.models.checking import count_weights
+
+    folder = Path(place)
+    weights = sum(map(count_weights, folder.glob("*.safetensors"))) if folder.is_dir() else profile.parameters if profile else 0
+    if (needed := 4 * weights) > (free := available_memory()):
+        raise MachineError(
+            f"The weights of {name} take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free.",
+            "Shut other notebooks' kernels down, or take a smaller profile.",
+        )
 
 
 def save_model(loaded: LanguageModel, folder: str | Path) -> Path:

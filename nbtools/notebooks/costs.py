@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
+from nbtools.health.ladder import LIBRARIES_BYTES
+from nbtools.profiles import PROFILES
 from nbtools.runtime import available_memory, headless, measure_matmul, write_text
 
 if TYPE_CHECKING:
@@ -49,13 +53,15 @@ def record_costs(executions: Iterable[Execution]) -> Path:
     return write_text(COSTS_FILE, json.dumps({"schema": SCHEMA, "notebooks": dict(sorted(costs.items()))}, indent=1) + "\n")
 
 
-def box(name: str) -> None:
-    """Print the last line of a notebook's opening box: the minutes and the memory that it takes on this machine.
+def box(name: str, model: str = "mini") -> None:
+    """Print the last lines of a notebook's opening box: the minutes and the memory that it takes on this machine.
 
-    name  the notebook, such as "01_attention"
+    name   the notebook, such as "01_attention"
+    model  the profile, or the name or folder of another model, that the notebook's parameters say
 
-    Estimated from the recorded run by comparing the speed of an fp32 matrix product here and there. Where outputs are being
-    stored for later readers, the recorded values themselves, which do not change from run to run.
+    Estimated from the recorded run, which was with mini, by comparing the speed of an fp32 matrix product here and there; for another
+    profile its needs are added. Where outputs are being stored for later readers, the recorded values themselves, which do not change
+    from run to run.
     """
     record = read_costs().get(name)
     if record is None:
@@ -74,8 +80,32 @@ def box(name: str) -> None:
         f"{about} and {memory / 1e9:.1f} GB of memory on this machine (estimated from a run at {there:.0f} GFLOP/s; "
         f"this machine reaches {here:.0f}); {free / 1e9:.1f} GB free now."
     )
-    if free < memory:
+    if free + held_memory() < memory:  # what the kernel holds already is part of what it takes
         print("That is not enough: shut down other notebooks' kernels and programs first.")
+    if model != "mini":
+        print(_with_another(model))
+
+
+def _with_another(model: str) -> str:
+    """The line for a run that is not with mini."""
+    from nbtools.training import memory
+
+    profile, free = PROFILES.get(model), memory.free_memory() + memory.held_memory()  # a GPU's, where there is one
+    if profile is None:
+        return f"That is with mini. What {model} needs, `nbtools.models.inspect_model` says."
+    reading, training = LIBRARIES_BYTES + 4 * profile.parameters, int(profile.training_gb * 1e9)  # fp32: 4 bytes a weight
+    line = f"That is with mini. {model}: about {reading / 1e9:.1f} GB to read and sample, {training / 1e9:.1f} GB to fine-tune all weights."
+    if free < reading:
+        return f"{line} That is not enough: take a smaller profile."
+    if free < training:
+        instead = "a smaller profile, or adapters where `lora` can be chosen"
+        return f"{line} For the latter the {free / 1e9:.1f} GB that this notebook can have are not enough: take {instead}."
+    return line
+
+
+def held_memory() -> int:
+    """Bytes of the machine's memory that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def scaled(seconds: float, there: float, here: float) -> float:

@@ -17,6 +17,7 @@ from nbtools.evaluation import evaluate
 from nbtools.generation import generate
 from nbtools.models import load_model
 from nbtools.runtime import progress, seed_everything
+from nbtools.training.memory import free_memory, held_memory, least_memory, refuse
 
 if TYPE_CHECKING:
     import torch
@@ -118,9 +119,11 @@ class Experiment:
         return self.runs[kind]
 
     def train(self, batches: Iterator[Batch], label: str, change: Change | None = None, use_cache: bool = False) -> Run:
-        """Train a fresh model for max_steps and measure it. change: what the mistake does to each batch."""
+        """Train a fresh model for max_steps and measure it. change: what the mistake does to each batch. Raises MachineError where memory
+        cannot do."""
         import torch
 
+        self._refuse_impossible()
         lm = self.fresh()
         seed_everything(self.seed)
         model, losses, useful, computed = lm.model, [], 0, 0
@@ -141,6 +144,12 @@ class Experiment:
             losses.append(loss.item())
         seconds = time.perf_counter() - start
         return self.measure(Run(sum(losses[-10:]) / len(losses[-10:]), 0.0, 0.0, useful / computed, seconds, ""))
+
+    def _refuse_impossible(self) -> None:
+        """Raise MachineError where memory cannot do: for a training in fp32 with the library's loss, and the weights kept beside it."""
+        plain = {"dtype": "fp32", "bf16_copies": False, "loss": "library"}
+        needed = least_memory(self.lm.model, self.batch_size, self.block_size, plain) + 4 * self.lm.parameters
+        refuse(needed, held_memory() + free_memory(), self.lm.model, self.batch_size, self.block_size, adapters=False)
 
     def measure(self, run: Run) -> Run:
         """`run` with what the model, as it is now, does on held-out reviews."""

@@ -11,6 +11,7 @@ from nbtools.runtime.compute import (
     measure_matmul,
     peak_memory,
     seed_everything,
+    total_memory,
 )
 from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, write_text
 from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
@@ -43,5 +44,6 @@ __all__ = [
     "runs_folder",
     "seed_everything",
     "set_aside",
+    "total_memory",
     "write_text",
 ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from nbtools.errors import InputError
+from nbtools.runtime import cgroup
 
 if TYPE_CHECKING:
     import torch
@@ -139,36 +140,22 @@ def choose_threads(wanted: int | None = None) -> tuple[int, str]:
 
 
 def allowed_processors() -> int:
-    """The processors that this process may use: those it is bound to, or fewer where a cgroup (v2) limits its time."""
+    """The processors that this process may use: those it is bound to, or fewer where a control group limits its time."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = (_CGROUPS[0][0] / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
-
-
-_CGROUPS = [
-    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
-    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-]
+    share = cgroup.processor_share()
+    return count if share is None else max(1, min(count, int(share)))
 
 
 def available_memory() -> int:
-    """Bytes of memory this process may still take: the machine's free memory, or less where a cgroup (v2 or v1) sets a limit.
+    """Bytes of memory this process may still take: the machine's free memory, or less where a control group sets a limit."""
+    free, left = int(psutil.virtual_memory().available), cgroup.memory_left()
+    return free if left is None else min(free, left)
 
-    Cached file pages that the kernel would drop first do not count as taken.
-    """
-    free = psutil.virtual_memory().available
-    for folder, limit, used, cached in _CGROUPS:
-        try:
-            allowed, taken = (folder / limit).read_text().strip(), int((folder / used).read_text())
-            pages = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        except OSError:
-            continue  # no such cgroup here
-        if allowed.isdigit():
-            free = min(free, int(allowed) - taken + int(pages.get(cached, 0)))
-    return max(free, 0)
+
+def total_memory() -> int:
+    """Bytes of memory that this process and all beside it may hold together: the machine's, or a control group's limit."""
+    total, limit = int(psutil.virtual_memory().total), cgroup.memory_limit()
+    return total if limit is None else min(total, limit)
 
 
 def peak_memory() -> int:

@@ -13,6 +13,7 @@ from nbtools.data import texts_of, tokenize
 from nbtools.errors import InputError, MachineError
 from nbtools.models import load_model
 from nbtools.runtime import choose_dtype, progress, quiet_libraries, seed_everything
+from nbtools.training.memory import free_memory, held_memory
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -115,7 +116,7 @@ def train_classifier(
     max_tokens   the last so many tokens of a review are read: that is where most say what they think
 
     transformers reads the answer at the last token that is no padding, and tells padding by its id. Padding is end-of-text here, so no
-    review may end with end-of-text; each begins with it instead.
+    review may end with end-of-text; each begins with it instead. Raises MachineError where memory cannot do.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -124,6 +125,7 @@ def train_classifier(
         raise InputError("epochs, learning_rate, batch_size or max_tokens is too small.", "Give values above 0, and at least 2 tokens.")
     quiet_libraries()
     lm = load_model(model, verbose=False)
+    _refuse_impossible(lm)
     seed_everything(seed)  # the head is drawn now
     made = AutoModelForSequenceClassification.from_config(_with_labels(lm))
     made.base_model.load_state_dict(lm.model.base_model.state_dict())
@@ -161,6 +163,17 @@ def train_classifier(
     bar.close()
     made.load_state_dict(kept)
     return found
+
+
+def _refuse_impossible(lm: LanguageModel) -> None:
+    """Raise MachineError where memory cannot do, whatever the batch: six numbers of 4 bytes for each weight (the language model's, the
+    classifier's, its gradient, AdamW's two moments, the best state so far), the first of which is held already."""
+    needed, can_have = held_memory() + 20 * lm.parameters, held_memory() + free_memory()
+    if needed > can_have:
+        raise MachineError(
+            f"Training a classifier on {lm.name} needs {needed / 1e9:.1f} GB of memory, and this process can have {can_have / 1e9:.1f} GB.",
+            "Shut other notebooks' kernels down, or take a smaller profile.",
+        )
 
 
 def _with_labels(lm: LanguageModel) -> Any:

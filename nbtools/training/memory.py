@@ -83,16 +83,20 @@ def refuse_impossible(model: Any, batch_size: int, block_size: int, choices: dic
     refuse(least_memory(model, batch_size, block_size, choices), held_memory() + free_memory(), model, batch_size, block_size)
 
 
-def refuse(needed: int, can_have: int, model: Any, batch_size: int, block_size: int) -> None:
-    """Raise MachineError, with advice, when a training needs more bytes of memory than its process can have."""
+def refuse(needed: int, can_have: int, model: Any, batch_size: int, block_size: int, adapters: bool = True) -> None:
+    """Raise MachineError, with advice, when a training needs more bytes of memory than its process can have.
+
+    adapters  whether the caller could train adapters instead
+    """
     if needed <= can_have:
         return
     advice = [f"a batch_size below {batch_size}"] if batch_size > 1 else []
     if block_size > SHORT_BLOCK:
         advice.append(f"a block_size below {block_size}")
-    if not hasattr(model, "peft_config"):
+    if adapters and not hasattr(model, "peft_config"):
         advice.append("lora=True")
+    instead = f"{', '.join(advice)} or a smaller profile" if advice else "a smaller profile"
     raise MachineError(
         f"This fine-tuning needs {needed / 1e9:.1f} GB of memory, and this process can have {can_have / 1e9:.1f} GB.",
-        f"Shut other notebooks' kernels down, or take {', '.join(advice)} or a smaller profile.",
+        f"Shut other notebooks' kernels down, or take {instead}.",
     )

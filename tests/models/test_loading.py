@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 
-from nbtools.errors import InputError, ModelError, UnreachableError
+from nbtools.errors import InputError, MachineError, ModelError, UnreachableError
 from nbtools.models import load_model, locate, parameter_table, save_model
 from nbtools.models.loading import MINI_FOLDER
 from nbtools.profiles import PROFILES, get_profile
@@ -82,6 +82,17 @@ def test_broken_weights_are_one_line(tmp_path):
     with pytest.raises(ModelError) as caught:
         load_model(str(folder))
     assert "\n" not in caught.value.problem
+
+
+def test_weights_larger_than_the_memory_are_refused_before_they_are_read(monkeypatch):
+    """A kernel that loads them is killed without a word."""
+    needed = 4 * PROFILES["mini"].parameters
+    monkeypatch.setattr("nbtools.models.loading.available_memory", lambda: needed - 1)
+    with pytest.raises(MachineError, match=r"The weights of mini take 0\.0 GB of memory") as caught:
+        load_model("mini", verbose=False)
+    assert "smaller profile" in caught.value.remedy
+    monkeypatch.setattr("nbtools.models.loading.available_memory", lambda: needed)
+    assert load_model("mini", verbose=False).parameters == needed // 4
 
 
 def test_pickled_weights_are_refused(tmp_path):

@@ -17,10 +17,13 @@ def recorded(tmp_path, monkeypatch):
     monkeypatch.delenv("NBTOOLS_HEADLESS", raising=False)
 
 
-def shown(capsys, monkeypatch, gflops, free=8e9):
+def shown(capsys, monkeypatch, gflops, free=8e9, model="mini", held=0):
     monkeypatch.setattr(costs, "measure_matmul", lambda dtype: gflops)
     monkeypatch.setattr(costs, "available_memory", lambda: int(free))
-    box("01_a")
+    monkeypatch.setattr(costs, "held_memory", lambda: int(held))
+    monkeypatch.setattr("nbtools.training.memory.free_memory", lambda: int(free))
+    monkeypatch.setattr("nbtools.training.memory.held_memory", lambda: int(held))
+    box("01_a", model)
     return capsys.readouterr().out
 
 
@@ -40,6 +43,22 @@ def test_a_fast_unit_is_not_trusted_beyond_what_it_can_speed_up(recorded, capsys
 def test_too_little_memory_is_said(recorded, capsys, monkeypatch):
     assert "That is not enough" in shown(capsys, monkeypatch, 100.0, free=5e8)
     assert "That is not enough" not in shown(capsys, monkeypatch, 100.0, free=1e9)
+
+
+def test_what_the_kernel_holds_already_is_part_of_what_the_notebook_takes(recorded, capsys, monkeypatch):
+    assert "That is not enough" not in shown(capsys, monkeypatch, 100.0, free=5e8, held=5e8)
+    assert "That is not enough" in shown(capsys, monkeypatch, 100.0, free=5e8, held=3e8)
+
+
+def test_another_profile_is_told_what_it_needs_and_whether_it_has_it(recorded, capsys, monkeypatch):
+    """Where only mini was measured, smollm2 would begin to train in 2 GB after a box that had promised 0.9."""
+    assert "smollm2" not in shown(capsys, monkeypatch, 100.0)
+    needs = "smollm2: about 1.1 GB to read and sample, 5.0 GB to fine-tune all weights."
+    enough = shown(capsys, monkeypatch, 100.0, free=6e9, model="smollm2")
+    assert needs in enough and "not enough" not in enough
+    assert "1.9 GB that this notebook can have are not enough" in shown(capsys, monkeypatch, 100.0, free=1.4e9, held=5e8, model="smollm2")
+    assert shown(capsys, monkeypatch, 100.0, free=5e8, held=4e8, model="smollm2").endswith("not enough: take a smaller profile.\n")
+    assert "What owner/name needs" in shown(capsys, monkeypatch, 100.0, model="owner/name")
 
 
 def test_the_stored_line_does_not_depend_on_the_machine(recorded, capsys, monkeypatch):

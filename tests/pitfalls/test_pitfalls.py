@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nbtools.data.packing import IGNORED
-from nbtools.errors import InputError
+from nbtools.errors import InputError, MachineError
 from nbtools.pitfalls import MISTAKES, WORDS, Experiment, Pitfalls, find_mistake, times
 from nbtools.pitfalls import mistakes as switches
 from nbtools.pitfalls.mistakes import Finding
@@ -105,6 +105,17 @@ class TestSwitches:
 
     def test_walkthrough(self):
         assert self.change(switches._as_in_the_walkthrough) == [[5, 6, 0, 0, 0]]
+
+
+def test_a_training_that_memory_cannot_hold_is_refused_before_its_first_step(monkeypatch):
+    """Its plain loop was not checked as `finetune` is: with smollm2 in 2 GB its kernel was killed."""
+    experiment = Experiment(max_steps=1, max_reviews=60)
+    least = 20 * experiment.lm.parameters  # weights, a copy of them, gradients and two moments of 4 bytes
+    monkeypatch.setattr("nbtools.pitfalls.experiment.held_memory", lambda: 0)
+    monkeypatch.setattr("nbtools.pitfalls.experiment.free_memory", lambda: least)
+    with pytest.raises(MachineError, match=r"needs .* GB of memory") as caught:
+        experiment.train(iter(()), "none")
+    assert "batch_size below 2" in caught.value.remedy and "lora" not in caught.value.remedy
 
 
 def test_padded_rows_begin_and_end_with_end_of_text_and_nothing_else_is_learned():

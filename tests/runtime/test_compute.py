@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -79,27 +78,18 @@ def test_number_format_as_torch_names_it() -> None:
     assert [NumberFormat(name, "", {}).torch_dtype for name in ("fp32", "bf16", "fp16")] == [torch.float32, torch.bfloat16, torch.float16]
 
 
-def cgroup(monkeypatch: pytest.MonkeyPatch, folder: Path, limit: str, used: int) -> None:
-    """A machine with 8,000 bytes free, and a control group with this limit."""
-    (folder / "memory.max").write_text(f"{limit}\n")
-    (folder / "memory.current").write_text(f"{used}\n")
-    (folder / "memory.stat").write_text("anon 70\ninactive_file 30\n")
-    monkeypatch.setattr(compute, "_CGROUPS", [(folder / "none", *compute._CGROUPS[1][1:]), (folder, *compute._CGROUPS[0][1:])])
+@pytest.mark.parametrize(("left", "free"), [(None, 8_000), (4_030, 4_030), (90_000, 8_000), (0, 0)])
+def test_memory_is_the_lesser_of_machine_and_container(left: int | None, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute.cgroup, "memory_left", lambda: left)
     monkeypatch.setattr(compute.psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000))
-
-
-@pytest.mark.parametrize(("limit", "used", "free"), [("max", 100, 8_000), ("5000", 1_000, 4_030), ("90000", 100, 8_000), ("500", 900, 0)])
-def test_memory_is_the_lesser_of_machine_and_container(
-    limit: str, used: int, free: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    cgroup(monkeypatch, tmp_path, limit, used)
     assert available_memory() == free
 
 
-def test_memory_without_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(compute, "_CGROUPS", [(tmp_path / "none", *one[1:]) for one in compute._CGROUPS])
-    monkeypatch.setattr(compute.psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000))
-    assert available_memory() == 8_000
+@pytest.mark.parametrize(("limit", "total"), [(None, 9_000), (5_000, 5_000), (90_000, 9_000)])
+def test_all_memory_is_the_lesser_of_machine_and_container(limit: int | None, total: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute.cgroup, "memory_limit", lambda: limit)
+    monkeypatch.setattr(compute.psutil, "virtual_memory", lambda: SimpleNamespace(total=9_000))
+    assert compute.total_memory() == total
 
 
 def test_peak_memory_is_in_bytes_and_grows() -> None:
@@ -153,13 +143,10 @@ def test_where_a_container_allows_less_the_faster_number_of_threads_is_measured(
     assert used == [4, 2, 4]
 
 
-def test_a_cgroups_share_of_time_counts_as_processors(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("share", "count"), [(None, 8), (2.5, 2), (0.5, 1), (90.0, 8)])
+def test_a_cgroups_share_of_time_counts_as_processors(share, count, monkeypatch):
     from nbtools.runtime import compute
 
-    monkeypatch.setattr(compute, "_CGROUPS", [(tmp_path, *compute._CGROUPS[0][1:])])
+    monkeypatch.setattr(compute.cgroup, "processor_share", lambda: share)
     monkeypatch.setattr(compute.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert compute.allowed_processors() == 8
-    (tmp_path / "cpu.max").write_text("250000 100000\n")
-    assert compute.allowed_processors() == 2
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert compute.allowed_processors() == 8
+    assert compute.allowed_processors() == count

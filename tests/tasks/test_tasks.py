@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from nbtools.data import load_reviews
-from nbtools.errors import InputError
+from nbtools.errors import InputError, MachineError
 from nbtools.plots.tasks import draw_accuracies, draw_confusion, draw_looking
+from nbtools.profiles import PROFILES
 from nbtools.tasks import (
     Classified,
     bag_of_words,
@@ -71,6 +72,13 @@ def test_the_answer_is_read_at_the_last_word_whatever_the_batch(reviews):
 def test_impossible_training_is_refused(reviews, wrong):
     with pytest.raises(InputError):
         train_classifier("mini", reviews.train, reviews.validation, **wrong)
+
+
+def test_a_classifier_that_memory_cannot_hold_is_refused_before_it_is_made(reviews, monkeypatch):
+    monkeypatch.setattr("nbtools.tasks.classification.free_memory", lambda: 20 * PROFILES["mini"].parameters - 1)
+    monkeypatch.setattr("transformers.AutoModelForSequenceClassification.from_config", lambda *_: pytest.fail("it was made"))
+    with pytest.raises(MachineError, match=r"classifier on mini needs .* GB of memory, and this process can have"):
+        train_classifier("mini", reviews.train, reviews.validation)
 
 
 def test_a_bag_of_words_beats_guessing():
