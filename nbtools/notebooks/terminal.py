@@ -74,7 +74,9 @@ class RunDisplay:
         self.console.print(f"\n[bold]{escape(execution.notebook.name)}{where}: {failure.reason}.[/bold]", soft_wrap=True)
         if failure.source:
             self.console.print(
-                Syntax(printable(failure.source), "python", theme="ansi_dark", background_color="default", line_numbers=True, word_wrap=True)
+                Syntax(
+                    printable(failure.source), "python", theme="ansi_dark", background_color="default", line_numbers=True, word_wrap=True
+                )
             )
         for line in failure.lines:
             self.say(f"  {line}")

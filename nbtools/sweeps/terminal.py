@@ -107,7 +107,9 @@ def show_status(folder: Path, console: Console) -> bool:
         for state in ("done", "failed", "running", "waiting", "interrupted")
     }
     console.print(
-        f"{printable(record['title'])}: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count) + f", of {len(statuses)}.",
+        f"{printable(record['title'])}: "
+        + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        + f", of {len(statuses)}.",
         markup=False,
     )
     done = [(status["value"], run) for run in record["runs"] if (status := statuses[run["id"]])["state"] == "done"]
