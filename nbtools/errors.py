@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
+# What a terminal obeys or a line is reordered by: control characters but tab and line feed, and Unicode's marks of direction.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """`text` with its control characters as "<U+001B>": what comes from a file, a name or a model is shown, and never obeyed."""
+    return CONTROLS.sub(lambda one: f"<U+{ord(one[0]):04X}>", text)
+
 
 class CourseError(Exception):
     """A mistake or a missing thing that the user can mend.
 
     `problem` is one line that says what is wrong, `remedy` one line that says what to do. Notebooks and the command line
-    show these two lines and no traceback.
+    show these two lines and no traceback. Both may quote names and texts from anywhere, so control characters are shown as such.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy)
-        self.problem = problem
-        self.remedy = remedy
+        self.problem = printable(problem)
+        self.remedy = printable(remedy)
 
     def __str__(self) -> str:
         return f"{self.problem}\n  -> {self.remedy}"

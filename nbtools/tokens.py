@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nbtools.errors import printable
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -11,8 +13,8 @@ SPACE, NEWLINE, TAB = "␣", "⏎", "⇥"
 
 
 def visible(text: str) -> str:
-    """`text` with spaces, line breaks and tabs made visible."""
-    return text.replace(" ", SPACE).replace("\n", NEWLINE).replace("\t", TAB)
+    """`text` with spaces, line breaks and tabs made visible, and every other control character and mark of direction as "<U+202E>"."""
+    return printable(text).replace(" ", SPACE).replace("\n", NEWLINE).replace("\t", TAB)
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[str]]:

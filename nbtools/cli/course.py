@@ -131,6 +131,7 @@ def _list_notebooks(notebooks: list[Any]) -> int:
     from rich.markup import escape
     from rich.table import Table
 
+    from nbtools.errors import printable
     from nbtools.notebooks import read_costs, read_parameters
 
     costs = read_costs()
@@ -139,7 +140,7 @@ def _list_notebooks(notebooks: list[Any]) -> int:
         cost = costs.get(notebook.name)
         minutes, memory = (f"{cost['seconds'] / 60:.1f}", f"{cost['peak_memory_bytes'] / 1e9:.1f} GB") if cost else ("?", "?")
         names = ", ".join(f"{parameter.name}={parameter.default!r}" for parameter in read_parameters(notebook).values())
-        table.add_row(f"{escape(notebook.name)}\n[dim]{escape(notebook.title)}[/dim]", minutes, memory, escape(names))
+        table.add_row(f"{escape(printable(notebook.name))}\n[dim]{escape(printable(notebook.title))}[/dim]", minutes, memory, escape(names))
     Console().print(table)
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from nbtools.errors import CourseError
+from nbtools.errors import CourseError, printable
 
 app = typer.Typer(
     name="nbtools",
@@ -46,7 +46,10 @@ def command(*, example: str, hidden: bool = False) -> Callable[[Callable[..., in
                 print(f"{error.problem}\n  -> {error.remedy}", file=sys.stderr)
                 code = 1
             except OSError as error:
-                print(f"The system refused: {error}\n  -> Check the disk and the rights there, then try again.", file=sys.stderr)
+                print(
+                    f"The system refused: {printable(str(error))}\n  -> Check the disk and the rights there, then try again.",
+                    file=sys.stderr,
+                )
                 code = 1
             raise typer.Exit(code)
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nbtools.errors import printable
 from nbtools.exercises.framework import EXERCISES
 from nbtools.exercises.progress import Progress, by_notebook, hardest
 from nbtools.runtime import write_text
@@ -38,11 +39,11 @@ def show_everybody(people: Mapping[str, Progress], console: Console) -> None:
     for name, progress in people.items():
         rows = {number: (solved, total) for number, solved, total, _ in by_notebook(progress, EXERCISES)}
         cells = [f"{rows[number][0]}/{rows[number][1]}" for number in numbers]
-        table.add_row(escape(name), *cells, str(len(progress.solved() & set(EXERCISES))))
+        table.add_row(escape(printable(name)), *cells, str(len(progress.solved() & set(EXERCISES))))
     console.print(table)
     hard = Table("Exercise", "Solved by", "Mean tries", box=None, pad_edge=False)
     for one, solved, tried, tries in hardest(people)[:SHOWN]:
-        hard.add_row(escape(one), f"{solved} of {tried} who tried", f"{tries:.1f}")
+        hard.add_row(escape(printable(one)), f"{solved} of {tried} who tried", f"{tries:.1f}")
     console.print("\nHardest first:")
     console.print(hard)
 

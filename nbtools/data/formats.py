@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nbtools.errors import DataError, InputError
+from nbtools.errors import DataError, InputError, printable
 
 Rows = Iterator[tuple[str, Any]]
 
@@ -48,7 +48,7 @@ class Notes:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         shown = self.places.setdefault(kind, [])
         if place and len(shown) < self.SHOWN:
-            shown.append(place)
+            shown.append(printable(place))
 
     def lines(self) -> list[str]:
         """ "rows without a text: 3 (line 4, line 9, line 12)"."""

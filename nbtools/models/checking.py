@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError, ModelError, UnreachableError
+from nbtools.models.screening import count_weights, refuse_links
 from nbtools.profiles import PROFILES
 from nbtools.runtime import available_memory, hub_state
 
@@ -83,16 +84,22 @@ def inspect_model(name: str) -> ModelFacts:
 
 
 def _of_folder(name: str, folder: Path) -> ModelFacts:
+    refuse_links(name, folder)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf8"))
-    except (OSError, ValueError):
+        config = dict(json.loads((folder / "config.json").read_text(encoding="utf8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         raise ModelError(
             f"{folder} holds no model: its config.json is missing or broken.", "Give the folder that holds config.json."
         ) from None
+    from safetensors import SafetensorError
+
     safe = any((folder / file).is_file() for file in WEIGHTS)
     tokenizer = _json(folder / "tokenizer_config.json")
     chat = bool(tokenizer.get("chat_template")) or (folder / "chat_template.jinja").is_file()
-    count = sum(count_weights(file) for file in folder.glob("*.safetensors")) or None
+    try:
+        count = sum(count_weights(file) for file in folder.glob("*.safetensors")) or None
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"The weights of {name} are damaged: {error}", "Copy or download the model again.") from None
     card = (folder / "README.md").read_text(encoding="utf8") if (folder / "README.md").is_file() else ""
     found = re.search(r"^license:\s*(\S+)", card, re.MULTILINE)
     return _facts(name, config, count, found[1] if found else None, chat, safe, 0)
@@ -128,22 +135,8 @@ def _facts(name: str, config: dict[str, Any], count: int | None, licence: str | 
     return ModelFacts(name, config.get("model_type"), count, context, config.get("vocab_size"), licence, chat, safe, download)
 
 
-def count_weights(file: Path) -> int:
-    """The number of weights in a safetensors file, by its header alone."""
-    from safetensors import safe_open
-
-    with safe_open(file, "numpy") as content:
-        total = 0
-        for key in content.keys():  # noqa: SIM118  (it is no mapping)
-            size = 1
-            for length in content.get_slice(key).get_shape():
-                size *= length
-            total += size
-        return total
-
-
 def _json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}

@@ -6,11 +6,12 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nbtools.errors import InputError, MachineError, ModelError, UnreachableError
+from nbtools.errors import CourseError, InputError, ModelError, UnreachableError
+from nbtools.models.screening import screen
 from nbtools.profiles import OTHER, PROFILES, Profile
-from nbtools.runtime import available_memory, cache_folder, device, hub_state, put_in_place, quiet_libraries
+from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -109,11 +110,9 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     attention  "sdpa" (fast) or "eager" (gives attention weights when asked for them)
 
     Weights become fp32 whatever type the checkpoint stores: 16-bit weights lose small updates in training. Raises what
-    `locate` raises, MachineError where the weights alone are larger than free memory (a folder's or a profile's: how large another
-    model on the Hub is, only its files say), and ModelError when the files are not a causal model in safetensors.
+    `locate` and `screen` raise, and ModelError when the files are not a whole causal model in safetensors.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quiet_libraries()
@@ -123,18 +122,25 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     # With the Hub out of reach its client would try for most of a minute before it takes the copy that it has.
     local = source.startswith("Hugging Face Hub") and hub_state() != "reachable"
     try:
-        _refuse_too_large(name, place, profile)
+        screen(name, place, attention, local)
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=local)
-        model = AutoModelForCausalLM.from_pretrained(
+        read: Any = AutoModelForCausalLM.from_pretrained(
             place,
             dtype=torch.float32,
             attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=local,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except CourseError:
+        raise
+    except Exception as error:  # a foreign folder can make transformers and tokenizers raise anything
         raise _explain(name, source, error) from error
+    model, found = read
+    if missing := sorted(found["missing_keys"]):
+        first = f"{len(missing)} weights are missing in {name}, {missing[0]} among them."
+        raise ModelError(f"{first} They would be random numbers.", "Copy or download the model again.")
     # transformers 5 warns about an absent loss type on every GPT-2 checkpoint; this is the one that it then uses.
     model.config.loss_type = model.loss_type = "ForCausalLM"
     model.to(device())  # type: ignore[arg-type]
@@ -142,18 +148,6 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     if verbose:
         print(loaded)
     return loaded
-
-
-def _refuse_too_large(name: str, place: str, profile: Profile | None) -> None:
-    from nbtools.models.checking import count_weights
-
-    folder = Path(place)
-    weights = sum(map(count_weights, folder.glob("*.safetensors"))) if folder.is_dir() else profile.parameters if profile else 0
-    if (needed := 4 * weights) > (free := available_memory()):
-        raise MachineError(
-            f"The weights of {name} take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free.",
-            "Shut other notebooks' kernels down, or take a smaller profile.",
-        )
 
 
 def save_model(loaded: LanguageModel, folder: str | Path) -> Path:
@@ -222,11 +216,15 @@ def _explain(name: str, source: str, error: Exception) -> ModelError | Unreachab
         return UnreachableError(f"The Hugging Face Hub cannot be reached, so {name} cannot be loaded.", usable_here())
     if isinstance(error, SafetensorError):
         return ModelError(f"The weights of {name} are damaged: {text.strip()}", "Copy or download the model again.")
+    if "ignore_mismatched_sizes" in text:
+        return ModelError(f"The weights of {name} are not of the sizes that its config.json says.", "Copy or download the model again.")
     if "safetensors" in text:
         return ModelError(f"{name} has no weights in safetensors format.", "Convert it with save_pretrained, or choose another model.")
     if "trust_remote_code" in text or "custom code" in text:
         return ModelError(f"{name} wants to run its own code, which this course never does.", "Choose a model that transformers knows.")
     if "not a valid model identifier" in text or "404" in text:
         return ModelError(f"The Hub has no model called {name}.", "Check the spelling; Hub names look like owner/name.")
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    first = text.strip().splitlines()[0] if text.strip() else "no reason given"
+    if not isinstance(error, (OSError, ValueError)):
+        first = f"{type(error).__name__}: {first}"  # such as KeyError, whose text alone says little
     return ModelError(f"{name} could not be loaded: {first}", "A causal language model with config.json and model.safetensors is needed.")

@@ -67,7 +67,9 @@ class Budget:
         for cost in self.costs:
             given = ", ".join(f"{name}={value!r}" for name, value in cost.parameters.items())
             words = "\n".join(filter(None, [given, cost.note]))
-            table.add_row(cost.name, _minutes(cost.seconds), _gigabytes(cost.memory_bytes), _gigabytes(cost.disk_bytes), escape(words))
+            table.add_row(
+                escape(cost.name), _minutes(cost.seconds), _gigabytes(cost.memory_bytes), _gigabytes(cost.disk_bytes), escape(words)
+            )
         most = max((cost.memory_bytes or 0 for cost in self.costs), default=0)
         footers = ["Total", _minutes(sum(known)), _gigabytes(most), _gigabytes(sum(cost.disk_bytes for cost in self.costs))]
         free = f"free: {_gigabytes(self.free_memory_bytes)} of memory, {_gigabytes(self.free_disk_bytes)} of disk"

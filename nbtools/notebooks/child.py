@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 import psutil
 
+from nbtools.errors import printable
 from nbtools.notebooks.memory import children_memory
 
 START_SECONDS = 180  # for a kernel to answer; a busy machine with a cold disk needs more than papermill's 60
@@ -185,8 +186,8 @@ def _end(processes: list[psutil.Process], seconds: float) -> None:
 
 
 def strip_colours(text: str) -> str:
-    """The text without terminal escapes."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07", "", text)
+    """The text without colours; other escapes, which could move a reader's cursor or name their window, are shown as text."""
+    return printable(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07", "", text))
 
 
 if __name__ == "__main__":

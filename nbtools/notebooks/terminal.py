@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.syntax import Syntax
 from rich.table import Table
 
+from nbtools.errors import printable
 from nbtools.notebooks.costs import Forecast
 from nbtools.notebooks.execution import Execution
 
@@ -35,7 +36,7 @@ class RunDisplay:
         self._end_live()
 
     def say(self, text: str) -> None:
-        self.console.print(escape(text), soft_wrap=True)
+        self.console.print(escape(printable(text)), soft_wrap=True)
 
     def begin(self, names: list[str]) -> None:
         self.names, self.forecast = names, Forecast(names)
@@ -62,7 +63,7 @@ class RunDisplay:
         word = "[red]failed[/red]" if execution.failure else "[green]done[/green]  "
         number = escape(f"[{self._number(execution)}/{len(self.names)}]")
         cost = f"{clock(execution.seconds):>6}   {execution.peak_memory / 1e9:.2f} GB"
-        self.console.print(f"{number} {word} {execution.notebook.name:<16} {cost}", soft_wrap=True)
+        self.console.print(f"{number} {word} {escape(f'{execution.notebook.name:<16}')} {cost}", soft_wrap=True)
         if execution.failure:
             self._show_failure(execution)
 
@@ -70,13 +71,15 @@ class RunDisplay:
         failure = execution.failure
         assert failure is not None
         where = f", code cell {failure.cell} of {failure.total}" if failure.cell else ""
-        self.console.print(f"\n[bold]{execution.notebook.name}{where}: {failure.reason}.[/bold]", soft_wrap=True)
+        self.console.print(f"\n[bold]{escape(execution.notebook.name)}{where}: {failure.reason}.[/bold]", soft_wrap=True)
         if failure.source:
             self.console.print(
-                Syntax(failure.source, "python", theme="ansi_dark", background_color="default", line_numbers=True, word_wrap=True)
+                Syntax(
+                    printable(failure.source), "python", theme="ansi_dark", background_color="default", line_numbers=True, word_wrap=True
+                )
             )
         for line in failure.lines:
-            self.console.print(f"  {escape(line)}", soft_wrap=True)
+            self.say(f"  {line}")
         if execution.output:
             self.say(f"\nThe notebook as far as it came: {execution.output}")
 

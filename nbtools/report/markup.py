@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import html
 import re
+import secrets
 from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib.util import find_spec
+from xml.etree.ElementTree import tostring
 
 # Pages carry this policy as a second lock: even where something slipped through, no script runs and nothing is fetched.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -37,7 +39,14 @@ ATTRIBUTES = {
     "title",
     "width",
 }
-STYLE_FORBIDDEN = re.compile(r"url\s*\(|expression|@import|position\s*:|\\", re.IGNORECASE)
+# What fetches something, hides what stands elsewhere, or spells either in another way.
+STYLE_FORBIDDEN = re.compile(r"(url|image|image-set|cross-fade|src|element)\s*\(|expression|@import|position\s*:|/\*|\\", re.IGNORECASE)
+# Of a formula: only what lays it out. A link, a class, a style or a handler in TeX (\href, \class, \style) is dropped.
+MATH_ATTRIBUTES = set(
+    "accent columnalign columnlines columnspacing depth display displaystyle fence form height linethickness lspace mathcolor mathsize "
+    "mathvariant maxsize minsize movablelimits notation rowlines rowspacing rspace scriptlevel separator stretchy symmetric voffset width "
+    "xmlns".split()
+)
 
 Relink = Callable[[str], str | None]
 
@@ -116,10 +125,13 @@ def render_markdown(text: str, relink: Relink = keep_link) -> str:
 
     finished: list[str] = []
 
+    # Drawn anew each time: a text that could spell a mark, as &#xe000; say, would have a piece put where it closes an attribute.
+    key = secrets.token_hex(8)
+
     def hold(piece: str) -> str:
-        """Finished HTML waits under a mark of two private characters while the rest is cleaned."""
+        """Finished HTML waits under a mark while the rest is cleaned."""
         finished.append(piece)
-        return f"\ue000{len(finished) - 1}\ue001"
+        return f"\ue000{key}:{len(finished) - 1}\ue001"
 
     parser = MarkdownIt("commonmark", {"html": True, "highlight": lambda code, language, _: hold(highlight(code, language))})
     parser.enable(["table", "strikethrough"])
@@ -130,18 +142,23 @@ def render_markdown(text: str, relink: Relink = keep_link) -> str:
             parser, allow_labels=False, double_inline=True, renderer=lambda tex, options: hold(render_formula(tex, options["display_mode"]))
         )
     body = clean_html(parser.render(re.sub("[\ue000\ue001]", "", text)), relink)
-    return re.sub("\ue000(\\d+)\ue001", lambda mark: finished[int(mark[1])], body)
+    return re.sub(f"\ue000{key}:(\\d+)\ue001", lambda mark: finished[int(mark[1])], body)
 
 
 def render_formula(tex: str, display: bool = False) -> str:
     """TeX as MathML with the source as its label; as code where it cannot be converted."""
     try:
-        from latex2mathml.converter import convert
+        from latex2mathml.converter import convert_to_element
 
-        drawn = convert(tex, display="block" if display else "inline")
+        drawn = convert_to_element(tex, display="block" if display else "inline")
     except Exception:  # not installed, or TeX that it does not know: the source is still right
         return f'<code class="tex">{escape(tex)}</code>'
-    return drawn.replace("<math ", f'<math aria-label="{escape(tex)}" ', 1)
+    for element in drawn.iter():
+        element.attrib = {name: value for name, value in element.attrib.items() if name in MATH_ATTRIBUTES}
+        # The converter writes symbols as &#x0003D; and undoes the escaping of the whole afterwards, so that \\text{<b>} would be a tag.
+        element.text = html.unescape(element.text) if element.text else element.text
+    drawn.attrib = {"aria-label": tex, **drawn.attrib}
+    return tostring(drawn, encoding="unicode", short_empty_elements=False)
 
 
 def highlight(code: str, language: str = "python") -> str:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from nbtools.errors import printable
 from nbtools.notebooks.terminal import LINE_SECONDS, clock
 from nbtools.runtime import headless, progress_wanted
 from nbtools.sweeps.control import Progress, read_record
@@ -39,7 +40,7 @@ class SweepDisplay:
         self._end_live()
 
     def say(self, text: str) -> None:
-        self.console.print(escape(text), soft_wrap=True)
+        self.console.print(escape(printable(text)), soft_wrap=True)
 
     def update(self, progress: Progress) -> None:
         if time.monotonic() < self.due:
@@ -50,7 +51,7 @@ class SweepDisplay:
                 self.live = Live(console=self.console, transient=True, auto_refresh=False)
                 self.live.start()
             row = Table.grid(padding=(0, 1))
-            row.add_row(ProgressBar(total=progress.total, completed=progress.total - progress.left, width=20), describe(progress))
+            row.add_row(ProgressBar(total=progress.total, completed=progress.total - progress.left, width=20), escape(describe(progress)))
             self.live.update(row, refresh=True)
         else:
             if self.due and progress_wanted():
@@ -91,9 +92,10 @@ def describe(progress: Progress) -> str:
 
 
 def words_of(parameters: Mapping[str, Any], names: Sequence[str] = ()) -> str:
-    """The parameters called `names`, or all where there are none of these."""
+    """The parameters called `names`, or all where there are none of these, on one line for a terminal."""
     parameters = {name: parameters[name] for name in names if name in parameters} or parameters
-    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items())
+    words = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items())
+    return printable(words)
 
 
 def show_status(folder: Path, console: Console) -> bool:
@@ -105,7 +107,9 @@ def show_status(folder: Path, console: Console) -> bool:
         for state in ("done", "failed", "running", "waiting", "interrupted")
     }
     console.print(
-        f"{record['title']}: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count) + f", of {len(statuses)}.",
+        f"{printable(record['title'])}: "
+        + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        + f", of {len(statuses)}.",
         markup=False,
     )
     done = [(status["value"], run) for run in record["runs"] if (status := statuses[run["id"]])["state"] == "done"]

@@ -2,9 +2,14 @@
 
 const SPACES = { " ": "␣", "\n": "⏎", "\t": "⇥" };
 
-/** Text with spaces, line breaks and tabs made visible, as nbtools.tokens.visible does. */
+// As nbtools.errors.CONTROLS.
+const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** Text with spaces, line breaks, tabs and control characters made visible, as nbtools.tokens.visible does. */
 function visible(text) {
-  return text.replace(/[ \n\t]/g, (one) => SPACES[one]);
+  return text
+    .replace(CONTROLS, (one) => `<U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}>`)
+    .replace(/[ \n\t]/g, (one) => SPACES[one]);
 }
 
 /** An element. Text is always set as text; attributes named on… are listeners. */
