@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from environments.record import ROOT, Record
+from environments.record import ROOT, Record, read_records
 from nbtools.errors import MachineError
 
 PLACE = ROOT / "runs" / ".environments"
@@ -62,6 +62,12 @@ def resolve(
     return {name: pin.split(";")[0].strip() for name, _, pin in pins}
 
 
+def read_pins(file: Path) -> dict[str, str]:
+    """The lines "package==version" of a requirements file."""
+    lines = (line.split("#")[0].strip().partition("==") for line in file.read_text(encoding="utf8").splitlines())
+    return {package: pin for package, _, pin in lines if pin}
+
+
 def torch_at_hand() -> str:
     """The torch that this environment has, as a constraint with its build."""
     return f"torch=={version('torch')}"
@@ -105,12 +111,15 @@ def check_versions(name: str, environment: str, resolution: str, arguments: Sequ
 
     resolution  uv's word: "lowest-direct" or "highest"
 
-    With --signatures in `arguments` no test is run: after a change of what the package calls, that is enough, and takes a minute.
+    With --signatures in `arguments` no test is run and the record stays: the versions are its own, and only what is called is looked up
+    anew. That is enough after a change of what the package calls, and takes a minute.
     """
     record = Record(name, environment, f"python -m environments.{name}")
     start = time.monotonic()
     options = ["--resolution", resolution, "--python", sys.executable]
-    pins = resolve(["dev"], [torch_at_hand()], *options, place=PLACE / name)
+    recorded = {one["name"]: one for one in read_records()}.get(name) if "--signatures" in arguments else None
+    as_recorded = [f"{package}=={pin}" for package, pin in (recorded["versions"] if recorded else {}).items() if package != "torch"]
+    pins = resolve(["dev"], [torch_at_hand(), *as_recorded], *options, place=PLACE / name)
     what = "every dependency with all extras of the tests can be had together"
     if isinstance(pins, str):
         print(pins)
