@@ -32,7 +32,7 @@ NUMBERED = "count => [...document.querySelectorAll('.input_prompt')].filter(one 
 
 
 def try_views(record: Record, python: Path, place: Path, browser: str, variables: Mapping[str, str]) -> None:
-    """Open a notebook of all views, run it and use each; note what happened. Pictures of the page are left in `place`."""
+    """Open a notebook of all views, run it and use each; note what happened. A picture after each check is left in `place`."""
     folder = place / "views"
     folder.mkdir(parents=True)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS.values()])
@@ -48,17 +48,16 @@ def try_views(record: Record, python: Path, place: Path, browser: str, variables
         "TrainingMonitor follows a run to its end": a_run_is_followed,
     }
     with running_lab(folder, place, "classic", python=python, variables=variables) as server, open_page(browser, place) as page:
-        for what, check in {
-            "the classic Notebook runs the cells": lambda page: run_cells(page, server.url("views.ipynb"))
-        } | checks.items():
+        url = server.url("views.ipynb")
+        checks = {"the cells run": lambda page: run_cells(page, url)} | checks
+        for number, (what, check) in enumerate(checks.items()):
             start = time.monotonic()
             try:
                 detail, passed = check(page), True
             except Exception as error:  # Playwright's time-outs and failed assertions alike: the record says which
-                detail, passed = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", False
+                detail, passed = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", False
             record.note(f"classic Notebook: {what}", passed, detail, time.monotonic() - start)
-        for number in range(len(CELLS)):
-            page.locator(".code_cell").nth(number).screenshot(path=place / f"view-{number}.png")
+            page.screenshot(path=place / f"classic-{number}.png")
 
 
 def view(page: Page, name: str) -> Locator:

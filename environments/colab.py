@@ -55,7 +55,8 @@ def check_resolution(record: Record, has: dict[str, str]) -> None:
             detail = f"{len(kept)} packages of Colab's stay as they are; new: {', '.join(new)}" if passed else f"moved: {changes}"
         record.note(f"Python {PYTHON}, Colab's versions: {what} installs and moves nothing", passed, detail, time.monotonic() - start)
     refused = resolve([], constraints, *PLATFORM, place=HERE / "resolution", beside=["ipywidgets>=8"])
-    record.note("the same question with ipywidgets 8 beside it is answered no", isinstance(refused, str))
+    said = " ".join(refused.split())[:200] if isinstance(refused, str) else "it was granted"
+    record.note("the same question with ipywidgets 8 beside it is answered no", isinstance(refused, str), said)
 
 
 def build_wheel(folder: Path) -> Path:
