@@ -21,8 +21,8 @@ from nbtools.errors import MachineError
 
 PLACE = ROOT / "runs" / ".environments"
 UV = [sys.executable, "-m", "uv"]
-# Not run here: what needs a browser, what holds the benchmarks' stored pages, what holds constraints.txt to the versions installed, and
-# the README's commands, each of which another test makes as well.
+# Not run here: what needs a browser, what holds the benchmarks' stored pages, what holds constraints.txt to the versions installed, the
+# README's commands, and what is marked slow: the notebooks, all of which are run, do the same at length.
 LEFT_OUT = ["tests/browser", "tests/benchmarks", "tests/notebooks", "tests/test_packaging.py", "tests/test_readme.py"]
 # A caller's own path would hide the packages that are to be tried.
 APART = {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "NBTOOLS_PROGRESS": "0", "JUPYTER_PREFER_ENV_PATH": "1"}
@@ -137,9 +137,9 @@ def check_versions(name: str, environment: str, resolution: str, arguments: Sequ
     )
     if "--signatures" in arguments:
         return 1 if record.failed else 0
-    ignored = [f"--ignore={path}" for path in LEFT_OUT]
+    chosen = ["tests", "-m", "not slow and not long", *(f"--ignore={path}" for path in LEFT_OUT)]
     logs = PLACE / name
-    run_suite(record, "the suite, but for browser, benchmarks, README and pins", python, ["tests", *ignored], logs / "suite.log")
+    run_suite(record, "the suite, but for slow tests, browser, benchmarks, README and pins", python, chosen, logs / "suite.log")
     notebooks = ["tests/notebooks/test_papermill.py", "tests/notebooks/test_nbval.py"]
     run_suite(record, "every notebook, once, through papermill", python, notebooks, logs / "notebooks.log")
     record.not_run("the live views in a browser", "they run with the versions of constraints.txt and with Colab's")
