@@ -34,6 +34,7 @@ lab: $(firstword $(wildcard .venv/installed-dev) .venv/installed-lab)
 	.venv/bin/jupyter lab --notebook-dir=notebooks
 
 refresh: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/installed-course)
+	.venv/bin/python scripts/install_cell.py
 	$(OFFLINE) .venv/bin/nbtools refresh
 	.venv/bin/python scripts/refresh_readme.py
 

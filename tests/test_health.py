@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import tomllib
+import types
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -109,15 +110,26 @@ def every_form(health: Health) -> str:
     return "\n".join([repr(health), health._repr_html_(), json.dumps(health.to_dict()), console.export_text()])
 
 
-@pytest.mark.parametrize("place", ["HF_TOKEN", "MY_SECRET", "file"])
-def test_a_token_is_found_and_never_shown(place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    if place == "file":
+@pytest.mark.parametrize(
+    "place", ["environment variable HF_TOKEN", "environment variable MY_SECRET", "token file", "Colab secret MY_SECRET"]
+)
+def test_a_token_is_found_and_never_shown(
+    place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if place == "token file":
         (tmp_path / "token").write_text(TOKEN)
+    elif place.startswith("Colab"):
+        vault = types.ModuleType("google.colab")
+        vault.userdata = types.SimpleNamespace(get={"MY_SECRET": TOKEN}.__getitem__)  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+        monkeypatch.setitem(sys.modules, "google.colab", vault)
+        monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260819")
+        monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
     else:
-        monkeypatch.setenv(place, TOKEN)
+        monkeypatch.setenv(place.split()[-1], TOKEN)
     health = doctor(hub_secret="MY_SECRET")
-    assert named(health, "Hub token").value == ("set (token file)" if place == "file" else f"set (environment variable {place})")
-    shown = every_form(health)
+    assert named(health, "Hub token").value == f"set ({place})"
+    shown = every_form(health) + "".join(capfd.readouterr())
     assert not any(TOKEN[start : start + 6] in shown for start in range(len(TOKEN) - 5))
 
 

@@ -19,21 +19,14 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from environments.versions import read_pins
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
-# What Colab had in August 2026, as far as it touches the core. Its own parts break where one of these is replaced.
-COLAB = {
-    "anywidget": "0.9.21",
-    "datasets": "4.0.0",
-    "ipykernel": "6.17.1",
-    "ipython": "7.34.0",
-    "ipywidgets": "7.7.1",
-    "torch": "2.11.0",
-    "traitlets": "5.7.1",
-    "transformers": "5.15.0",
-}
+# What Colab has, of what the course needs. Its own parts break where one of these is replaced: environments/colab.py asks a resolver.
+COLAB = read_pins(ROOT / "environments" / "colab.txt")
 
 # Packages that the code imports and that come with a dependency for certain, because its own code is made of them.
 BROUGHT_BY = {
@@ -144,9 +137,15 @@ def test_everything_that_the_dependencies_bring_is_pinned() -> None:
     assert missing <= {"setuptools"}  # comes with the environment
 
 
+def test_what_colab_has_is_written_down() -> None:
+    text = (ROOT / "environments" / "colab.txt").read_text(encoding="utf8")
+    assert re.search(r"\b20\d\d-\d\d-\d\d\b", text) and "https://github.com/googlecolab/" in text
+    assert {"anywidget", "datasets", "ipykernel", "ipython", "ipywidgets", "torch", "traitlets", "transformers"} <= COLAB.keys()
+
+
 @pytest.mark.parametrize("name", sorted(COLAB))
-def test_the_core_accepts_what_colab_has(name: str) -> None:
-    for requirement in core():
+def test_the_course_accepts_what_colab_has(name: str) -> None:
+    for requirement in [*core(), *expand("course")]:
         if canonicalize_name(requirement.name) == name:
             assert COLAB[name] in requirement.specifier
 

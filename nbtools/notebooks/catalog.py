@@ -14,6 +14,8 @@ from typing import Any
 from nbtools.errors import InputError
 
 NUMBERED = "[0-9][0-9]_*.ipynb"  # the course's own notebooks; anything else in the folder is a learner's
+# A wheel brings copies, because Colab has one notebook open and no clone: 04 reads its own parameters, 09 runs 04.
+PACKAGED = Path(__file__).parent.parent / "assets" / "notebooks"
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,13 @@ def read_notebook(path: str | Path) -> Notebook:
 
 def find_notebooks() -> list[Path]:
     """The course's notebooks in order: from the nearest folder `notebooks/` in the current folder or above it, else from the folder
-    that `NBTOOLS_NOTEBOOKS` names (that of the notebook which is being run).
+    that `NBTOOLS_NOTEBOOKS` names (that of the notebook which is being run), else those that the installed package brings.
 
     Raises InputError where there is none.
     """
     here = Path.cwd().resolve()
     named = os.environ.get("NBTOOLS_NOTEBOOKS")
-    for folder in [*(above / "notebooks" for above in (here, *here.parents)), *([Path(named)] if named else [])]:
+    for folder in [*(above / "notebooks" for above in (here, *here.parents)), *([Path(named)] if named else []), PACKAGED]:
         if found := sorted(folder.glob(NUMBERED)):
             return found
     raise InputError(

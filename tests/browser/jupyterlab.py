@@ -1,4 +1,4 @@
-"""A real JupyterLab (or Notebook 7) on loopback and a real Chromium in front of it, for tests that click as a learner would."""
+"""A real JupyterLab (or Notebook 7, or the classic one) on loopback, and a real Chromium, for tests that click as a learner would."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,13 +43,25 @@ def find_browser() -> str:
     pytest.skip(reason)
 
 
-PATHS = {"jupyterlab": "lab/tree", "notebook": "notebooks"}  # where each program opens a file
+PATHS = {"jupyterlab": "lab/tree", "notebook": "notebooks", "classic": "notebooks"}  # where each program opens a file
 
 
 class Lab:
-    """A running server. `folder` is what it shows; `url` opens a file of it. program: "jupyterlab" or "notebook" (Notebook 7)."""
+    """A running server. `folder` is what it shows; `url` opens a file of it.
 
-    def __init__(self, folder: Path, place: Path, program: str = "jupyterlab") -> None:
+    program    "jupyterlab", "notebook" (Notebook 7) or "classic" (notebook 6)
+    python     whose packages serve and compute
+    variables  of the environment, beside this process's own
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        place: Path,
+        program: str = "jupyterlab",
+        python: str | Path = sys.executable,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder, self.log, self.program = folder, place / "server.log", program
         for name, values in SETTINGS.items():
             file = place / "settings" / f"{name}.jupyterlab-settings"
@@ -66,14 +78,17 @@ class Lab:
             "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
         }
         environment = os.environ | {name: str(place / part) for name, part in places.items()} | {"NBTOOLS_RUNS": str(place / "runs")}
+        app = "NotebookApp" if program == "classic" else "ServerApp"
         options = [
-            "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0",
-            "--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}",
+            "--no-browser", "--allow-root", f"--{app}.ip=127.0.0.1", f"--{app}.port={self.port}", f"--{app}.port_retries=0",
+            "--NotebookApp.token=" if program == "classic" else "--IdentityProvider.token=", f"--{app}.password=",
+            f"--{app}.{'notebook_dir' if program == 'classic' else 'root_dir'}={folder}",
         ]  # fmt: skip
         if program == "jupyterlab":
             options += ["--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True"]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", program, *options], env=environment, stdout=log, stderr=log)
+            command = [str(python), "-m", "notebook" if program == "classic" else program, *options]
+            self.process = subprocess.Popen(command, env=environment | dict(variables or {}), stdout=log, stderr=log)
 
     def url(self, file: str) -> str:
         return f"http://127.0.0.1:{self.port}/{PATHS[self.program]}/{file}"
@@ -126,8 +141,8 @@ def run_all(page: Page, url: str, cells: int) -> None:
 
 
 @contextmanager
-def running_lab(folder: Path, place: Path, program: str = "jupyterlab") -> Iterator[Lab]:
-    lab = Lab(folder, place, program)
+def running_lab(folder: Path, place: Path, program: str = "jupyterlab", **options: Any) -> Iterator[Lab]:
+    lab = Lab(folder, place, program, **options)
     try:
         lab.wait_until_up()
         yield lab

@@ -64,7 +64,8 @@ def test_the_file_is_valid_and_its_cells_keep_their_names(path: Path) -> None:
 
 @every_notebook
 def test_it_opens_with_its_box_parameters_and_cost(path: Path) -> None:
-    title, parameters, imports = cells(path)[:3]
+    title, install, parameters, imports = cells(path)[:4]
+    assert install.id == "install" and not install.outputs  # its source is held in test_install_cell.py
     assert title.cell_type == "markdown" and title.source.startswith(f"# {path.stem[:2]} · ")
     assert "You will be able to" in title.source and "You need first" in title.source
     assert parameters.metadata.tags == ["parameters"] and tagged(path, "parameters") == [parameters]

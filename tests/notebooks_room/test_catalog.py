@@ -56,3 +56,14 @@ def test_no_course_in_sight_is_said_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="no folder notebooks/"):
         find_notebooks()
+
+
+def test_without_a_clone_the_copies_of_the_wheel_serve(tmp_path, monkeypatch):
+    """Colab opens one notebook from elsewhere: `ParameterForm("04")` and a sweep of 04 need its file all the same."""
+    write_notebook(tmp_path / "package", "04_finetuning", "1")
+    monkeypatch.setattr("nbtools.notebooks.catalog.PACKAGED", tmp_path / "package")
+    (tmp_path / "content").mkdir()
+    monkeypatch.chdir(tmp_path / "content")
+    assert choose_notebooks(["04"])[0].path == tmp_path / "package" / "04_finetuning.ipynb"
+    nearer = write_notebook(tmp_path / "content" / "notebooks", "04_finetuning", "2")
+    assert choose_notebooks(["04"])[0].path == nearer

@@ -10,8 +10,10 @@ import torch
 
 from nbtools.data import pack
 from nbtools.errors import InputError, MachineError
+from nbtools.runtime import choose_dtype
 from nbtools.training import choices, finetune
-from nbtools.training.choices import choose, describe
+from nbtools.training.choices import choose, describe, fast_path
+from nbtools.training.loop import train
 from tests.models_at_hand import needs_a_compiler, tiny
 from tests.training.test_fast_path import REVIEWS, batch
 
@@ -158,3 +160,39 @@ def test_choices_to_compile_need_a_compiler(monkeypatch):
     monkeypatch.setattr(choices, "compiler_at_hand", lambda: False)
     with pytest.raises(MachineError, match="no C\\+\\+ compiler"):
         choices.repeat(lm.model, decide(10, lm) | {"compile": True}, {})
+
+
+@pytest.mark.parametrize(("name", "capability", "number"), [("T4", (7, 5), "fp16"), ("A100", (8, 0), "bf16"), ("H100", (9, 0), "bf16")])
+def test_on_a_gpu_the_trainer_is_told_the_format_that_its_generation_has(tmp_path, monkeypatch, name, capability, number):
+    """A T4, which Colab lends, computes bf16 by emulation alone, and PyTorch's `is_bf16_supported` says yes all the same."""
+    monkeypatch.setenv("NBTOOLS_DEVICE", "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: name)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
+    choose_dtype.cache_clear()
+    try:
+        lm = tiny()
+        chosen = decide(10_000, lm, dtype=None)
+    finally:
+        choose_dtype.cache_clear()
+    assert (chosen["device"], chosen["dtype"], chosen["loss"], chosen["bf16_copies"], chosen["compile"]) == (
+        "cuda",
+        number,
+        "library",
+        False,
+        False,
+    )
+    told = {}
+
+    class ToldError(Exception):
+        pass
+
+    def arguments(**settings):
+        told.update(settings)
+        raise ToldError  # a trainer would look for the GPU itself
+
+    monkeypatch.setattr("transformers.TrainingArguments", arguments)
+    plan = {"max_steps": 10, "learning_rate": 1e-3, "seed": 0}
+    with pytest.raises(ToldError):
+        train(lm.model, pack(REVIEWS, lm, 64), tmp_path, plan, chosen, fast_path(lm.model, chosen), 1, [])
+    assert (told["fp16"], told["bf16"], told["use_cpu"]) == (number == "fp16", number == "bf16", False)

@@ -1,0 +1,13 @@
+"""The newest versions that the package index serves, and the suite with them.
+
+python -m environments.newest [--signatures]
+"""
+
+from __future__ import annotations
+
+import sys
+
+from environments.versions import check_versions
+
+if __name__ == "__main__":
+    sys.exit(check_versions("newest", "the newest versions that the package index serves", "highest", sys.argv[1:]))

@@ -1,0 +1,13 @@
+"""The oldest versions that pyproject.toml allows for its direct dependencies, and the suite with them.
+
+python -m environments.oldest [--signatures]
+"""
+
+from __future__ import annotations
+
+import sys
+
+from environments.versions import check_versions
+
+if __name__ == "__main__":
+    sys.exit(check_versions("oldest", "the oldest versions that pyproject.toml allows", "lowest-direct", sys.argv[1:]))
