@@ -86,13 +86,13 @@ def test_broken_weights_are_one_line(tmp_path):
 
 def test_weights_larger_than_the_memory_are_refused_before_they_are_read(monkeypatch):
     """A kernel that loads them is killed without a word."""
-    needed = 4 * PROFILES["mini"].parameters
-    monkeypatch.setattr("nbtools.models.loading.available_memory", lambda: needed - 1)
-    with pytest.raises(MachineError, match=r"The weights of mini take 0\.0 GB of memory") as caught:
+    least = 4 * PROFILES["mini"].parameters
+    monkeypatch.setattr("nbtools.models.screening.available_memory", lambda: least - 1)
+    with pytest.raises(MachineError, match=r"mini takes 0\.0 GB of memory in fp32, and 0\.0 GB are free") as caught:
         load_model("mini", verbose=False)
-    assert "smaller profile" in caught.value.remedy
-    monkeypatch.setattr("nbtools.models.loading.available_memory", lambda: needed)
-    assert load_model("mini", verbose=False).parameters == needed // 4
+    assert "smaller model" in caught.value.remedy
+    monkeypatch.setattr("nbtools.models.screening.available_memory", lambda: 2 * least)
+    assert load_model("mini", verbose=False).parameters == least // 4
 
 
 def test_pickled_weights_are_refused(tmp_path):
