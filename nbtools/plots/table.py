@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 _CELL = "text-align:left; vertical-align:top; padding:0.35em 0.7em; max-width:30em"
-_TEXT = "white-space:pre-wrap; overflow-wrap:anywhere; margin:0; font-family:inherit"
+_TEXT = "white-space:pre-wrap; overflow-wrap:{}; margin:0; font-family:inherit"
+_LONGEST = 20  # letters: a longer word may be broken to keep a column narrow, a shorter one never is
 
 
 class Table:
@@ -40,7 +41,8 @@ class Table:
 
 def as_text(text: str) -> str:
     """`text` as HTML that shows it character by character. In `pre` no front end looks for formulas either."""
-    return f'<pre style="{_TEXT}">{html.escape(text)}</pre>'
+    wrap = "anywhere" if any(len(word) > _LONGEST for word in text.split()) else "break-word"
+    return f'<pre style="{_TEXT.format(wrap)}">{html.escape(text)}</pre>'
 
 
 def _wrap(cell: str) -> list[str]:

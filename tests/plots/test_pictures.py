@@ -82,3 +82,8 @@ def test_pairs_show_what_follows_the_prompt():
     pair = {"prompt": "The movie was", "before": "The movie was bad", "after": "The movie was good", "seed": 3, "decoding": "greedy"}
     table = table_of_pairs([pair])
     assert table.rows == [["The movie was …", "bad", "good"]] and table.caption == "greedy, seed 3"
+
+
+def test_only_words_too_long_for_a_column_are_broken():
+    shown = Table(["in a word"], [["no difference"], ["x" * 60]])._repr_html_()
+    assert shown.count("overflow-wrap:break-word") == 2 and shown.count("overflow-wrap:anywhere") == 1
