@@ -12,7 +12,7 @@ from nbtools.runtime.compute import (
     peak_memory,
     seed_everything,
 )
-from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, write_text
+from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, spreadsheet_cell, write_text
 from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
 from nbtools.runtime.native import native_library
 from nbtools.runtime.progress import progress, progress_wanted, quiet_libraries
@@ -43,5 +43,6 @@ __all__ = [
     "runs_folder",
     "seed_everything",
     "set_aside",
+    "spreadsheet_cell",
     "write_text",
 ]
