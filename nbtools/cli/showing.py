@@ -14,7 +14,7 @@ from rich.table import Table
 from nbtools.errors import printable
 from nbtools.exercises.framework import EXERCISES
 from nbtools.exercises.progress import Progress, by_notebook, hardest
-from nbtools.runtime import write_text
+from nbtools.runtime import spreadsheet_cell, write_text
 
 SHOWN = 10  # of the hardest exercises
 
@@ -55,10 +55,7 @@ def write_csv(people: Mapping[str, Progress], path: Path) -> Path:
     writer.writerow(["name", "exercise", "tries", "hints", "solved"])
     for name, progress in people.items():
         for one, entry in sorted(progress.exercises.items()):
-            writer.writerow([_plain(name), _plain(one), entry.get("tries", 0), entry.get("hints", 0), entry.get("solved", "")])
+            writer.writerow(
+                [spreadsheet_cell(name), spreadsheet_cell(one), entry.get("tries", 0), entry.get("hints", 0), entry.get("solved", "")]
+            )
     return write_text(path, buffer.getvalue())
-
-
-def _plain(text: str) -> str:
-    """A text that a spreadsheet does not take for a formula: the files come from outside."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -12,12 +12,12 @@ import gzip
 import io
 import json
 import lzma
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from nbtools.errors import DataError, InputError, printable
+from nbtools.runtime import available_memory
 
 Rows = Iterator[tuple[str, Any]]
 
@@ -27,6 +27,8 @@ COMPRESSED: dict[str, Callable[[Path], BinaryIO]] = {".gz": gzip.open, ".xz": lz
 PIECE = 2_000  # characters; a longer text file is cut at empty lines into pieces of at least so many
 LIKELY = ("text", "review", "content", "body", "document", "sentence", "comment", "message", "story", "article")
 SNIFFED = 65_536  # bytes that are looked at to tell what a file is
+LONGEST = 16_000_000  # characters of a line or a field; War and Peace has three million. More is a damaged file, or one made to fill memory
+ARRAY_SHARE = 32  # a JSON array is held whole, and its objects can take so many times its characters
 MAGIC = {
     b"%PDF": "a PDF", b"PK\x03\x04": "a ZIP archive (a Word or Excel file is one too)", b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
@@ -154,13 +156,23 @@ def _decoded(path: Path, encoding: str, newline: str | None = None) -> io.TextIO
         ) from None
 
 
+def _lines_of(file: io.TextIOWrapper, path: Path) -> Iterator[str]:
+    """The lines, none of which may be longer than LONGEST: a few kilobytes of gzip can unpack to one line that fills the memory."""
+    number = 0
+    while line := file.readline(LONGEST + 1):
+        number += 1
+        if len(line) > LONGEST:
+            raise DataError(f"{path.name}, line {number} has more than {LONGEST:,} characters.", "Break it up; is it what you think it is?")
+        yield line
+
+
 def _text(path: Path, encoding: str) -> Rows:
-    """A short file whole, a longer one in pieces that end at an empty line."""
+    """A short file whole, a longer one in pieces that end at an empty line, or where they are as long as a text may be."""
     piece: list[str] = []
     size, start = 0, 1
     with _decoded(path, encoding) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip() and size >= PIECE:
+        for number, line in enumerate(_lines_of(file, path), 1):
+            if (not line.strip() and size >= PIECE) or size + len(line) > LONGEST:
                 yield f"line {start}", "".join(piece)
                 piece, size, start = [], 0, number + 1
             piece.append(line)
@@ -169,32 +181,37 @@ def _text(path: Path, encoding: str) -> Rows:
 
 
 def _table(path: Path, column: str | None, encoding: str, notes: Notes) -> Rows:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(LONGEST)
     with _decoded(path, encoding, newline="") as file:
         sample = file.read(SNIFFED)
         file.seek(0)
         delimiter = "\t" if kind_of(path) == ".tsv" else _delimiter(sample)
-        rows = csv.reader(file, delimiter=delimiter)
-        header = next(rows, [])
-        line = rows.line_num + 1
-        second = next(rows, [])
-        if not second and not header:
-            raise DataError(f"{path.name} holds no rows.", "Give a table with a line of column names and rows below.")
-        if len(set(header)) < len(header):
-            raise DataError(f"{path.name}, line 1: two columns have the same name.", "Give each column a name of its own.")
-        chosen = choose_column(header, column, dict(zip(header, second, strict=False)), path.name)
-        at = header.index(chosen)
+        rows = csv.reader(_lines_of(file, path), delimiter=delimiter)
         try:
-            for row in _chain(second, rows):
-                place, line = f"line {line}", rows.line_num + 1
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    notes.add(f"rows with another number of fields than the {len(header)} of the first line", place)
-                    continue
-                yield place, row[at]
+            yield from _cells(path, column, rows, notes)
         except csv.Error as error:
             raise DataError(f"{path.name}, line {rows.line_num}: {error}.", "Look at that line; a quotation mark may be missing.") from None
+
+
+def _cells(path: Path, column: str | None, rows: Any, notes: Notes) -> Rows:
+    """The chosen column of a `csv.reader`'s rows, each with the line that it begins at."""
+    header = next(rows, [])
+    line = rows.line_num + 1
+    second = next(rows, [])
+    if not second and not header:
+        raise DataError(f"{path.name} holds no rows.", "Give a table with a line of column names and rows below.")
+    if len(set(header)) < len(header):
+        raise DataError(f"{path.name}, line 1: two columns have the same name.", "Give each column a name of its own.")
+    chosen = choose_column(header, column, dict(zip(header, second, strict=False)), path.name)
+    at = header.index(chosen)
+    for row in _chain(second, rows):
+        place, line = f"line {line}", rows.line_num + 1
+        if not row:
+            continue
+        if len(row) != len(header):
+            notes.add(f"rows with another number of fields than the {len(header)} of the first line", place)
+            continue
+        yield place, row[at]
 
 
 def _chain(first: list[str], rest: Iterator[list[str]]) -> Iterator[list[str]]:
@@ -213,7 +230,7 @@ def _lines(path: Path, column: str | None, encoding: str, notes: Notes) -> Rows:
     found = Field(column, path.name)
     good = bad = 0
     with _decoded(path, encoding) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines_of(file, path), 1):
             if not line.strip():
                 continue
             try:
@@ -229,9 +246,15 @@ def _lines(path: Path, column: str | None, encoding: str, notes: Notes) -> Rows:
 
 
 def _array(path: Path, column: str | None, encoding: str, notes: Notes) -> Rows:
+    most = available_memory() // ARRAY_SHARE
     with _decoded(path, encoding) as file:
+        if len(text := file.read(most + 1)) > most:
+            raise DataError(
+                f"{path.name} is one JSON array of more than {most / 1e6:,.0f} million characters, too much to hold at once.",
+                'Write one object a line instead, as .jsonl: {"text": "…"}.',
+            )
         try:
-            values = json.load(file)
+            values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path.name} is no JSON: {error}.", 'Mend it, or write one object a line: {"text": "…"}.') from None
     found = Field(column, path.name)
@@ -263,10 +286,20 @@ def _parquet(path: Path, column: str | None, notes: Notes) -> Rows:
         if head is None or not head.num_rows:
             raise DataError(f"{path.name} holds no rows.", "Give a table with some rows.")
         chosen = choose_column(file.schema_arrow.names, column, head.to_pylist()[0], path.name)
+        _refuse_large_chunks(path, file.metadata, file.schema_arrow.names.index(chosen))
+        # A value that many rows share stays one, as it is in the file, and each row is taken by itself.
+        file = parquet.ParquetFile(path, read_dictionary=[chosen])
         number = 0
-        for batch in file.iter_batches(batch_size=1_000, columns=[chosen]):
-            for value in batch.column(0).to_pylist():
+        for batch in file.iter_batches(batch_size=100, columns=[chosen]):
+            for value in batch.column(0):
                 number += 1
-                yield f"row {number}", value
+                yield f"row {number}", value.as_py()
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path.name} is no whole Parquet file: {str(error).splitlines()[0]}", "Get it again, or write it anew.") from None
+
+
+def _refuse_large_chunks(path: Path, metadata: Any, column: int) -> None:
+    """Raise DataError where one group of rows of a column, which may be unpacked at once, would fill a quarter of the free memory."""
+    sizes = [metadata.row_group(group).column(column).total_uncompressed_size for group in range(metadata.num_row_groups)]
+    if max(sizes, default=0) > available_memory() // 4:
+        raise DataError(f"{path.name} unpacks to {max(sizes) / 1e9:.1f} GB at a time.", "Write it anew with smaller row groups.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbtools.data.cleaning import clean, fingerprint, is_broken
 from nbtools.data.formats import COMPRESSED, ENDINGS, Field, Notes, Rows, read_rows
 from nbtools.errors import DataError, InputError, UnreachableError
-from nbtools.runtime import hub_state, progress
+from nbtools.runtime import available_memory, hub_state, progress
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -84,6 +84,7 @@ def _keep(rows: Rows, counts: dict[str, int], notes: Notes, most: int | None, di
     kept: dict[int, tuple[str, str]] = {}
     order: list[int] = []
     seen: set[int] = set()
+    size, room = 0, available_memory() // 8  # characters; the data set is made of copies of them, up to four bytes each
     for place, value in progress(rows, "reading", unit="text"):
         counts["read"] += 1
         if value is None or (isinstance(value, str) and not value.strip()):
@@ -102,6 +103,10 @@ def _keep(rows: Rows, counts: dict[str, int], notes: Notes, most: int | None, di
             if most is None or len(order) < most:
                 order.append(key)
                 kept[key] = text, place
+                size += len(text)
+                if size > room:
+                    remedy = f"Draw some: max_texts={max(FEWEST, len(order) // 4)} would fit."
+                    raise DataError(f"The texts are too much for this machine's memory, from {place} on.", remedy)
             else:
                 counts["not drawn"] += 1
                 if (at := dice.randrange(len(seen))) < most:
@@ -160,6 +165,9 @@ def _folder(folder: Path, column: str | None, encoding: str | None, notes: Notes
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not any(part.startswith(".") for part in file.parts[-2:]))
     readable = []
     for file in files:
+        if not file.resolve().is_relative_to(folder.resolve()):  # it could be anything of the person's own, and end in a model
+            notes.add("links that lead out of the folder, left out", file.name)
+            continue
         ending = Path(file.stem).suffix if file.suffix.lower() in COMPRESSED else file.suffix
         if ending.lower() in ENDINGS:
             readable.append(file)

@@ -22,7 +22,11 @@ from nbtools.profiles import get_profile
 
 # What a name may not be made of: papermill stores every parameter in the executed notebook, in plain sight.
 SECRET_WORDS = {"apikey", "auth", "credential", "credentials", "key", "passphrase", "passwd", "password", "pwd", "secret", "token"}
-SECRET_VALUE = re.compile(r"(hf|sk|ghp)[_-][A-Za-z0-9_-]{20,}")
+# Tokens of the Hub, OpenAI, GitHub, AWS, Google and Slack, signed tokens, private keys, and a password in an address.
+SECRET_VALUE = re.compile(
+    r"(hf|sk|gh[pousr]|github_pat)[_-][A-Za-z0-9_-]{20,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|xox[abprs]-[\w-]{10,}"
+    r"|eyJ[\w-]{10,}\.[\w-]{10,}\.|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@"
+)
 
 COUNTS = {"batch_size", "block_size", "epochs", "num_beams", "num_samples"} | {
     f"max_{of}" for of in ("length", "new_tokens", "reviews", "steps")
@@ -117,7 +121,13 @@ def check_parameters(notebooks: Iterable[Notebook], given: Mapping[str, Any], pr
 
 
 def refuse_secret(name: str, value: Any) -> None:
-    """Raise InputError when a parameter looks like a password or a token. The value is never repeated."""
+    """Raise InputError when a parameter, or anything in a list or a mapping, looks like a password or a token. It is never repeated."""
+    if isinstance(value, Mapping):
+        for inner, part in value.items():
+            refuse_secret(str(inner), part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            refuse_secret(name, part)
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().split("_")
     if SECRET_WORDS & set(words) or (isinstance(value, str) and SECRET_VALUE.search(value)):
         raise InputError(

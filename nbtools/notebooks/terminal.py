@@ -63,7 +63,7 @@ class RunDisplay:
         word = "[red]failed[/red]" if execution.failure else "[green]done[/green]  "
         number = escape(f"[{self._number(execution)}/{len(self.names)}]")
         cost = f"{clock(execution.seconds):>6}   {execution.peak_memory / 1e9:.2f} GB"
-        self.console.print(f"{number} {word} {escape(f'{execution.notebook.name:<16}')} {cost}", soft_wrap=True)
+        self.console.print(f"{number} {word} {escape(printable(f'{execution.notebook.name:<16}'))} {cost}", soft_wrap=True)
         if execution.failure:
             self._show_failure(execution)
 
@@ -71,7 +71,7 @@ class RunDisplay:
         failure = execution.failure
         assert failure is not None
         where = f", code cell {failure.cell} of {failure.total}" if failure.cell else ""
-        self.console.print(f"\n[bold]{escape(execution.notebook.name)}{where}: {failure.reason}.[/bold]", soft_wrap=True)
+        self.console.print(f"\n[bold]{escape(printable(execution.notebook.name))}{where}: {failure.reason}.[/bold]", soft_wrap=True)
         if failure.source:
             self.console.print(
                 Syntax(
@@ -86,7 +86,7 @@ class RunDisplay:
     def _bar(self, execution: Execution) -> Table:
         row = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(execution.total, 1), completed=max(execution.cell - 1, 0), width=20)
-        row.add_row(escape(f"[{self._number(execution)}/{len(self.names)}] {execution.notebook.name}"), bar, self._state(execution))
+        row.add_row(escape(f"[{self._number(execution)}/{len(self.names)}] {printable(execution.notebook.name)}"), bar, self._state(execution))
         return row
 
     def _state(self, execution: Execution) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from nbtools.errors import RunError
@@ -31,6 +31,10 @@ def write_run_page(folder: str | Path) -> Path:
         raise RunError(f"{folder} holds no metrics.json of a run.", "Run the notebooks first: nbtools run --out DIR") from None
     if metrics.get("schema") != SCHEMA or metrics.get("kind") != "run":
         raise RunError(f"The metrics in {folder} are of another kind or version.", "Run the notebooks again with this nbtools.")
+    if strange := [name for name in metrics["notebooks"] if PurePath(name).name != name or "\\" in name or name in (".", "..")]:
+        raise RunError(
+            f"The metrics in {folder} name a notebook {strange[0]!r}, which is a path.", "Run the notebooks again with this nbtools."
+        )
     copies = {name: copy for name in metrics["notebooks"] if (copy := _executed_copy(folder, name))}
     for name, copy in copies.items():
         title = metrics["notebooks"][name].get("title", name)

@@ -13,7 +13,7 @@ from nbtools.runtime.compute import (
     seed_everything,
     total_memory,
 )
-from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, write_text
+from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, spreadsheet_cell, write_text
 from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
 from nbtools.runtime.native import native_library
 from nbtools.runtime.progress import progress, progress_wanted, quiet_libraries
@@ -44,6 +44,7 @@ __all__ = [
     "runs_folder",
     "seed_everything",
     "set_aside",
+    "spreadsheet_cell",
     "total_memory",
     "write_text",
 ]

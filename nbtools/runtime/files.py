@@ -57,6 +57,11 @@ def write_text(path: str | Path, text: str) -> Path:
     return path
 
 
+def spreadsheet_cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula, for a CSV file whose texts come from elsewhere: "'=1+1" (OWASP, CSV injection)."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
 def _umask() -> int:
     """The process's umask; it can only be read by setting it."""
     mask = os.umask(0o022)

@@ -207,6 +207,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / "sweep.json").read_text(encoding="utf8"))
         if record["schema"] != SCHEMA:
             raise KeyError("schema")
+        if any(Path(run["id"]).name != run["id"] for run in record["runs"]):
+            raise ValueError("a run's id is a path")
     except FileNotFoundError:
         raise RunError(f"{folder} holds no sweep.", "Name the folder that was given to nbtools sweep with --out.") from None
     except (OSError, ValueError, KeyError, TypeError):

@@ -39,6 +39,8 @@ from nbtools.notebooks import Notebook, choose_notebooks, read_parameters
 from nbtools.notebooks.parameters import check_parameters, refuse_secret
 
 MOST_RUNS = 1_000  # unless the file's own limit says otherwise
+MOST_CHARACTERS = 1_000_000  # of a sweep's file
+MOST_VALUES = 100_000  # in it, aliases followed
 METRIC = "after.validation.bits_per_byte"  # of the part that may be chosen by, and comparable between models
 OURS = ("output_dir", "resume")  # parameters that a sweep sees to itself
 SEED = "seed"  # the parameter that `seeds` repeats over
@@ -83,6 +85,8 @@ class SweepPlan:
 def read_plan(source: str | Path | Mapping[str, Any]) -> SweepPlan:
     """The plan in a YAML file, or in a mapping of the same form. Raises InputError, in two lines, for whatever is wrong with it."""
     asked = dict(source) if isinstance(source, Mapping) else _read_file(Path(source))
+    _refuse_endless(asked)
+    refuse_secret("", asked)  # all of it is kept in sweep.json, also what no draw takes
     known = ("notebook", "fixed", "grid", "list", "random", "seeds", "metric", "better", "limits", "keep")
     _refuse_unknown(asked, known, "A sweep")
     if not isinstance(asked.get("notebook"), (str, int)):
@@ -123,13 +127,18 @@ def _read_file(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf8")
+        with path.open(encoding="utf8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.", "Name the YAML file of the sweep; `nbtools sweep --help` shows one.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}", "Save it as a UTF-8 text file.") from None
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(f"{path} has more than {MOST_CHARACTERS:,} characters.", "A sweep's file is a page or so; is it this one?")
     try:
         content = yaml.safe_load(text)
+    except (ValueError, RecursionError) as error:  # a date or a number that cannot be, or brackets without end
+        raise InputError(f"{path} holds a value that cannot be read: {error}.", "Mend it, or put it in quotation marks.") from None
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         where = f", line {place.line + 1}" if place else ""
@@ -138,6 +147,22 @@ def _read_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no sweep.", "Begin it with a line such as: notebook: 04_finetuning")
     return content
+
+
+def _refuse_endless(asked: Any) -> None:
+    """Raise InputError where a plan is more than MOST_VALUES values, aliases followed: a few lines can mean billions."""
+    waiting, count = [asked], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise InputError(
+                f"The sweep holds more than {MOST_VALUES:,} values.", "Ask for fewer; aliases (*name) are counted as often as used."
+            )
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple, set)):
+            waiting += value
 
 
 def _read_limits(given: Any) -> Limits:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbtools.runtime import put_in_place
+from nbtools.runtime import put_in_place, spreadsheet_cell
 from nbtools.sweeps.control import read_record
 from nbtools.sweeps.metrics import BrokenMetricsError, value_of
 from nbtools.sweeps.plan import SEED
@@ -92,10 +93,11 @@ def by_combination(table: pandas.DataFrame, varied: Sequence[str], better: str) 
 
 
 def write_tables(folder: Path) -> list[Path]:
-    """Write `table.csv` and `table.parquet` into the sweep's folder and return their paths."""
+    """Write the table as CSV, in which no text is a formula, and as Parquet into the sweep's folder and return their paths."""
     table = read_table(folder)
     with put_in_place(folder / "tables") as aside:
-        table.to_csv(aside / "runs.csv", index=False)
+        texts = table.map(lambda value: spreadsheet_cell(value) if isinstance(value, str) else value)
+        texts.rename(columns=spreadsheet_cell).to_csv(aside / "runs.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)
         _plain(table).to_parquet(aside / "runs.parquet", index=False)
     return [folder / "tables" / name for name in ("runs.csv", "runs.parquet")]
 

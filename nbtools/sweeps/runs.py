@@ -10,6 +10,7 @@ set aside and the run made again.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbtools.errors import InputError
 from nbtools.notebooks import Notebook
 from nbtools.notebooks.fingerprint import fingerprint
 from nbtools.runtime import set_aside, write_text
@@ -25,6 +27,7 @@ from nbtools.sweeps.plan import SweepPlan, full_values
 SCHEMA = 1
 STATES = ("waiting", "running", "interrupted", "done", "failed")
 AGAIN = ("start", "dead", "lost")  # kinds of failure that are not the notebook's: tried again, by the run itself and by the next sweep
+MOST_FILES = 10_000  # of a folder that a parameter names; all are read
 ID_LENGTH = 12  # hexadecimal digits: two of a million runs share theirs once in six hundred sweeps
 
 
@@ -68,7 +71,15 @@ def _content(value: str, beside: Path, marks: dict[str, str]) -> str:
         if not value or not place.exists() or place == beside.resolve():
             return ""
         if str(place) not in marks:
-            files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
+            files = (
+                [place]
+                if place.is_file()
+                else sorted(itertools.islice((file for file in place.rglob("*") if file.is_file()), MOST_FILES + 1))
+            )
+            if len(files) > MOST_FILES:
+                raise InputError(
+                    f"A parameter names the folder {place}, which holds more than {MOST_FILES:,} files.", "Name a model or a data set."
+                )
             digest = hashlib.sha256()
             for file in files:
                 digest.update(f"{file.relative_to(place.parent).as_posix()}\0".encode("utf8", "surrogateescape"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -130,6 +131,11 @@ def train(
     try:
         with stop.listening():
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except pickle.UnpicklingError:  # transformers reads a checkpoint's pickles with weights_only, which stops at anything but numbers
+        if checkpoint is None:
+            raise
+        problem = f"{checkpoint} holds something else than numbers, so it is not resumed from: it was not saved by a training."
+        raise RunError(problem, "Delete that folder, and resume from an earlier one; or start anew with resume=False.") from None
     finally:
         if fast is not None:
             fast.release()

@@ -46,7 +46,10 @@ def make_plan(
 
 def folder_of(plan: dict[str, Any], output_dir: str | Path | None) -> Path:
     """Where the finished run will lie: `output_dir`, or runs/tuned/<model>."""
-    return Path(output_dir) if output_dir else runs_folder() / "tuned" / Path(plan["model"]).name
+    name = Path(plan["model"]).name
+    if name in ("", ".."):  # "." and "..", which would be the folder of all tuned models, or the one above
+        name = Path(plan["model"]).resolve().name or "model"
+    return Path(output_dir) if output_dir else runs_folder() / "tuned" / name
 
 
 def share_of(batch_size: int, processes: int) -> int:
