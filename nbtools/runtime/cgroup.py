@@ -11,10 +11,10 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 UNLIMITED = 2**60  # bytes; version 1 writes "no limit" as a number somewhat below 2**63
-# limit, use, and the lines of memory.stat with the cached file pages
+# limit, use, and the lines of memory.stat for file pages: active, inactive, and those of both that a process has mapped
 MEMORY_FILES = {
-    2: ("memory.max", "memory.current", ("active_file", "inactive_file")),
-    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")),
+    2: ("memory.max", "memory.current", ("active_file", "inactive_file", "file_mapped")),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file", "total_mapped_file")),
 }
 
 
@@ -40,7 +40,7 @@ def groups_around(controller: str) -> tuple[int, list[Path]]:
 def _memory() -> Iterator[tuple[int, int]]:
     """Limit and free bytes of each group around this process that has a limit."""
     version, folders = groups_around("memory")
-    limit, used, cached = MEMORY_FILES[version]
+    limit, used, names = MEMORY_FILES[version]
     for folder in folders:
         try:
             allowed, taken = (folder / limit).read_text().strip(), int((folder / used).read_text())
@@ -48,7 +48,8 @@ def _memory() -> Iterator[tuple[int, int]]:
         except OSError:
             continue  # the root of version 2 has no such files
         if allowed.isdigit() and int(allowed) < UNLIMITED:
-            yield int(allowed), max(0, int(allowed) - taken + sum(int(pages.get(name, 0)) for name in cached))
+            active, inactive, mapped = (int(pages.get(name, 0)) for name in names)
+            yield int(allowed), max(0, int(allowed) - taken + max(0, active + inactive - mapped))
 
 
 def memory_limit() -> int | None:
@@ -59,7 +60,8 @@ def memory_limit() -> int | None:
 def memory_left() -> int | None:
     """The bytes that this process may still take before a group's limit is reached; None where there is no limit.
 
-    Cached file pages do not count as taken: the kernel drops them when it needs room. So it reckons for the whole machine, too.
+    File pages that are only cached do not count as taken: the kernel drops them when it needs room. Those that a process has mapped do
+    (a library's code, a model's file): they are part of what that process holds.
     """
     return min((free for _, free in _memory()), default=None)
 

@@ -29,7 +29,8 @@ def group(folder: Path, limit: object, used: int = 1_000, version: int = 2) -> N
     folder.mkdir(parents=True, exist_ok=True)
     (folder / names[0]).write_text(f"{limit}\n")
     (folder / names[1]).write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 70\n{names[2]}active_file 20\n{names[2]}inactive_file 10\n")
+    mapped = "total_mapped_file" if version == 1 else "file_mapped"
+    (folder / "memory.stat").write_text(f"anon 70\n{names[2]}active_file 30\n{names[2]}inactive_file 10\n{mapped} 10\n")
 
 
 def test_without_control_groups_there_is_no_limit(system: Path) -> None:
