@@ -24,32 +24,22 @@ from nbtools.runtime import write_text
 ROOT = Path(__file__).parents[1]
 ID = "install"
 
-# The same variables as in nbtools.runtime.name_host, which cannot be imported before it is there; a test holds the two together.
-HEAD = """\
-# In Colab this installs the course where it is missing. Elsewhere it does nothing.
-from importlib.util import find_spec
-from os import environ, path
-
-colab = any(f"COLAB_{name}" in environ for name in ("RELEASE_TAG", "GPU", "BACKEND_VERSION")) and "KAGGLE_KERNEL_RUN_TYPE" not in environ
-"""
-FROM_ADDRESS = """\
-if colab and find_spec("nbtools") is None:
-    get_ipython().run_line_magic("pip", 'install -q "attention-to-finetuning[course] @ git+{address}@v{version}"')
-"""
-FROM_WHEEL = """\
-wheel = "/content/attention_to_finetuning-{version}-py3-none-any.whl"
-if colab and find_spec("nbtools") is None:
-    if not path.exists(wheel):
-        raise SystemExit(f"Put the course's wheel into Colab's files (the folder at the left), as {{wheel}}, and run this cell again. "
-                         "In a clone, `python -m pip wheel --no-deps .` makes it.")
-    get_ipython().run_line_magic("pip", f'install -q "{{wheel}}[course]"')
-"""
+CODE = """\
+# In Colab this installs the course where it is missing{where}. Elsewhere it does nothing.
+import importlib.util, os
+if "COLAB_RELEASE_TAG" in os.environ and importlib.util.find_spec("nbtools") is None:
+    get_ipython().run_line_magic("pip", 'install -q "{what}"')"""
+FROM_ADDRESS = "attention-to-finetuning[course] @ git+{address}@v{version}"
+FROM_WHEEL = "/content/attention_to_finetuning-{version}-py3-none-any.whl[course]"
 
 
 def source(address: str, version: str) -> str:
     """The cell's code for a repository's address, or for none (an empty text)."""
-    head = HEAD if not address else HEAD.replace("environ, path", "environ")
-    return (head + (FROM_ADDRESS if address else FROM_WHEEL).format(address=address.rstrip("/"), version=version)).rstrip("\n")
+    if address:
+        return CODE.format(where="", what=FROM_ADDRESS.format(address=address.rstrip("/"), version=version))
+    return CODE.format(
+        where=", from its wheel among Colab's files (in a clone: pip wheel --no-deps .)", what=FROM_WHEEL.format(version=version)
+    )
 
 
 def with_cell(content: dict[str, Any], code: str) -> dict[str, Any]:
