@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 ID = "install"
 
 CODE = """\
-# In Colab this installs the course where it is missing{where}. Elsewhere it does nothing.
+# In Colab this installs the course where it is missing; elsewhere it does nothing.{first}
 import importlib.util, os
 if "COLAB_RELEASE_TAG" in os.environ and importlib.util.find_spec("nbtools") is None:
     get_ipython().run_line_magic("pip", 'install -q "{what}"')"""
@@ -36,10 +36,9 @@ FROM_WHEEL = "/content/attention_to_finetuning-{version}-py3-none-any.whl[course
 def source(address: str, version: str) -> str:
     """The cell's code for a repository's address, or for none (an empty text)."""
     if address:
-        return CODE.format(where="", what=FROM_ADDRESS.format(address=address.rstrip("/"), version=version))
-    return CODE.format(
-        where=", from its wheel among Colab's files (in a clone: pip wheel --no-deps .)", what=FROM_WHEEL.format(version=version)
-    )
+        return CODE.format(first="", what=FROM_ADDRESS.format(address=address.rstrip("/"), version=version))
+    first = "\n# First put its wheel among Colab's files; in a clone, `pip wheel --no-deps .` makes it."
+    return CODE.format(first=first, what=FROM_WHEEL.format(version=version))
 
 
 def with_cell(content: dict[str, Any], code: str) -> dict[str, Any]:
