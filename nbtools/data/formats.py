@@ -195,9 +195,9 @@ def _table(path: Path, column: str | None, encoding: str, notes: Notes) -> Rows:
 
 def _cells(path: Path, column: str | None, rows: Any, notes: Notes) -> Rows:
     """The chosen column of a `csv.reader`'s rows, each with the line that it begins at."""
-    header = next(rows, [])
+    header: list[str] = next(rows, [])
     line = rows.line_num + 1
-    second = next(rows, [])
+    second: list[str] = next(rows, [])
     if not second and not header:
         raise DataError(f"{path.name} holds no rows.", "Give a table with a line of column names and rows below.")
     if len(set(header)) < len(header):

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from nbtools.errors import InputError
 from nbtools.health.report import Check, gigabytes, guarded
 
 CACHE_BYTES = 200_000_000  # cleaned reviews and their tokens
@@ -94,7 +95,10 @@ def hub_state() -> str:
         from nbtools.runtime import hub_state as ask
     except Exception:  # reported where the packages are examined
         return "unknown"
-    return ask()
+    try:
+        return ask()
+    except InputError:
+        return "broken token"
 
 
 def _hub(state: str) -> list[Check]:
@@ -105,6 +109,8 @@ def _hub(state: str) -> list[Check]:
         return [Check("Hub", f"{place} is switched off (HF_HUB_OFFLINE)")]
     if state == "reachable":
         return [Check("Hub", f"{place} answers")]
+    if state == "broken token":
+        return [Check("Hub", f"{place} was not asked: the token holds a character that no token has", "warn", "Set it again, or unset it.")]
     advice = "The profile mini needs no network. Set HF_HUB_OFFLINE=1 so that nothing waits for the Hub."
     return [Check("Hub", f"{place} does not answer within a few seconds", "warn", advice)]
 

@@ -86,7 +86,9 @@ class RunDisplay:
     def _bar(self, execution: Execution) -> Table:
         row = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(execution.total, 1), completed=max(execution.cell - 1, 0), width=20)
-        row.add_row(escape(f"[{self._number(execution)}/{len(self.names)}] {printable(execution.notebook.name)}"), bar, self._state(execution))
+        row.add_row(
+            escape(f"[{self._number(execution)}/{len(self.names)}] {printable(execution.notebook.name)}"), bar, self._state(execution)
+        )
         return row
 
     def _state(self, execution: Execution) -> str:

@@ -9,6 +9,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from nbtools.errors import InputError
+
 HUB_SECONDS = 3.0
 HOSTS = {
     "colab": "Google Colab",
@@ -96,12 +98,18 @@ def headless() -> bool:
 def hub_state() -> str:
     """Whether huggingface.co, or the HF_ENDPOINT in its place, answers now: "reachable", "unreachable" or "off" (by the user).
 
-    The Hub's own client waits for most of a minute before it gives up; this asks first.
+    The Hub's own client waits for most of a minute before it gives up; this asks first. Raises InputError for a token that cannot be sent:
+    the client's error would repeat all of it.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_token
 
     if hub_offline():
         return "off"
+    if not all("!" <= letter <= "~" for letter in get_token() or ""):
+        raise InputError(
+            "The Hub token that is set holds a space, a line break or another character that no token has.",
+            "Set it again, or unset it: nothing in this course needs one.",
+        )
     return "reachable" if answers(constants.ENDPOINT, HUB_SECONDS) else "unreachable"
 
 

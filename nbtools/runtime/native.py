@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,20 @@ def native_library(source: Path) -> ctypes.CDLL | None:
                 fresh = Path(aside) / built.name
                 subprocess.run([compiler, *FLAGS, "-o", str(fresh), str(source)], capture_output=True, check=True)
                 fresh.replace(built)
+        if (stranger := _writable_by_others(built)) is not None:
+            print(f"{stranger} can be written by others, so {built.name} is not loaded and PyTorch does its work.", file=sys.stderr)
+            return None
         return ctypes.CDLL(str(built))
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"{source.name} could not be compiled, so PyTorch does its work: {error}", file=sys.stderr)
         return None
+
+
+def _writable_by_others(library: Path) -> Path | None:
+    """Of a library in the cache and the folders that it lies in there, the first that somebody else owns or everybody may write to:
+    what such a person put there would run with our rights. A folder such as /tmp, in which only owners rename, may be open to all."""
+    for place in (library, library.parent, library.parent.parent):
+        found = place.stat()
+        if found.st_uid not in (0, os.getuid()) or (found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX):
+            return place
+    return None

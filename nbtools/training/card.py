@@ -65,7 +65,7 @@ def pretraining_card(
     if experiments:
         parts += ["## What it was chosen by", *([chosen] if chosen else []), *_experiments(experiments)]
     parts += ["## Samples", f"{len(samples)} in a row, none left out: temperature 0.8, top-p 0.95, seeds 0, 1, 2 …"]
-    parts += ["\n".join(f"{number}. **{_plain(one['prompt'])}** {_plain(one['text'])}" for number, one in enumerate(samples, 1))]
+    parts += ["\n".join(f"{number}. **{plain(one['prompt'])}** {plain(one['text'])}" for number, one in enumerate(samples, 1))]
     parts += ["## Limits", LIMITS, "## Licence", "MIT, like the course. The books are in the public domain."]
     return "\n\n".join(parts) + "\n"
 
@@ -108,7 +108,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|" else letter for letter in text)
     return " ".join(escaped.split())

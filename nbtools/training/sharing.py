@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError, RunError, UnreachableError
+from nbtools.models.screening import refuse_links
 from nbtools.runtime import hub_state, write_text
+from nbtools.training.card import plain
 
 SAMPLES = 3  # in the card
 
@@ -44,16 +46,17 @@ def tuned_card(metrics: Mapping[str, Any], about: str = "", licence: str = "") -
         for part in metrics["after"]
     ]
     plan, data = metrics["parameters"], metrics["data"]
-    samples = "\n".join(f"- **{row['prompt']}** {row['after'][len(row['prompt']) :].strip()}" for row in metrics["samples"][:SAMPLES])
+    samples = "\n".join(f"- **{plain(row['prompt'])}** {plain(row['after'][len(row['prompt']) :])}" for row in metrics["samples"][:SAMPLES])
+    model = plain(metrics["model"])
     parts = [
         "\n".join([*front, "---"]),
-        f"# {metrics['model']}, fine-tuned",
+        f"# {model}, fine-tuned",
         about or "*What is it for, and for whom? Say so here.*",
         "## Data",
-        f"From {data['source']}: {data['read']:,} texts read, {data['kept']:,} kept. {data['packed']['tokens']:,} tokens in training, "
-        f"packed into blocks of {plan['block_size']} with documents kept apart.",
+        f"From {plain(data['source'])}: {data['read']:,} texts read, {data['kept']:,} kept. "
+        f"{data['packed']['tokens']:,} tokens in training, packed into blocks of {plan['block_size']} with documents kept apart.",
         "## Training",
-        f"Began from {metrics['model']} ({metrics['source']}). {metrics['steps']:,} steps of {plan['batch_size']} blocks, "
+        f"Began from {model} ({plain(metrics['source'])}). {metrics['steps']:,} steps of {plan['batch_size']} blocks, "
         f"{metrics['tokens_seen']:,} tokens, learning rate {plan['learning_rate']:g}, seed {plan['seed']}"
         f"{', low-rank adapters merged into the weights' if plan.get('lora') else ''}, passes in {metrics['choices']['dtype']}.",
         "## Evaluation",
@@ -81,6 +84,7 @@ def push_model(folder: str | Path, repository: str, *, private: bool = True) -> 
     missing = [name for name in ("config.json", "model.safetensors", "README.md") if not (model / name).is_file()]
     if missing:
         raise InputError(f"{model} lacks {', '.join(missing)}.", "Fine-tune first, then write the card with write_card.")
+    refuse_links(str(model), model)  # what they lead to would be uploaded
     if hub_state() != "reachable":
         raise UnreachableError("The Hugging Face Hub cannot be reached.", "Share the folder itself: it is all that anybody needs.")
     try:

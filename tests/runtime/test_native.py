@@ -38,3 +38,19 @@ def test_it_leaves_the_processors_handling_of_small_numbers_as_it_was():
     code = "from nbtools.generation.kernel import library; library(); import numpy; print(numpy.float32(1e-38) / numpy.float32(10) > 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+@needs_it
+@pytest.mark.parametrize("place", [".", "kernels", "the library"])
+def test_a_library_that_others_could_have_put_there_is_not_loaded(fresh_native, monkeypatch, tmp_path, capsys, place):
+    """Whoever can write to a shared cache folder could have had a library of theirs loaded into this process."""
+    monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))
+    assert native_library(kernel.SOURCE) is not None
+    (built,) = (tmp_path / "kernels").iterdir()
+    open_to_all = {".": tmp_path, "kernels": built.parent, "the library": built}[place]
+    open_to_all.chmod(0o777)
+    native_library.cache_clear()
+    assert native_library(kernel.SOURCE) is None and "can be written by others" in capsys.readouterr().err
+    open_to_all.chmod(0o755)
+    native_library.cache_clear()
+    assert native_library(kernel.SOURCE) is not None

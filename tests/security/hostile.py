@@ -11,7 +11,7 @@ SCRIPT = "<script>alert(1)</script>"
 TEXTS = [
     SCRIPT,
     "<img src=x onerror=alert(1)>",
-    "\"><svg/onload=alert(1)>",
+    '"><svg/onload=alert(1)>',
     "'><a href='javascript:alert(1)'>here</a>",
     "</pre></td></table><iframe src=http://evil.example>",
     "\x1b]0;owned\x07\x1b[2J\x1b[31m and \x9b31m",
@@ -19,7 +19,7 @@ TEXTS = [
     "{0.__class__.__mro__} %s %(x)n ${HOME} {{7*7}} {output}",
     "[link=http://evil.example]here[/link] [/bold] [red]",
     r"$\text{<script>alert(1)</script>}$ and $\href{javascript:alert(1)}{x}$",
-    "=HYPERLINK(\"http://evil.example\")",
+    '=HYPERLINK("http://evil.example")',
 ]
 ALL = " ".join(TEXTS)
 REACHES_OUT = re.compile(r"url\s*\(|image-set\s*\(|@import|expression", re.IGNORECASE)

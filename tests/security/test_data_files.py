@@ -66,7 +66,9 @@ def test_many_lines_in_one_quoted_field_are_refused_too(tmp_path: Path, memory: 
     assert memory() < 2 * MOST
 
 
-def test_lines_of_text_without_an_empty_one_come_in_pieces(tmp_path: Path, memory: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_text_without_an_empty_one_come_in_pieces(
+    tmp_path: Path, memory: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(formats, "LONGEST", 1_000_000)
     path = bomb(tmp_path / "b.txt.gz", b"", piece=(b"a b " * 1_000 + b"\n") * 64)
     pieces = [len(text) for _, text in formats.read_rows(path, None, None, formats.Notes())]
@@ -167,7 +169,7 @@ def test_a_data_set_with_code_of_its_own_is_not_run(folder: Path, tmp_path: Path
     assert not (tmp_path / "ran").exists()
 
 
-FORMULAS = ["=HYPERLINK(\"http://evil.example\")", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
+FORMULAS = ['=HYPERLINK("http://evil.example")', "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
 
 
 def test_no_text_in_the_table_of_a_sweep_is_a_formula_to_a_spreadsheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +194,12 @@ def test_a_model_named_by_dots_is_not_written_over_its_neighbours(tmp_path: Path
     monkeypatch.setenv("NBTOOLS_RUNS", str(tmp_path / "runs"))
     (tmp_path / "mine" / "sub").mkdir(parents=True)
     tuned = tmp_path / "runs" / "tuned"
-    for here, name, expected in (("mine", ".", "mine"), ("mine/sub", "..", "mine"), ("mine", "a/b", "b"), ("mine", "../mine/", "mine"), ("mine", "/", "model")):
+    for here, name, expected in (
+        ("mine", ".", "mine"),
+        ("mine/sub", "..", "mine"),
+        ("mine", "a/b", "b"),
+        ("mine", "../mine/", "mine"),
+        ("mine", "/", "model"),
+    ):
         monkeypatch.chdir(tmp_path / here)
         assert folder_of({"model": name}, None) == tuned / expected

@@ -68,7 +68,9 @@ def test_an_index_of_safetensors_that_names_a_pickle_is_refused(folder: Path, tm
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("shard", ["../elsewhere.safetensors", "/etc/hostname.safetensors", "a\\..\\b.safetensors", "sub/x.safetensors", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "shard", ["../elsewhere.safetensors", "/etc/hostname.safetensors", "a\\..\\b.safetensors", "sub/x.safetensors", "/etc/passwd"]
+)
 def test_an_index_whose_shards_lie_elsewhere_is_refused(folder: Path, shard: str) -> None:
     shutil.move(folder / WEIGHTS, folder.parent / "elsewhere.safetensors")
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": {"transformer.wte.weight": shard}}))
@@ -152,6 +154,10 @@ def put_header(folder: Path, header: bytes, length: int | None = None, data: byt
     (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + data)
 
 
+def header(shape: bytes, end: int) -> bytes:
+    return b'{"a":{"dtype":"F32","shape":[%s],"data_offsets":[0,%d]}}' % (shape, end)
+
+
 def cut_off(folder: Path) -> None:
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(content[: len(content) // 2])
@@ -161,8 +167,8 @@ HEADERS: dict[str, Callable[[Path], None]] = {
     "empty": lambda folder: (folder / WEIGHTS).write_bytes(b"") and None,
     "cut off": cut_off,
     "a length without end": lambda folder: put_header(folder, b"{}", 2**63),
-    "a shape without end": lambda folder: put_header(folder, b'{"a":{"dtype":"F32","shape":[1099511627776,1099511627776],"data_offsets":[0,8]}}', data=bytes(8)),
-    "offsets outside": lambda folder: put_header(folder, b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8000000]}}', data=bytes(8)),
+    "a shape without end": lambda folder: put_header(folder, header(b"1099511627776,1099511627776", 8), data=bytes(8)),
+    "offsets outside": lambda folder: put_header(folder, header(b"2", 8_000_000), data=bytes(8)),
     "brackets without end": lambda folder: put_header(folder, b'{"a":' * 50_000),
     "no UTF-8": lambda folder: put_header(folder, b"\xff\xfe{{{"),
     "no weights": lambda folder: put_header(folder, b"{}"),
@@ -201,7 +207,10 @@ ODD: dict[str, tuple[str, str]] = {
     "an empty tokenizer": ("tokenizer.json", "{}"),
     "half a tokenizer": ("tokenizer.json", '{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0'),
     "a tokenizer of another kind": ("tokenizer.json", '{"version":"1.0","added_tokens":[],"model":{"type":"Evil","vocab":{}}}'),
-    "a merge that is none": ("tokenizer.json", '{"version":"1.0","added_tokens":[],"model":{"type":"BPE","vocab":{"a":0},"merges":["q z"]}}'),
+    "a merge that is none": (
+        "tokenizer.json",
+        '{"version":"1.0","added_tokens":[],"model":{"type":"BPE","vocab":{"a":0},"merges":["q z"]}}',
+    ),
     "special tokens as a list": ("special_tokens_map.json", "[1]"),
 }
 

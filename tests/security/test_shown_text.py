@@ -67,7 +67,8 @@ def test_a_text_cannot_spell_the_mark_of_a_finished_piece() -> None:
 
 @pytest.mark.parametrize(
     "style",
-    ["background:url(http://evil.example/x)", "background-image:image-set('http://evil.example/x' 1x)", "background:u/**/rl(//evil.example)",
+    ["background:url(http://evil.example/x)", "background-image:image-set('http://evil.example/x' 1x)",
+     "background:u/**/rl(//evil.example)",
      "background-image:-webkit-image-set('//evil.example' 1x)", "position:fixed; top:0", "background:\\75rl(//evil.example)",
      "background-image:cross-fade('//evil.example', red)"],
 )  # fmt: skip
@@ -127,7 +128,9 @@ def test_still_forms_of_the_live_views_show_hostile_text_as_text() -> None:
 
 def test_no_live_view_sets_text_as_html() -> None:
     for file in WIDGETS.glob("*.js"):
-        found = re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|DOMParser|\.srcdoc", file.read_text())
+        found = re.findall(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|DOMParser|\.srcdoc", file.read_text()
+        )
         assert not found, file.name
 
 

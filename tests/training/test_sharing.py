@@ -1,11 +1,12 @@
 """The card of a fine-tuned model, and what is checked before anything is shared."""
 
 import json
+import shutil
 
 import pytest
 
 from nbtools.data import load_reviews, load_texts, pack
-from nbtools.errors import InputError, RunError, UnreachableError
+from nbtools.errors import InputError, ModelError, RunError, UnreachableError
 from nbtools.evaluation import evaluate
 from nbtools.training import finetune, push_model, write_card, write_metrics
 from tests.models_at_hand import tiny
@@ -30,7 +31,7 @@ def test_the_card_says_what_the_metrics_say(run):
     metrics = json.loads((run / "metrics.json").read_text())
     assert card.startswith("---\nlibrary_name: transformers") and "license: mit" in card and "For the tests." in card
     assert f"{metrics['after']['validation']['perplexity']:.1f}" in card and f"{metrics['tokens_seen']:,} tokens" in card
-    assert "**The movie** was <b>odd</b>" in card and "## Limits" in card
+    assert r"**The movie** was \<b\>odd\</b\>" in card and "## Limits" in card, "what the model wrote is no markup of the card"
 
 
 def test_a_card_that_somebody_wrote_in_is_kept(run):
@@ -49,6 +50,15 @@ def test_without_metrics_or_model_it_is_told(tmp_path):
         write_card(tmp_path)
     with pytest.raises(InputError, match="lacks config"):
         push_model(tmp_path, "someone/mine")
+
+
+def test_a_link_to_a_private_file_is_not_uploaded(run, tmp_path):
+    write_card(run)
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "private.txt").write_text("mine")
+    (tmp_path / "run" / "model" / "notes.txt").symlink_to(tmp_path / "private.txt")
+    with pytest.raises(ModelError, match=r"notes\.txt in .* is a link to somewhere else"):
+        push_model(tmp_path / "run", "someone/mine")
 
 
 def test_without_the_hub_it_is_told(run):
