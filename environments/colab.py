@@ -109,7 +109,7 @@ def main() -> int:
         record.note("an environment with Colab's versions", False, pins[:300])
         return record.write()
     changes = moved({name: pin for name, pin in pins.items() if name != "torch"}, has)
-    python = make("colab", pins, seed=True)
+    python = make("colab", pins)
     record.note("an environment with Colab's versions", not changes, f"torch is {pins['torch']}", time.monotonic() - start)
     named = direct() | {"ipython", "notebook", "tokenizers", "traitlets", "jupyter-client"}
     record.versions = {name: pin for name, pin in sorted(installed(python).items()) if name in named}

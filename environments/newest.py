@@ -1,6 +1,6 @@
 """The newest versions that the package index serves, and the suite with them.
 
-python -m environments.newest [--signatures]
+python -m environments.newest [signatures] [suite] [notebooks]
 """
 
 from __future__ import annotations

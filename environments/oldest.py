@@ -1,6 +1,6 @@
 """The oldest versions that pyproject.toml allows for its direct dependencies, and the suite with them.
 
-python -m environments.oldest [--signatures]
+python -m environments.oldest [signatures] [suite] [notebooks]
 """
 
 from __future__ import annotations

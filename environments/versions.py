@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from environments.record import ROOT, Record, read_records
+from environments.record import ROOT, Check, Record, read_records
 from nbtools.errors import MachineError
 
 PLACE = ROOT / "runs" / ".environments"
@@ -24,6 +24,14 @@ UV = [sys.executable, "-m", "uv"]
 # Not run here: what needs a browser, what holds the benchmarks' stored pages, what holds constraints.txt to the versions installed, the
 # README's commands, and what is marked slow: the notebooks, all of which are run, do the same at length.
 LEFT_OUT = ["tests/browser", "tests/benchmarks", "tests/notebooks", "tests/test_packaging.py", "tests/test_readme.py"]
+CALLED = "every function of transformers, datasets and papermill that the package calls is there"
+SUITES = {
+    "suite": (
+        "the suite, but for slow tests, browser, benchmarks, README and pins",
+        ["tests", "-m", "not slow and not long", *(f"--ignore={path}" for path in LEFT_OUT)],
+    ),
+    "notebooks": ("every notebook, once, through papermill", ["tests/notebooks/test_papermill.py", "tests/notebooks/test_nbval.py"]),
+}
 # A caller's own path would hide the packages that are to be tried.
 APART = {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "NBTOOLS_PROGRESS": "0", "JUPYTER_PREFER_ENV_PATH": "1"}
 
@@ -73,21 +81,24 @@ def torch_at_hand() -> str:
     return f"torch=={version('torch')}"
 
 
-def make(name: str, pins: dict[str, str], *, seed: bool = False) -> Path:
-    """A new environment in place of an earlier one, with exactly `pins`; its Python. seed: with pip. Raises MachineError."""
-    folder = PLACE / name / "env"
-    (PLACE / name).mkdir(parents=True, exist_ok=True)
-    wanted = PLACE / name / "pins.txt"
-    wanted.write_text("".join(f"{package}=={pin}\n" for package, pin in sorted(pins.items())), encoding="utf8")
+def make(name: str, pins: dict[str, str]) -> Path:
+    """An environment with pip and exactly `pins`, made anew unless the last one had the same; its Python. Raises MachineError."""
+    folder, wanted = PLACE / name / "env", PLACE / name / "pins.txt"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    text = "".join(f"{package}=={pin}\n" for package, pin in sorted(pins.items()))
+    if python.is_file() and wanted.is_file() and wanted.read_text(encoding="utf8") == text:
+        return python
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    (part := wanted.with_suffix(".part")).write_text(text, encoding="utf8")
     commands = [
-        [*UV, "venv", "--clear", "--no-config", "--quiet", "--python", sys.executable, *(["--seed"] if seed else []), str(folder)],
-        [*UV, "pip", "install", "--no-config", "--quiet", "--python", str(python), "--no-deps", *sources(), "-r", str(wanted)],
+        [*UV, "venv", "--clear", "--seed", "--no-config", "--quiet", "--python", sys.executable, str(folder)],
+        [*UV, "pip", "install", "--no-config", "--quiet", "--python", str(python), "--no-deps", *sources(), "-r", str(part)],
     ]
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise MachineError(f"{' '.join(command)} failed: {done.stderr.strip()[-1500:]}", "Look at the index and the free disk space.")
+    part.replace(wanted)  # from here on the environment is whole
     return python
 
 
@@ -106,44 +117,47 @@ def run_suite(record: Record, what: str, python: Path, words: Sequence[str], log
     record.checks[-1].detail = counts[-1] if counts else f"ended with {done.returncode}"
 
 
-def check_versions(name: str, environment: str, resolution: str, arguments: Sequence[str]) -> int:
-    """Resolve, make the environment, run the suite in it and store versions, outcome and signatures; the exit code.
+def check_versions(name: str, environment: str, resolution: str, parts: Sequence[str]) -> int:
+    """Resolve, make the environment, and store versions, signatures and the suite's outcome; the exit code.
 
     resolution  uv's word: "lowest-direct" or "highest"
-
-    With --signatures in `arguments` no test is run and the record stays: the versions are its own, and only what is called is looked up
-    anew. That is enough after a change of what the package calls, and takes a minute.
+    parts       of "signatures", "suite" and "notebooks"; none: all. What else is recorded stays, and so do its versions: "signatures" alone
+                is enough after a change of what the package calls, and takes a minute
     """
     record = Record(name, environment, f"python -m environments.{name}")
     start = time.monotonic()
+    earlier = {one["name"]: one for one in read_records()}.get(name) if parts else None
+    as_recorded = [f"{package}=={pin}" for package, pin in (earlier["versions"] if earlier else {}).items() if package != "torch"]
     options = ["--resolution", resolution, "--python", sys.executable]
-    recorded = {one["name"]: one for one in read_records()}.get(name) if "--signatures" in arguments else None
-    as_recorded = [f"{package}=={pin}" for package, pin in (recorded["versions"] if recorded else {}).items() if package != "torch"]
     pins = resolve(["dev"], [torch_at_hand(), *as_recorded], *options, place=PLACE / name)
     what = "every dependency with all extras of the tests can be had together"
     if isinstance(pins, str):
         print(pins)
         record.note(what, False, pins.splitlines()[-1][:200], time.monotonic() - start)
         return record.write()
-    python = make(name, pins)
+    python, logs = make(name, pins), PLACE / name
     subprocess.run([*UV, "pip", "install", "--no-config", "--quiet", "--python", str(python), "--no-deps", "-e", str(ROOT)], check=True)
     record.versions = {package: pin for package, pin in sorted(installed(python).items()) if package in direct()}
     record.note(what, True, f"{len(pins)} packages; torch stays at {pins['torch']}, the build at hand", time.monotonic() - start)
-    target = ROOT / "environments" / "signatures" / f"{name}.json"
-    record.run(
-        "every function of transformers, datasets and papermill that the package calls is there",
-        [python, "-m", "environments.signatures", target],
-        environment=APART | {"PYTHONPATH": str(ROOT)},
-    )
-    if "--signatures" in arguments:
-        return 1 if record.failed else 0
-    chosen = ["tests", "-m", "not slow and not long", *(f"--ignore={path}" for path in LEFT_OUT)]
-    logs = PLACE / name
-    run_suite(record, "the suite, but for slow tests, browser, benchmarks, README and pins", python, chosen, logs / "suite.log")
-    notebooks = ["tests/notebooks/test_papermill.py", "tests/notebooks/test_nbval.py"]
-    run_suite(record, "every notebook, once, through papermill", python, notebooks, logs / "notebooks.log")
+    if not parts or "signatures" in parts:
+        target = ROOT / "environments" / "signatures" / f"{name}.json"
+        record.run(CALLED, [python, "-m", "environments.signatures", target], environment=APART | {"PYTHONPATH": str(ROOT)})
+    for part, (what, words) in SUITES.items():
+        if not parts or part in parts:
+            run_suite(record, what, python, words, logs / f"{part}.log")
     record.not_run("the live views in a browser", "they run with the versions of constraints.txt and with Colab's")
+    if parts:
+        keep_others(record)
     return record.write()
+
+
+def keep_others(record: Record) -> None:
+    """Add the checks that the stored record has and this one does not, in order; those of other versions are dropped."""
+    stored = {one["name"]: one for one in read_records()}.get(record.name)
+    if stored and stored["versions"] == record.versions:
+        done = {check.what: check for check in record.checks}
+        others = {check["what"]: Check(**check) for check in stored["checks"]}
+        record.checks = list({**others, **done}.values())
 
 
 def direct() -> set[str]:

@@ -37,7 +37,7 @@ def test_the_calls_that_matter_most_are_found() -> None:
 def test_every_call_fits_the_functions_as_declared(where: str) -> None:
     here = declared(where)
     unknown = needed(TREES) - here.keys()
-    assert not unknown, f"{sorted(unknown)} not recorded; run: python -m environments.{where} --signatures"
+    assert not unknown, f"{sorted(unknown)} not recorded; run: python -m environments.{where} signatures"
     assert [target for target in needed(TREES) if here[target] is None] == []
     assert [said for call in CALLS if (said := complaint(call, here[call.target]))] == []
 

@@ -44,6 +44,7 @@ class LiveView(anywidget.AnyWidget):  # type: ignore[misc]
 
     view: ClassVar[str]
     parts: ClassVar[tuple[str, ...]] = ()  # further modules that it uses
+    _ipython_display_ = None  # by it ipywidgets 7, which Colab has, would show itself without the still form, and where none is wanted
     heard = traitlets.Int(0).tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 

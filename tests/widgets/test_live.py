@@ -90,3 +90,20 @@ def test_a_cell_that_runs_again_closes_what_it_had_made(monkeypatch: pytest.Monk
         monkeypatch.setattr(live, "_cell", lambda: ("cell-1", run[0]))
         Lamp()
     assert len(live._BY_CELL["cell-1", "Lamp"]) == 1
+
+
+@pytest.mark.parametrize("stored", ["0", "1"])
+def test_with_ipywidgets_7_too_the_still_form_is_there_and_the_live_one_only_where_wanted(
+    stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its widgets show themselves by `_ipython_display_`, which IPython prefers to every other form: in Colab there was no still form, and
+    a run without a browser stored live views."""
+    import ipywidgets
+    from IPython.core.formatters import DisplayFormatter
+
+    alone: list[Any] = []
+    monkeypatch.setattr(ipywidgets.Widget, "_ipython_display_", lambda self, **_: alone.append(self), raising=False)
+    monkeypatch.setenv("NBTOOLS_HEADLESS", stored)
+    data, _ = DisplayFormatter().format(Lamp())
+    assert not alone and {"text/plain", "text/html"} <= data.keys()
+    assert (VIEW in data) == (stored == "0")
