@@ -6,6 +6,7 @@ No swap is allowed beyond the limit, so a group that needs more has a process ki
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import threading
@@ -77,22 +78,28 @@ class MemoryGroup:
                 held.anonymous, held.charged = max(held.anonymous, now.anonymous), max(held.charged, now.charged)
 
         thread = threading.Thread(target=watch, daemon=True)
-        with (self.folder / ("memory.max_usage_in_bytes" if self.version == 1 else "memory.peak")).open("r+") as record:
-            try:
-                record.write("0")  # starts the kernel's record anew; version 2 does so for this open file, from Linux 6.12
-                record.flush()
-                anew = True
-            except OSError:
-                anew = False
+        with contextlib.ExitStack() as stack:
+            record = self._start_record(stack)
             thread.start()
             try:
                 yield held
             finally:
                 ended.set()
                 thread.join()
-                if anew:
+                if record is not None:
                     record.seek(0)
                     held.charged = max(held.charged, int(record.read()))
+
+    def _start_record(self, stack: contextlib.ExitStack) -> io.FileIO | None:
+        """The kernel's own record of the most that was charged, started anew; None where it cannot be. Version 2 starts it for one open
+        file, from Linux 6.12 on."""
+        file = self.folder / ("memory.max_usage_in_bytes" if self.version == 1 else "memory.peak")
+        try:
+            record = stack.enter_context(io.FileIO(file, "r+"))  # without a buffer, whose refused bytes would be written again at the end
+            record.write(b"0")
+        except OSError:
+            return None
+        return record
 
     def close(self) -> None:
         """Kill what is still in the group, wait until it is gone, and remove the group."""
