@@ -80,7 +80,14 @@ def without_a_network(record: Record, bundle: Path, work: Path) -> None:
     stick = work / "a stick"
     shutil.copytree(bundle, stick)
     report = work / "inside.json"
-    folder = {"PYTHONPATH": str(ROOT), "REPORT": str(report), "HOME": str(work / "home"), "XDG_CACHE_HOME": str(work / "cache")}
+    # Nor may this machine's settings of pip help: a folder with wheels, say.
+    folder = {
+        "PYTHONPATH": str(ROOT),
+        "PIP_CONFIG_FILE": os.devnull,
+        "REPORT": str(report),
+        "HOME": str(work / "home"),
+        "XDG_CACHE_HOME": str(work / "cache"),
+    }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "NBTOOLS_", "HF_"))}
     done = subprocess.run([*enter, sys.executable, "-m", "environments.bundle", "--inside", work], env=kept | folder, check=False)
     if report.is_file():

@@ -301,7 +301,7 @@ def install(bundle: Path, folder: Path) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Install the course from this folder, without a network.")
-    parser.add_argument("folder", nargs="?", default=DEFAULT_FOLDER, help=f"where it goes (default: {DEFAULT_FOLDER} here)")
+    parser.add_argument("folder", nargs="?", default=f"~/{DEFAULT_FOLDER}", help=f"where it goes (default: ~/{DEFAULT_FOLDER})")
     parser.add_argument("--from", dest="address", metavar="URL", help="a bundle that somebody serves, such as http://192.168.1.10:8000")
     given = parser.parse_args()
     folder = Path(given.folder).expanduser().resolve()
