@@ -56,6 +56,12 @@ def write_csv(people: Mapping[str, Progress], path: Path) -> Path:
     for name, progress in people.items():
         for one, entry in sorted(progress.exercises.items()):
             writer.writerow(
-                [spreadsheet_cell(name), spreadsheet_cell(one), entry.get("tries", 0), entry.get("hints", 0), entry.get("solved", "")]
+                [
+                    spreadsheet_cell(name),
+                    spreadsheet_cell(one),
+                    entry.get("tries", 0),
+                    entry.get("hints", 0),
+                    spreadsheet_cell(str(entry.get("solved", ""))),
+                ]
             )
     return write_text(path, buffer.getvalue())

@@ -40,6 +40,8 @@ def read_progress(path: Path) -> Progress:
         if content["schema"] != SCHEMA:
             raise KeyError("schema")
         exercises = {str(one): dict(entry) for one, entry in content["exercises"].items()}
+        if not all(isinstance(entry.get(count, 0), int) for entry in exercises.values() for count in ("tries", "hints")):
+            raise TypeError("a count is no number")
         return Progress(str(content.get("name", "")), exercises)
     except FileNotFoundError:
         return Progress()

@@ -187,6 +187,19 @@ def test_no_text_in_the_table_of_a_sweep_is_a_formula_to_a_spreadsheet(tmp_path:
     assert parquet.read_table(tmp_path / "tables" / "runs.parquet")["word"].to_pylist() == FORMULAS, "this one is exact"
 
 
+def test_a_hostile_file_of_progress_is_named_and_the_others_are_counted(tmp_path: Path) -> None:
+    """A teacher's table is made of files that people send; a count that was text ended it with an error of Python's."""
+    from nbtools.cli.showing import write_csv
+    from nbtools.exercises.progress import find_files, roll_up
+
+    entry = {"tries": 2, "hints": 0, "solved": "=1+1"}
+    for name, content in {"good": entry, "text": {**entry, "tries": "x"}, "list": {**entry, "hints": []}}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"schema": 1, "name": f"={name}", "exercises": {"01-a": content}}))
+    people, complaints = roll_up(find_files([tmp_path]))
+    assert list(people) == ["=good"] and len(complaints) == 2 and all("is no file of progress" in line for line in complaints)
+    assert "'=good,01-a,2,0,'=1+1" in write_csv(people, tmp_path / "table.csv").read_text(encoding="utf8")
+
+
 def test_a_model_named_by_dots_is_not_written_over_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model loaded as "." was to be saved as the folder of all tuned models, and one loaded as ".." as the folder above it."""
     from nbtools.training.plan import folder_of
