@@ -32,6 +32,7 @@ COURSE = "attention-to-finetuning"
 # As in a runtime of Colab; nothing of this repository is on the path.
 VARIABLES = APART | {"COLAB_RELEASE_TAG": "release-colab_20260819"}
 HERE = PLACE / "colab"
+OTHER = {"torch", "setuptools"}  # not Colab's on this Python: the torch at hand, and what it asks for
 
 
 def moved(answer: dict[str, str], has: dict[str, str]) -> dict[str, str]:
@@ -101,14 +102,14 @@ def main() -> int:
     has = read_pins(COLAB)
     check_resolution(record, has)
     start = time.monotonic()
-    here = [f"{name}=={pin}" for name, pin in has.items() if name != "torch"]
+    here = [f"{name}=={pin}" for name, pin in has.items() if name not in OTHER]
     # notebook is what the live views are tried in; Colab has it as well.
     pins = resolve(["course"], [*here, torch_at_hand()], "--python", sys.executable, place=HERE, beside=["notebook"])
     if isinstance(pins, str):
         print(pins)
         record.note("an environment with Colab's versions", False, pins[:300])
         return record.write()
-    changes = moved({name: pin for name, pin in pins.items() if name != "torch"}, has)
+    changes = moved({name: pin for name, pin in pins.items() if name not in OTHER}, has)
     python = make("colab", pins)
     record.note("an environment with Colab's versions", not changes, f"torch is {pins['torch']}", time.monotonic() - start)
     named = direct() | {"ipython", "notebook", "tokenizers", "traitlets", "jupyter-client"}
