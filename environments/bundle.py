@@ -9,7 +9,6 @@ loopback and nothing else; that it has nothing else is a check of its own. `--ke
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import shutil
@@ -117,6 +116,8 @@ def inside(work: Path) -> int:
 
 def bring_up_loopback() -> None:
     """Loopback up, with a second address, by the two ioctls that `ip` would use (man 7 netdevice)."""
+    import fcntl  # not on every system
+
     set_address, get_flags, set_flags, up = 0x8916, 0x8913, 0x8914, 0x1
 
     def request(name: str, rest: bytes) -> bytes:

@@ -123,5 +123,9 @@ def test_what_an_error_is_quoted_to_say_stands_in_the_code() -> None:
         assert words in PAGE and words in sources
 
 
+def test_no_figure_was_left_to_be_filled_in() -> None:
+    assert not re.search(r"[A-Z]+_(?:MB|GB)\b|\bTODO\b|\?\?", PAGE)
+
+
 def test_nobody_is_told_to_install_somebody_elses_package() -> None:
     assert not re.search(r"install\s+(-\S+\s+)*['\"]?nbtools\b", PAGE)
