@@ -152,12 +152,13 @@ def check_versions(name: str, environment: str, resolution: str, parts: Sequence
 
 
 def keep_others(record: Record) -> None:
-    """Add the checks that the stored record has and this one does not, in order; those of other versions are dropped."""
+    """Add the checks that the stored record has and this one does not, in order; those of other versions are not kept."""
+    done = {check.what: check for check in record.checks}
+    others = {what: Check(what, "not run", f"python -m environments.{record.name} {part} does it") for part, (what, _) in SUITES.items()}
     stored = {one["name"]: one for one in read_records()}.get(record.name)
     if stored and stored["versions"] == record.versions:
-        done = {check.what: check for check in record.checks}
-        others = {check["what"]: Check(**check) for check in stored["checks"]}
-        record.checks = list({**others, **done}.values())
+        others |= {check["what"]: Check(**check) for check in stored["checks"]}
+    record.checks = list((others | done).values())
 
 
 def direct() -> set[str]:
