@@ -70,7 +70,7 @@ class BinderRecord(Record):
         known += [Check(**check) for check in content["checks"] if check["what"] in {_fits(name) for name in kept} - done]
         self.checks = known + self.checks
         for name in marks.keys() - self.notebooks.keys():
-            self.not_run(_fits(name), "not since its code was changed")
+            self.not_run(_fits(name), "not with its code as it is now")
         self.checks.sort(key=lambda check: order.index(check.what) if check.what in order else -1)
         self.versions = self.versions or content["versions"]
 
@@ -278,8 +278,7 @@ def run_notebook(record: BinderRecord, server: JupyterServer, group: MemoryGroup
     print(f"{notebook.name} …", flush=True)
     outcome, row = measure(server, group, notebook)
     record.notebooks[notebook.name] = row
-    anonymous, charged = row["anonymous_bytes"] / 1e9, row["charged_bytes"] / 1e9
-    detail = f"{anonymous:.2f} GB at most, {charged:.2f} GB with cached files; {row['minutes']} minutes"
+    detail = f"{row['anonymous_bytes'] / 1e9:.2f} GB, {row['minutes']} minutes"  # the other figures are in `notebooks`
     record.note(_fits(notebook.name), row["fits"], detail if row["fits"] else f"{detail}; {_last_problem(outcome)}", outcome.seconds)
 
 
