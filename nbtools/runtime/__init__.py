@@ -15,6 +15,7 @@ from nbtools.runtime.compute import (
 )
 from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, spreadsheet_cell, write_text
 from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
+from nbtools.runtime.installing import index_unreachable, ran_out_of_disk, run_installer
 from nbtools.runtime.native import native_library
 from nbtools.runtime.progress import progress, progress_wanted, quiet_libraries
 
@@ -32,6 +33,7 @@ __all__ = [
     "hub_offline",
     "hub_state",
     "hub_token_source",
+    "index_unreachable",
     "keep_freed_memory",
     "measure_matmul",
     "name_host",
@@ -41,6 +43,8 @@ __all__ = [
     "progress_wanted",
     "put_in_place",
     "quiet_libraries",
+    "ran_out_of_disk",
+    "run_installer",
     "runs_folder",
     "seed_everything",
     "set_aside",

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 from nbtools.errors import MachineError
-from nbtools.runtime import available_memory, device
+from nbtools.runtime import available_memory, device, total_memory
 
 SAMPLE_SECONDS = 0.02
 LIBRARIES = 300 * 10**6  # bytes that Python, PyTorch and transformers hold at least, once they are loaded
@@ -24,10 +24,15 @@ def held_memory() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that this process may still take where it trains: of the GPU's memory, or of the machine's."""
+    """Bytes that this process may still take where it trains: of the GPU's memory, or of the machine's.
+
+    With what it holds that is never more than a container's limit, though file pages that it has mapped may be charged to another group.
+    """
     import torch
 
-    return int(torch.cuda.mem_get_info()[0]) if device().type == "cuda" else available_memory()
+    if device().type == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    return max(0, min(available_memory(), total_memory() - held_memory()))
 
 
 class PeakMemory:

@@ -383,7 +383,7 @@ def child(tiny: Path, tmp_path: Path, kill_at: str = "never") -> subprocess.Pope
 @pytest.mark.parametrize(
     "kill_at",
     [
-        "wheel _run_installer 1",
+        "wheel run_installer 1",
         "wheel _copy 1",
         "shutil rmtree 1",  # the verified file is in place, the download not yet removed
         "conversion build_config 1",

@@ -154,6 +154,16 @@ def test_too_little_memory_is_refused_before_anything_is_tried(reviews, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_process_cannot_have_more_than_the_limit_that_it_is_under(monkeypatch):
+    """Pages of a library that another container read first are in what it holds, and not in what its own limit counts."""
+    monkeypatch.setenv("NBTOOLS_DEVICE", "cpu")
+    monkeypatch.setattr(memory, "held_memory", lambda: 700)
+    monkeypatch.setattr(memory, "total_memory", lambda: 2_000)
+    for available, free in ((1_500, 1_300), (900, 900), (0, 0)):
+        monkeypatch.setattr(memory, "available_memory", lambda: available)  # noqa: B023
+        assert memory.free_memory() == free
+
+
 def test_memory_that_only_the_probe_shows_is_refused_after_it(reviews, tmp_path, monkeypatch):
     lm = tiny()
     monkeypatch.setattr(MODULE, "free_memory", lambda: -held_memory() + 10**8)

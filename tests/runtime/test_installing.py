@@ -1,0 +1,32 @@
+"""A child that brings packages: its words and its code come back, its temporary files stay below the folder, and it ends with its parent."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbtools.runtime import index_unreachable, installing, ran_out_of_disk, run_installer
+
+
+def test_the_exit_code_and_all_that_was_printed_come_back(tmp_path: Path):
+    code = "import sys, tempfile; print(tempfile.gettempdir()); print('ERROR: no', file=sys.stderr); sys.exit(3)"
+    found, log = run_installer([sys.executable, "-c", code], tmp_path, "nothing")
+    assert found == 3 and str(tmp_path) in log and "ERROR: no" in log
+
+
+def test_an_interrupted_child_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    children = []
+
+    def interrupted(child):
+        children.append(child)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(installing, "_ended", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_installer([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path, "nothing")
+    assert children[0].returncode not in (None, 0)
+
+
+def test_what_pip_says_of_the_index_and_of_the_disk():
+    assert index_unreachable("WARNING: Retrying (Retry(total=4") and not index_unreachable("No matching distribution found")
+    assert ran_out_of_disk("OSError: [Errno 28] No space left on device") and not ran_out_of_disk("Retrying (")
