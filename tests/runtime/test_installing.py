@@ -1,4 +1,4 @@
-"""A child that brings packages: its words and its code come back, its temporary files stay below the folder, and it ends with its parent."""
+"""A child that brings packages: its words and code come back, its temporary files stay below the folder, an interruption ends it."""
 
 import sys
 from pathlib import Path
