@@ -20,9 +20,10 @@ os.environ.update(
     JUPYTER_CONFIG_DIR=str(_APART / "jupyter"),
     MPLBACKEND="Agg",
     NBTOOLS_CACHE=str(_APART / "cache"),
+    NBTOOLS_DEVICE="cpu",  # what the tests compute themselves lies there; `python -m environments.gpu` is for a GPU
     NBTOOLS_RUNS=str(_APART / "runs"),
 )
-for _name in "HF_ENDPOINT HF_HUB_CACHE HF_TOKEN HUGGING_FACE_HUB_TOKEN NBTOOLS_DEVICE NBTOOLS_HEADLESS NBTOOLS_PROGRESS".split():
+for _name in "HF_ENDPOINT HF_HUB_CACHE HF_TOKEN HUGGING_FACE_HUB_TOKEN NBTOOLS_HEADLESS NBTOOLS_PROGRESS".split():
     os.environ.pop(_name, None)
 
 

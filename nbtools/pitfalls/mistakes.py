@@ -204,7 +204,7 @@ def wrong_positions(experiment: Experiment) -> Finding:
     table = dict(experiment.lm.model.named_parameters()).get("transformer.wpe.weight")
     if table is None:
         return _no_positions(experiment)
-    waves, spread = sinusoidal_positions(*table.shape), table.std()
+    waves, spread = sinusoidal_positions(*table.shape).to(table.device), table.std()
     with torch.no_grad():
         table.copy_(waves)
     wrong = experiment.evaluate(texts, fresh=False)

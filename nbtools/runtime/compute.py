@@ -24,12 +24,25 @@ def device() -> torch.device:
     import torch
 
     if named := os.environ.get("NBTOOLS_DEVICE"):
+        if named.startswith("cuda"):
+            _leave_out_cudnn_attention()
         return torch.device(named)
     if torch.cuda.is_available():
+        _leave_out_cudnn_attention()
         return torch.device("cuda")
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+@functools.cache
+def _leave_out_cudnn_attention() -> None:
+    """Once a process: attention by PyTorch's own kernels. cuDNN's backward pass gave NaN for packed documents in blocks of 64 tokens, in
+    bf16 and in fp16 (H200, PyTorch 2.11 for CUDA 13); the gradients of PyTorch's own were finite, and their losses the same.
+    """
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 HOPELESS = 0.2  # bf16 at less than this part of the speed of fp32 in a small product will not be faster in a large one

@@ -61,6 +61,8 @@ class StayFinite(TrainerCallback):
         control.should_save, control.should_training_stop = False, True
         problem = f"The {broken} was {numbers[broken]}, not a number, at step {state.global_step} of {state.max_steps}."
         remedy = f"Start anew with a learning_rate lower than {args.learning_rate:g}."
+        if not args.learning_rate:  # an estimate's steps, which change no weight
+            remedy = 'The number format or the weights are to blame: try dtype="fp32", or load the model again.'
         if state.is_world_process_zero:
             remedy += self._say_what_is_left(state.global_step, broken)
             write_text(self.folder / BROKEN, json.dumps({"problem": problem}))

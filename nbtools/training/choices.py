@@ -13,7 +13,7 @@ import torch
 from nbtools.errors import InputError, MachineError
 from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, progress
 from nbtools.training.adamw import one_pass_at_hand
-from nbtools.training.fast_path import FastPath, fits
+from nbtools.training.fast_path import FastPath, fits, has_adapters
 
 # On two cores compiling takes about so long (without AVX-512: 25 to 45 s), and a compiled pass in bf16 is 5 to 10 % shorter than a plain
 # one (mini, GPT-2 small, SmolLM2); it is tried only where a fifth of a plain run would be longer than that. In fp32 a compiled pass was
@@ -49,6 +49,11 @@ def choose(
             raise MachineError("The compiled path is for GPT-2 and Llama-like models on a processor.", "Leave compile out.")
         why = "the library's own kernels" if device().type != "cpu" else "this kind of model is trained as the library has it"
         return {**chosen, "loss": "library", "bf16_copies": False, "compile": False, "compile_reason": why}
+    if has_adapters(model):
+        if compile:
+            raise MachineError("The compiled path is for training all weights, and these are adapters.", "Leave compile out.")
+        why = "adapters are not compiled"
+        return {**chosen, "loss": "fused", "bf16_copies": False, "compile": False, "compile_reason": why}
     compiled, why, figures = _choose_compile(model, batch, steps, number.torch_dtype, compile)
     copies = number.name == "bf16" and (compiled or one_pass_at_hand())
     return {**chosen, "loss": "fused", "bf16_copies": copies, "compile": compiled, "compile_reason": why, **figures}
@@ -66,7 +71,8 @@ def repeat(model: Any, choices: Mapping[str, Any], wanted: dict[str, Any]) -> di
         raise InputError(f"choices lack {', '.join(sorted(missing))}.", "Give those of an estimate or of a run's metrics.json, whole.")
     if choices["device"] != str(device()):
         raise InputError(f"choices were made for {choices['device']}, and this is {device()}.", "Leave them out: they are measured anew.")
-    if choices["loss"] == "fused" and not fits(model):
+    whole = choices["compile"] or choices["bf16_copies"]  # what adapters are not trained with
+    if (choices["loss"] == "fused" and not fits(model)) or (whole and has_adapters(model)):
         raise InputError("choices were made for another kind of model.", "Leave them out: they are measured anew.")
     if choices["compile"] and not compiler_at_hand():
         raise MachineError("choices say to compile, and no C++ compiler is at hand.", "Install g++ or clang, or leave choices out.")

@@ -5,7 +5,8 @@
 - Compiled, each transformer block is compiled once for all of them. Not compiled, GPT-2's activation is PyTorch's one operation
   for what the library writes as eight.
 
-It knows the families that are tested (GPT-2 and Llama-like). Others train as the library has it.
+It knows the families that are tested (GPT-2 and Llama-like), plain or with low-rank adapters beside frozen weights. Others train as the
+library has it.
 """
 
 from __future__ import annotations
@@ -33,13 +34,23 @@ KEPT_ACTIVATIONS = 0.4
 _PROGRAMS: weakref.WeakKeyDictionary[torch.nn.Module, Any] = weakref.WeakKeyDictionary()
 
 
+def has_adapters(model: Any) -> bool:
+    """Whether peft has put adapters into `model`, which then wraps the library's own."""
+    return hasattr(model, "peft_config")
+
+
 def fits(model: Any) -> bool:
-    """Whether `model` is of a tested family, and plain: no adapters, no frozen weights, no bias on the output layer."""
+    """Whether `model` is of a tested family, with no bias on the output layer, and either all of it is trained, or adapters in it alone."""
+    plain = model.get_base_model() if has_adapters(model) else model
+    ends = (plain.get_input_embeddings(), plain.get_output_embeddings())
     return (
-        getattr(model.config, "model_type", None) in FAMILIES
-        and not hasattr(model, "peft_config")
-        and all(weight.requires_grad for weight in model.parameters())
-        and getattr(model.get_output_embeddings(), "bias", None) is None
+        getattr(plain.config, "model_type", None) in FAMILIES
+        and getattr(ends[1], "bias", None) is None
+        and (
+            not any(weight.requires_grad for end in ends for weight in end.parameters())
+            if has_adapters(model)
+            else all(weight.requires_grad for weight in model.parameters())
+        )
     )
 
 
@@ -48,14 +59,16 @@ class FastPath:
 
     dtype     of the passes: fp32 or bf16
     compiled  whether to compile, which needs a C++ compiler
-    copies    whether matrices are bf16 copies while engaged; masters: the fp32 weights of each parameter that is one
+    copies    whether matrices are bf16 copies while engaged, where all are trained; masters: the fp32 weights of each parameter that is one
     """
 
     def __init__(self, model: Any, dtype: torch.dtype, compiled: bool, copies: bool) -> None:
         self.model, self.dtype, self.compiled, self.copies = model, dtype, compiled, copies
-        self.attention = model.config._attn_implementation
-        self.embedding, self.head = model.get_input_embeddings(), model.get_output_embeddings()
-        self.gradient = SharedGradient() if self.embedding.weight is self.head.weight else None
+        self.plain = model.get_base_model() if has_adapters(model) else model
+        self.attention = self.plain.config._attn_implementation
+        self.embedding, self.head = self.plain.get_input_embeddings(), self.plain.get_output_embeddings()
+        shared = self.embedding.weight is self.head.weight and self.head.weight.requires_grad
+        self.gradient = SharedGradient() if shared else None
         self.working: dict[torch.nn.Parameter, torch.nn.Parameter] = {}  # of each matrix, its bf16 copy
         self.engaged = False
 
@@ -66,7 +79,7 @@ class FastPath:
         self.model.forward = self._forward
         if self.gradient is not None:
             self.embedding.forward = lambda ids: shared_embedding(ids, self.embedding.weight, self.gradient)  # type: ignore[arg-type]
-        self.model.set_attn_implementation(register())
+        self.plain.set_attn_implementation(register())
         # Other parameters, not other data in the same ones: changing the format of a parameter's data cuts off whoever waits for its
         # gradient, and processes that share a step do.
         if self.copies and not self.working:
@@ -90,7 +103,7 @@ class FastPath:
         del self.model.forward
         if self.gradient is not None:
             del self.embedding.forward
-        self.model.set_attn_implementation(self.attention)
+        self.plain.set_attn_implementation(self.attention)
         self._put({copy: weight for weight, copy in self.working.items()})
         for copy in self.working.values():
             copy.grad = None
@@ -114,7 +127,7 @@ class FastPath:
 
     def _blocks(self) -> list[Any]:
         """The transformer blocks: the list of modules that is as long as the model is deep."""
-        depth = self.model.config.num_hidden_layers
+        depth = self.plain.config.num_hidden_layers
         return list(next(part for part in self.model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == depth))
 
     @property
@@ -152,7 +165,7 @@ class FastPath:
         keep = torch._functorch.config.patch(activation_memory_budget=KEPT_ACTIVATIONS)
         with keep, torch.autocast(where, dtype=self.dtype, enabled=self.dtype != torch.float32):
             # With a cache, or a mask, documents in a block would attend to each other.
-            hidden = self.model.base_model(input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+            hidden = self.plain.base_model(input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
         wanted = torch.nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:].flatten()
         flat = hidden.reshape(-1, hidden.shape[-1]).to(self.dtype)
         loss = linear_cross_entropy(flat, self.head.weight, wanted, num_items_in_batch, compiled=self.compiled, gradient=self.gradient)

@@ -58,13 +58,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden: Any, weight: Any, labels: Any, count: Any, compiled: bool, gradient: SharedGradient | None) -> Any:
         sums, scale_ = _loops(compiled)
         working = weight.to(hidden.dtype)  # the same tensor where the weights are kept in that format
-        grad_hidden, grad_weight = torch.empty_like(hidden), torch.empty_like(working)
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.empty_like(working) if ctx.needs_input_grad[1] else None  # None: the output layer is frozen
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         half = -(-len(hidden) // 2)
         for begin in range(0, len(hidden), half):
             rows = slice(begin, begin + half)
             loss += _half(hidden[rows], working, labels[rows], count, grad_hidden[rows], grad_weight, begin > 0, sums, scale_)
-        ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))
+        ctx.save_for_backward(grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype))
         ctx.gradient = gradient
         return loss / count
 
@@ -73,7 +74,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden, grad_weight = ctx.saved_tensors
         (outer,) = outputs
         if outer != 1:  # a loss that was scaled, as several processes do
-            grad_hidden, grad_weight = grad_hidden * outer, grad_weight * outer
+            grad_hidden, grad_weight = grad_hidden * outer, None if grad_weight is None else grad_weight * outer
         if ctx.gradient is not None:
             ctx.gradient.tensor = grad_weight
         return grad_hidden, grad_weight, None, None, None, None
@@ -81,9 +82,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 def _half(
     hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, count: torch.Tensor, grad_hidden: torch.Tensor,
-    grad_weight: torch.Tensor, add: bool, sums: Callable[..., Any], scale_: Callable[..., Any],
+    grad_weight: torch.Tensor | None, add: bool, sums: Callable[..., Any], scale_: Callable[..., Any],
 ) -> torch.Tensor:  # fmt: skip
-    """The summed loss of some tokens; fills their rows of `grad_hidden` and fills, or adds to, `grad_weight`."""
+    """The summed loss of some tokens; fills their rows of `grad_hidden` and fills, or adds to, `grad_weight`, if that is wanted."""
     edges = _edges(len(weight))
     chunks = [hidden.new_empty(len(hidden), end - begin) for begin, end in edges]
     parts = []
@@ -102,7 +103,9 @@ def _half(
         scale_(chunk, log_total, share)
         # p - 1 from the unrounded p: rounded first, a label that is all but certain would get a gradient of noise.
         chunk[row, labels[row] - begin] = (((wanted[row] - log_total[row]).exp() - 1) * share[row]).to(chunk.dtype)
-        if add:
+        if grad_weight is None:
+            pass
+        elif add:
             grad_weight[begin:end].addmm_(chunk.t(), hidden)
         else:
             torch.mm(chunk.t(), hidden, out=grad_weight[begin:end])

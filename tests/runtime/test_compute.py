@@ -36,6 +36,17 @@ def test_accelerator_comes_first(cuda: bool, mps: bool, expected: str, monkeypat
     assert device().type == expected
 
 
+@pytest.mark.parametrize("named", [None, "cuda:0"])
+def test_a_gpu_computes_attention_without_cudnn(named: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gradients were seen to be NaN; the switch is PyTorch's, and there on every build."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("NBTOOLS_DEVICE", named) if named else monkeypatch.delenv("NBTOOLS_DEVICE", raising=False)
+    compute._leave_out_cudnn_attention.cache_clear()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    assert device().type == "cuda"
+    assert not torch.backends.cuda.cudnn_sdp_enabled() and torch.backends.cuda.flash_sdp_enabled()
+
+
 def test_speed_counts_two_operations_a_product(on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a clock that ticks one second a look, each product takes a second: 2 * 10**3 operations are 2e-6 GFLOP/s."""
     ticks = iter(range(10**6))

@@ -142,7 +142,7 @@ def test_choices_that_are_given_are_repeated_and_nothing_is_measured(tmp_path, m
         ({}, {"dtype": "fp32"}, "choices were given, and dtype beside them"),
         ({"threads": ...}, {}, "choices lack threads"),
         ({"device": "cuda:7"}, {}, "made for cuda:7"),
-        ({}, {"lora": True}, "another kind of model"),
+        ({"bf16_copies": True}, {"lora": True}, "another kind of model"),
     ],
 )
 def test_choices_that_cannot_be_kept_here_are_refused_before_anything_is_written(tmp_path, change, beside, words):

@@ -11,6 +11,7 @@ from nbtools.data import load_reviews, pack
 from nbtools.evaluation import evaluate
 from nbtools.training import finetune
 from nbtools.training.fast_path import FastPath, fits
+from nbtools.training.loop import with_adapters
 from tests.models_at_hand import mini, needs_a_compiler, tiny
 
 PATHS = [False, pytest.param(True, marks=needs_a_compiler)]
@@ -44,6 +45,38 @@ def test_in_fp32_loss_and_gradients_are_those_of_plain_transformers(kind, compil
     assert mine.keys() == theirs.keys()
     for name in theirs:
         torch.testing.assert_close(mine[name], theirs[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_with_adapters_loss_and_gradients_are_those_of_peft(kind):
+    """Of the adapters alone: what is frozen gets no gradient. Their second matrix begins at zero, so it is filled first."""
+    pytest.importorskip("peft")
+    model = with_adapters(tiny(kind))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.02)
+    model.train()
+    inputs = batch(tiny(kind))
+    expected, theirs = adapter_gradients(model, inputs, use_cache=False)
+    assert fits(model)
+    fast = FastPath(model, torch.float32, compiled=False, copies=False)
+    fast.engage()
+    loss, mine = adapter_gradients(model, inputs)
+    fast.release()
+    assert loss == pytest.approx(expected, rel=1e-6)
+    assert mine.keys() == theirs.keys() and all("lora" in name for name in mine)
+    for name in theirs:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=1e-4, atol=1e-6, msg=name)
+    assert model(**inputs, use_cache=False).logits.shape[-1] == model.config.vocab_size  # the library's forward pass is back
+
+
+def adapter_gradients(model, inputs, **keywords):
+    model.zero_grad()
+    loss = model(**inputs, **keywords).loss
+    loss.backward()
+    return loss.item(), {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
 
 
 def test_the_loss_of_packed_documents_is_that_of_each_document_alone():
@@ -113,7 +146,8 @@ def test_only_families_that_are_tested_take_it():
 
     lm = tiny()
     assert fits(lm.model) and fits(tiny("llama").model)
-    assert not fits(get_peft_model(tiny().model, LoraConfig(target_modules=["c_attn"], fan_in_fan_out=True)))
+    assert fits(get_peft_model(tiny().model, LoraConfig(target_modules=["c_attn"], fan_in_fan_out=True)))
+    assert not fits(get_peft_model(tiny().model, LoraConfig(target_modules=["wte"])))  # the embedding's gradient is made for a whole one
     next(lm.model.parameters()).requires_grad_(False)
     assert not fits(lm.model)
     other = tiny()
