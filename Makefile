@@ -3,7 +3,7 @@
 #   make course     run every notebook; the executed copies and a page to read appear in runs/course/
 #   make lab        open the notebooks in JupyterLab
 #   make test       everything that guards a change: style, types, tests, the notebooks' stored outputs
-#   make check-all  the long checks: two hundred runs of a sweep with random kills
+#   make check-all  the long checks: two hundred runs of a sweep with random kills; the places where people open the course (hours)
 #   make refresh    run the notebooks again and store their outputs in place
 #   make pictures   take the README's pictures of the live views again, in Chromium
 #   make bench      measure speed and memory against peers, and write the pages that show it; let nothing else run meanwhile
@@ -23,6 +23,7 @@ SUITABLE = import sys; sys.exit(sys.version_info < (3, 11))
 # The first that really runs and is recent enough: a version manager leaves commands behind that only print an error.
 PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13 python; do "$$name" -c '$(SUITABLE)' 2>/dev/null && echo "$$name" && break; done)
 PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
+GPU = $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu)
 # The course never needs the Hub, and stays away from it.
 OFFLINE = HF_HUB_OFFLINE=1
 
@@ -53,6 +54,8 @@ test: .venv/installed-dev
 
 check-all: .venv/installed-dev
 	$(OFFLINE) .venv/bin/pytest tests -m long
+	failed=0; for name in colab bundle binder oldest newest $(GPU); do .venv/bin/python -m environments.$$name || failed=1; done; \
+		.venv/bin/python scripts/refresh_readme.py; exit $$failed
 
 # Each ends by storing its result; what an interrupted one had measured before is kept. Apart from these stands mini,
 # which needs another model to compare with: .venv/bin/python -m benchmarks.mini --against FOLDER

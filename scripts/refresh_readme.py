@@ -1,4 +1,5 @@
-"""Bring README.md up to date: pictures from stored outputs, links that need the repository's address, the table of environments.
+"""Bring README.md up to date: pictures from stored outputs, links that need the repository's address, the table of environments
+and the page behind it.
 
     python scripts/refresh_readme.py [--check]
 
@@ -27,6 +28,7 @@ PICTURES = {
     "before_after.png": ("04_finetuning", "after"),
     "likelier.png": ("05_sampling", "likelier"),
 }
+PAGE = "docs/environments.md"
 NAMED = ("torch", "transformers", "datasets", "ipywidgets", "anywidget")  # whose versions the table gives
 BEGIN, END = "<!-- {}: written by scripts/refresh_readme.py -->", "<!-- end of {} -->"
 
@@ -56,23 +58,51 @@ def links(course: dict[str, str]) -> str:
 
 
 def environments(records: list[dict[str, Any]]) -> str:
-    """A table of what was really done in which environment, from the records of `environments/`."""
-    lines = ["| environment | done there | not done | versions | date, command |", "|---|---|---|---|---|"]
+    """A row for each environment, from the records of `environments/`: how many checks passed there, which failed, which were not done."""
+    lines = ["| environment, and its command | checks | not done there | versions | date |", "|---|---|---|---|---|"]
     for record in records:
-        told = {
-            outcome: [f"{check['what']}{_aside(check)}" for check in record["checks"] if check["outcome"] == outcome]
-            for outcome in ("passed", "failed", "not run")
-        }
-        done = "; ".join([*told["passed"], *(f"**failed: {what}**" for what in told["failed"])])
+        told = by_outcome(record)
+        failed = [f"**failed: {check['what']}**" for check in told["failed"]]
         versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if name in NAMED)
-        when = f"{record['date']}, `{record['command']}`"
-        cells = [record["environment"], done, "; ".join(told["not run"]) or "–", versions, when]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        cells = [
+            f"[{record['environment']}]({PAGE}#{record['name']}): `{record['command']}`",
+            "; ".join([f"{len(told['passed'])} passed", *failed]),
+            "; ".join(check["what"] for check in told["not run"]) or "–",
+            versions,
+            record["date"],
+        ]
+        lines.append(row(cells))
     return "\n".join(lines)
 
 
-def _aside(check: dict[str, Any]) -> str:
-    return f" ({check['detail']})" if check["detail"] else ""
+def environments_page(records: list[dict[str, Any]]) -> str:
+    """Each check of each environment: what was done, how it went, its figure, and how long it took."""
+    lines = [
+        "# What was run where",
+        "",
+        "Each table comes from `environments/results/`, where the command above it leaves what it did.",
+        "`scripts/refresh_readme.py` writes this page.",
+    ]
+    for record in records:
+        lines += ["", f'<a id="{record["name"]}"></a>', "", f"## {record['environment'][0].upper()}{record['environment'][1:]}", ""]
+        lines += [f"`{record['command']}`, {record['date']}, Python {record['python']}", ""]
+        lines += ["| check | outcome | figure, or why not | seconds |", "|---|---|---|---|"]
+        for check in record["checks"]:
+            seconds = f"{check['seconds']:.0f}" if check["outcome"] != "not run" else ""
+            outcome = f"**{check['outcome']}**" if check["outcome"] == "failed" else check["outcome"]
+            lines.append(row([check["what"], outcome, check["detail"], seconds]))
+        if record["versions"]:
+            versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+            lines += ["", f"Versions: {versions}."]
+    return "\n".join(lines) + "\n"
+
+
+def by_outcome(record: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    return {outcome: [check for check in record["checks"] if check["outcome"] == outcome] for outcome in ("passed", "failed", "not run")}
+
+
+def row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def replace(text: str, section: str, content: str) -> str:
@@ -87,8 +117,14 @@ def main(check: bool) -> int:
     text = readme.read_text(encoding="utf8")
     course = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["course"]
     wanted = replace(text, "links", links(course))
-    wanted = replace(wanted, "environments", environments(read_records()))
-    stale = [] if wanted == text else ["README.md"]
+    records = read_records()
+    wanted = replace(wanted, "environments", environments(records))
+    stale = []
+    for path, new in ((readme, wanted), (ROOT / PAGE, environments_page(records))):
+        if not path.is_file() or path.read_text(encoding="utf8") != new:
+            stale.append(path.name)
+            if not check:
+                write_text(path, new)
     for name, (notebook, cell_id) in PICTURES.items():
         target, data = ROOT / "docs" / "pictures" / name, picture(notebook, cell_id)
         if not target.is_file() or target.read_bytes() != data:
@@ -96,8 +132,6 @@ def main(check: bool) -> int:
             if not check:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(data)
-    if not check and wanted != text:
-        write_text(readme, wanted)
     print(f"{'out of date' if check else 'written'}: {', '.join(stale)}" if stale else "README.md and its pictures are up to date")
     return 1 if check and stale else 0
 

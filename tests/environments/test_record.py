@@ -41,7 +41,11 @@ def test_the_table_shows_all_of_it(record: Record, tmp_path: Path) -> None:
     record.not_run("on a Mac", "none here")
     record.write(tmp_path)
     row = script.environments(read_records(tmp_path)).splitlines()[-1]
-    assert "it answers (a\\|b); **failed: it stops** | on a Mac (none here) | torch 2.13.0 |" in row
+    assert "1 passed; **failed: it stops** | on a Mac | torch 2.13.0 |" in row
+    page = script.environments_page(read_records(tmp_path))
+    for line in ("| it answers | passed | a\\|b | 0 |", "| it stops | **failed** |  | 0 |", "| on a Mac | not run | none here |  |"):
+        assert line in page.splitlines()
+    assert "torch 2.13.0, attrs 1" in page
     assert script.replace("<!-- x: written by scripts/refresh_readme.py -->old<!-- end of x -->.", "x", row).endswith(
         f"{row}\n<!-- end of x -->."
     )
