@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 _CELL = "text-align:left; vertical-align:top; padding:0.35em 0.7em; max-width:30em"
-_TEXT = "white-space:pre-wrap; overflow-wrap:{}; margin:0; font-family:inherit"
+# JupyterLab breaks a `pre` anywhere and gives it a ground of its own.
+_TEXT = "white-space:pre-wrap; overflow-wrap:{}; word-break:normal; background:none; margin:0; font-family:inherit"
 _LONGEST = 20  # letters: a longer word may be broken to keep a column narrow, a shorter one never is
 
 

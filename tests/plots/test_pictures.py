@@ -87,3 +87,4 @@ def test_pairs_show_what_follows_the_prompt():
 def test_only_words_too_long_for_a_column_are_broken():
     shown = Table(["in a word"], [["no difference"], ["x" * 60]])._repr_html_()
     assert shown.count("overflow-wrap:break-word") == 2 and shown.count("overflow-wrap:anywhere") == 1
+    assert shown.count("word-break:normal") == 3  # else JupyterLab, which sets break-all, breaks every word
