@@ -25,7 +25,7 @@ from benchmarks.harness import Call, Row, column, goal, ratio, spread
 NAME = "sweep"
 COUNT = 8  # runs of one measurement
 BUSY_SECONDS = 1.0  # that a run computes
-OVERHEAD = 1.10  # a run of a sweep, in runs of bare papermill by command
+OVERHEAD = 1.10  # a run of a sweep, as a multiple of bare papermill by command
 GROWTH = 1.10  # seconds a run at the end of the longest sweep, in those at its beginning
 WAYS: dict[str, dict[str, Any]] = {
     "papermill, a command a run": {"function": "by_command"},
@@ -128,8 +128,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     summary = summarize(raw, grown)
     longest = summary["growth"][str(max(lengths))]
     goals = [
-        goal("a run of a sweep, in runs of bare papermill by command", summary["ratios"]["overhead"], OVERHEAD, at_most=True),
-        goal(f"pace at the end of {max(lengths)} runs, in that at their beginning", longest["growth"], GROWTH, at_most=True),
+        goal("a run of a sweep, as a multiple of bare papermill by command", summary["ratios"]["overhead"], OVERHEAD, at_most=True),
+        goal(f"pace at the end of {max(lengths)} runs, as a multiple of that at their beginning", longest["growth"], GROWTH, at_most=True),
     ]
     every = raw | {f"{name} runs": rows for name, rows in grown.items()}
     return {"settings": {"runs": count, "busy_seconds": BUSY_SECONDS}, "summary": summary, "goals": goals, "raw": every}

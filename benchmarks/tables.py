@@ -39,7 +39,7 @@ def about(record: Record) -> str:
     units = ", ".join(machine["units"]) or "none named"
     rows = [row for rows in _lists(record["raw"]) for row in rows]
     busiest = max((row.get("others_percent", 0.0) for row in rows), default=0.0)
-    quiet = "nothing else ran" if busiest < 10 else f"**something else took up to {busiest:.0f} % of a core**"
+    quiet = "nothing else was seen to run" if busiest < 10 else f"**something else took up to {busiest:.0f} % of a core**"
     libraries = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "trl", "llama-cpp-python") if name in versions)
     return (
         f"*{record['created'][:10]}, {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB "
@@ -188,7 +188,7 @@ def mini(record: Record) -> str:
         old, new, fewer = (dict(one[name].items()) for name in ("earlier", "shipped", "fewer"))
         cells = [f"{part['median']:.3f} ({part['min']:.3f} to {part['max']:.3f})" for part in (old, new)]
         cells.append(f"{fewer['median']:.1%} ({fewer['min']:.1%} to {fewer['max']:.1%})")
-        rows.append([f"reviews, after {minutes} minutes", *cells])
+        rows.append([f"reviews, after {minutes} minute{'' if float(minutes) == 1 else 's'}", *cells])
     return table(["bits per byte", "earlier model", "shipped", "fewer"], rows)
 
 

@@ -12,7 +12,7 @@ COUNT = function_exercise(
     difficulty=1,
     task="`grid` maps each parameter to the list of its values, `seeds` is a number. Return how many runs the sweep makes.",
     hints=(
-        "Every value of the first parameter meets every value of the second. How many pairs are that?",
+        "Every value of the first parameter meets every value of the second. How many pairs is that?",
         "Multiply the lengths of all lists; each combination is then run once with every seed.",
         "`math.prod(len(values) for values in grid.values()) * seeds`",
     ),

@@ -176,10 +176,10 @@ def chosen_on_test(experiment: Experiment) -> Finding:
         optimism.append((truth[by_test] - test[by_test], truth[by_validation] - test[by_validation]))
     wrong, right = (math.exp(one) for one in np.mean(optimism, axis=0))
     figures = [
-        (f"perplexity on new reviews, in that reported (parts of {PART})", f"{wrong:.3f}", f"{right:.3f}"),
+        (f"perplexity on new reviews, as a multiple of the one reported (parts of {PART})", f"{wrong:.3f}", f"{right:.3f}"),
         ("models to choose among, which differ by chance", str(CANDIDATES), str(CANDIDATES)),
     ]
-    return Finding("perplexity on new reviews, in that reported", wrong / right, figures)
+    return Finding("perplexity on new reviews, as a multiple of the one reported", wrong / right, figures)
 
 
 def _add_noise(model: Any, seed: int) -> None:
@@ -251,7 +251,7 @@ MISTAKES: Sequence[Mistake] = (
     Mistake(
         "unmasked-padding", "Padding in the loss",
         "labels = ids", "labels = ids.masked_fill(attention_mask == 0, -100)",
-        "the training loss looks splendid: most of it is padding that follows padding", unmasked_padding,
+        "the training loss looks splendid: nearly half of it is padding that follows padding", unmasked_padding,
     ),
     Mistake(
         "fixed-length", "Every review padded to the longest possible",
@@ -266,7 +266,7 @@ MISTAKES: Sequence[Mistake] = (
     ),
     Mistake(
         "missing-mask", "No attention mask for a padded batch",
-        "model(ids)", "model(ids, attention_mask=mask, position_ids=mask.cumsum(1) - 1)",
+        "model(ids)", "model(ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0))",
         "text depends on what else is in the batch", missing_mask,
     ),
     Mistake(
@@ -288,6 +288,6 @@ MISTAKES: Sequence[Mistake] = (
     Mistake(
         "walkthrough", "The walkthrough as a whole",
         "labels shifted twice, padding to 512 learned", "packed, labels right",
-        "all of these at once", walkthrough,
+        "three of these at once: labels shifted twice, padding learned, padded to 512", walkthrough,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A fine-tuned model to work with: the newest whole one, or a quick one trained now."""
+"""A fine-tuned model to work with: the one that notebook 04 made, or a quick one trained now."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_a_disturbed_result_says_so() -> None:
     }
     assert "**something else took up to 55 % of a core**" in tables.about(record)
     record["raw"] = {"a": [{"others_percent": 3.0}]}
-    assert "nothing else ran" in tables.about(record)
+    assert "nothing else was seen to run" in tables.about(record)
 
 
 @pytest.mark.parametrize(("value", "shown"), [(1234.5, "1,234"), (99.96, "100"), (12.345, "12.3"), (0.01234, "0.0123"), (0, "0")])
