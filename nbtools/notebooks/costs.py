@@ -67,11 +67,10 @@ def box(name: str, model: str = "mini") -> None:
     if record is None:
         print("Time and memory of this notebook have not been measured yet.")
         return
-    memory = record["peak_memory_bytes"]
     if headless():
-        cores = f"{record['cores']} processor cores"
-        print(f"{_minutes(record['seconds'])} and {memory / 1e9:.1f} GB of memory (recorded on a machine with {cores}).")
+        print(recorded(record))
         return
+    memory = record["peak_memory_bytes"]
     import torch
 
     here, there = measure_matmul(torch.float32), record["matmul_gflops"]
@@ -84,6 +83,12 @@ def box(name: str, model: str = "mini") -> None:
         print("That is not enough: shut down other notebooks' kernels and programs first.")
     if model != "mini":
         print(_with_another(model))
+
+
+def recorded(record: dict[str, Any]) -> str:
+    """The box's line for later readers: what `record` says, wherever it is read."""
+    memory, cores = record["peak_memory_bytes"] / 1e9, f"{record['cores']} processor cores"
+    return f"{_minutes(record['seconds'])} and {memory:.1f} GB of memory (recorded on a machine with {cores})."
 
 
 def _with_another(model: str) -> str:

@@ -8,21 +8,22 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nbtools.errors import RunError
 from nbtools.notebooks.catalog import Notebook
-from nbtools.notebooks.costs import record_costs
+from nbtools.notebooks.costs import read_costs, record_costs, recorded
 from nbtools.notebooks.execution import Execution, execute
 from nbtools.runtime import write_text
 
+BOX = re.compile(r"^.* of memory \(recorded on a machine with .*\)\.$", re.MULTILINE)
 VIEWS = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
 
 
 def refresh_notebooks(
-    notebooks: Iterable[Notebook], say: Callable[[str], None] = print, watch: Callable[[Execution], None] = lambda execution: None
+    notebooks: Sequence[Notebook], say: Callable[[str], None] = print, watch: Callable[[Execution], None] = lambda execution: None
 ) -> list[Path]:
     """Execute each notebook with the Hub off and store its outputs; return the files that changed.
 
@@ -51,6 +52,19 @@ def refresh_notebooks(
             if differences:
                 changed.append(notebook.path)
     record_costs(executions)
+    costs = read_costs()
+    return changed + [one.path for one in notebooks if store_box(one.path, recorded(costs[one.name])) and one.path not in changed]
+
+
+def store_box(target: Path, line: str) -> bool:
+    """Put `line` in the place of the one that the notebook's box printed while it was executed, from the record of the time before; whether
+    it is another."""
+    content, changed = json.loads(target.read_text(encoding="utf8")), False
+    for output in (output for cell in content["cells"] for output in cell.get("outputs", []) if output["output_type"] == "stream"):
+        fresh = [BOX.sub(lambda _: line, one) for one in output["text"]]
+        output["text"], changed = fresh, changed or fresh != output["text"]
+    if changed:
+        write_text(target, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     return changed
 
 

@@ -50,6 +50,16 @@ def test_a_second_refresh_changes_not_a_byte(tmp_path, costs_file):
     assert path.read_bytes() == content and said[-1].endswith("unchanged")
 
 
+def test_the_box_shows_what_this_refresh_recorded(tmp_path, costs_file):
+    """While it runs a notebook can only print the record of the time before."""
+    old = "About 9 minutes and 9.9 GB of memory (recorded on a machine with 99 processor cores)."
+    path = write_notebook(tmp_path / "notebooks", "00_setup", f"print({old!r})", f"print({old.replace(' of memory', '')!r})")
+    assert refresh_notebooks([read_notebook(path)], say=lambda text: None) == [path]
+    first, second = stored(path)
+    assert first.outputs[0].text == costs.recorded(costs.read_costs()["00_setup"]) + "\n" != old + "\n"
+    assert "9.9 GB (recorded" in second.outputs[0].text and f"print({old!r})" in first.source
+
+
 def test_what_changed_is_said_by_cell_and_the_cost_is_recorded(tmp_path, costs_file):
     path = write_notebook(tmp_path / "notebooks", "00_setup", "print('a')", "2")
     refresh_notebooks([read_notebook(path)], say=lambda text: None)
