@@ -26,7 +26,8 @@ def _following(probabilities) -> NextTokens:
 def no_warnings():
     """A missing glyph, or a token read as a formula, would warn."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # the kind that matplotlib's own warnings are of
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # of an older matplotlib with a newer pyparsing
         yield
 
 
