@@ -53,7 +53,10 @@ def refresh_notebooks(
                 changed.append(notebook.path)
     record_costs(executions)
     costs = read_costs()
-    return changed + [one.path for one in notebooks if store_box(one.path, recorded(costs[one.name])) and one.path not in changed]
+    for notebook in notebooks:
+        if store_box(notebook.path, recorded(costs[notebook.name])) and notebook.path not in changed:
+            changed.append(notebook.path)
+    return changed
 
 
 def store_box(target: Path, line: str) -> bool:

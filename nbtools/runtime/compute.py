@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def device() -> torch.device:
-    """The accelerator when there is one (CUDA, then Apple's MPS), else the CPU. `NBTOOLS_DEVICE` overrides."""
+    """The accelerator when there is one (CUDA, then Apple's MPS), else the CPU. `NBTOOLS_DEVICE` overrides.
+
+    Whoever gets a CUDA device computes attention there without cuDNN from then on.
+    """
     import torch
 
     if named := os.environ.get("NBTOOLS_DEVICE"):

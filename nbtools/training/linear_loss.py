@@ -103,11 +103,9 @@ def _half(
         scale_(chunk, log_total, share)
         # p - 1 from the unrounded p: rounded first, a label that is all but certain would get a gradient of noise.
         chunk[row, labels[row] - begin] = (((wanted[row] - log_total[row]).exp() - 1) * share[row]).to(chunk.dtype)
-        if grad_weight is None:
-            pass
-        elif add:
+        if grad_weight is not None and add:
             grad_weight[begin:end].addmm_(chunk.t(), hidden)
-        else:
+        elif grad_weight is not None:
             torch.mm(chunk.t(), hidden, out=grad_weight[begin:end])
         if number:
             grad_hidden.addmm_(chunk, weight[begin:end])

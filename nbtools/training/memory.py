@@ -95,10 +95,12 @@ def refuse(needed: int, can_have: int, model: Any, batch_size: int, block_size: 
     """
     if needed <= can_have:
         return
+    from nbtools.training.fast_path import has_adapters
+
     advice = [f"a batch_size below {batch_size}"] if batch_size > 1 else []
     if block_size > SHORT_BLOCK:
         advice.append(f"a block_size below {block_size}")
-    if adapters and not hasattr(model, "peft_config"):
+    if adapters and not has_adapters(model):
         advice.append("lora=True")
     instead = f"{', '.join(advice)} or a smaller profile" if advice else "a smaller profile"
     raise MachineError(

@@ -1,5 +1,6 @@
 import os
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from nbtools.errors import InputError, MachineError, RunError
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
 from nbtools.training import finetune
+from nbtools.training.callbacks import StayFinite
 from tests.models_at_hand import tiny
 
 
@@ -172,3 +174,13 @@ def test_a_report_that_cannot_be_made_is_refused_before_anything_starts(reviews,
         run(tiny(), reviews, tmp_path / "run", report_to=name)
     assert said in refused.value.problem and "pip install" in refused.value.remedy
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("rate", "words"), [(0.5, "lower than 0.5"), (0.0, 'dtype="fp32"')])
+def test_what_helps_against_a_loss_that_is_no_number_depends_on_the_learning_rate(rate, words, tmp_path):
+    """An estimate's steps have a rate of 0, and no lower one would help."""
+    arguments = SimpleNamespace(fp16=False, learning_rate=rate)
+    state = SimpleNamespace(global_step=1, max_steps=6, is_world_process_zero=False)
+    control, watch = SimpleNamespace(should_save=False), StayFinite(tmp_path)
+    watch.on_log(arguments, state, control, {"loss": float("nan")})
+    assert control.should_training_stop and words in watch.error.remedy
