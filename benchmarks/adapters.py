@@ -36,7 +36,7 @@ def trained(profile: str, lora: bool, steps: int, seed: int) -> Row:
             lora=lora, seed=seed,
         )  # fmt: skip
         score = nbtools.evaluate(tuned.lm, reviews.validation["text"][:SCORED])
-    return {"bits_per_byte": score.bits_per_byte, "seconds": round(tuned.seconds, 1), "learning_rate": rate}
+    return {"bits_per_byte": score.bits_per_byte, "seconds": round(tuned.seconds, 3), "learning_rate": rate}
 
 
 def before(profile: str) -> Row:
