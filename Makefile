@@ -26,6 +26,9 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
 GPU = $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu)
 # The course never needs the Hub, and stays away from it.
 OFFLINE = HF_HUB_OFFLINE=1
+# The tests of a file stay together, in order, and a notebook is a file. Processes that share the cores are fast with a thread each,
+# and ten times slower with as many threads as there are cores; each may need two gigabytes of memory, so there are at most four.
+PYTEST = $(OFFLINE) OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 # A larger installation serves the smaller targets too, so that they do not install past each other.
 course: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/installed-course)
@@ -47,9 +50,9 @@ test: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	$(OFFLINE) .venv/bin/pytest tests
+	$(PYTEST) tests
 	rm -rf runs/.nbval
-	$(OFFLINE) NBTOOLS_HEADLESS=1 NBTOOLS_PROGRESS=0 NBTOOLS_RUNS="$(CURDIR)/runs/.nbval" .venv/bin/pytest \
+	NBTOOLS_HEADLESS=1 NBTOOLS_PROGRESS=0 NBTOOLS_RUNS="$(CURDIR)/runs/.nbval" $(PYTEST) \
 		--nbval-lax --nbval-kernel-name=python3 --nbval-cell-timeout=900 notebooks
 
 check-all: .venv/installed-dev

@@ -19,7 +19,7 @@ def options() -> list[str]:
     """The options that the Makefile gives to pytest for the notebooks."""
     text = (ROOT / "Makefile").read_text(encoding="utf8").replace("\\\n", " ")
     [line] = [line for line in text.splitlines() if "--nbval-lax" in line and line.startswith("\t")]
-    words = shlex.split(line[line.index(".venv/bin/pytest") :])[1:]
+    words = shlex.split(line[line.index("$(PYTEST)") :])[1:]
     assert words[-1] == "notebooks"
     return words[:-1]
 
