@@ -104,13 +104,15 @@ def dropout(record: Record) -> str:
 def time_to_perplexity(record: Record) -> str:
     rows = []
     for name, one in record["summary"].items():
-        sooner = "not reached" if one["sooner"] is None else f"{one['sooner']:.1f} ×"
         ours = "not reached" if one["ours_seconds"] is None else ranged(one["ours_seconds"])
+        sooner = "no better than before" if ours != "not reached" else ours  # that is, the recipe set no goal
+        if one["sooner"] is not None:
+            sooner = f"{one['sooner']:.1f} ×"
         rows.append(
             [name, number(one["before"]), number(one["walkthrough_perplexity"]), ranged(one["corrected_perplexity"]),
-             ranged(one["corrected_seconds"]), ours, sooner]
+             f"{one['learning_rate']:g}", ranged(one["corrected_seconds"]), ours, sooner]
         )  # fmt: skip
-    head = ["model", "perplexity before", "walkthrough", "corrected", "its seconds", "our seconds to the same", "sooner"]
+    head = ["model", "perplexity before", "walkthrough", "corrected", "its rate", "its seconds", "our seconds to the same", "sooner"]
     return table(head, rows)
 
 

@@ -5,10 +5,11 @@
 A pair is one run of the corrected recipe for its budget, then ours until it is as good. The corrected recipe's learning rate falls to
 zero over exactly its own budget, so that it ends as good as it can be. Ours runs a plan of its own, with its own schedule and batch
 (small ones learn most from each token so early; the recipe's is two reviews), and is asked every few steps; the plan is longer than it
-turns out to need, so its learning rate is still high when the answer comes. Both use the profile's learning rate and see the same
-reviews. Our clock runs from the call of `finetune`, compilation with an empty compiler's cache included; the other's begins with its
-first step. Loading the model, tokenizing and scoring count for neither. A plan that ends without having reached the perplexity counts
-as not reached.
+turns out to need, so its learning rate is still high when the answer comes. Ours uses the profile's learning rate; the recipe the best
+of several, each tried once for the whole budget before the first pair. Both see the same reviews, with the dropout of the model's own
+configuration, none in either. Our clock runs from the call of `finetune`, compilation with an empty compiler's cache included; the other's
+begins with its first step. Loading the model, tokenizing and scoring count for neither. A plan that ends without having reached the
+perplexity counts as not reached, and a recipe that leaves the model no better than it was sets no goal.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Contest:
     """One model's contest.
 
     budget  seconds of the recipe; scored: validation reviews; batch, steps: our plan; every: steps between two looks from `first` on
+    rates   learning rates that the recipe tries, as multiples of the profile's
     """
 
     budget: float
@@ -41,11 +43,15 @@ class Contest:
     steps: int
     first: int
     every: int
+    rates: tuple[float, ...]
     reviews: int | None = None  # None: the profile's
 
 
-CONTESTS = {"mini": Contest(60, 32, 2, 60, 12, 4), "smollm2": Contest(120, 8, 1, 40, 8, 2)}
-QUICK = {"mini": Contest(1.5, 2, 4, 6, 2, 2, 40)}
+CONTESTS = {
+    "mini": Contest(60, 32, 2, 60, 12, 4, (0.05, 0.1, 0.25, 0.5, 1)),
+    "smollm2": Contest(120, 8, 1, 40, 8, 2, (1, 2, 4)),
+}
+QUICK = {"mini": Contest(1.5, 2, 4, 6, 2, 2, (0.1, 1), 40)}
 
 
 def _prepared(profile: str, reviews: int | None, scored: int) -> tuple[Any, list[str], list[str]]:
@@ -57,18 +63,16 @@ def _prepared(profile: str, reviews: int | None, scored: int) -> tuple[Any, list
     return lm, list(data.train["text"]), list(data.validation["text"])[:scored]
 
 
-def spend(profile: str, budget: float, right_labels: bool, reviews: int | None, scored: int) -> Row:
-    """Train by the walkthrough's recipe for `budget` seconds, its labels corrected or as they were."""
+def spend(profile: str, budget: float, right_labels: bool, reviews: int | None, scored: int, times: float) -> Row:
+    """Train by the walkthrough's recipe for `budget` seconds at `times` the profile's rate, its labels corrected or as they were."""
     from torch.optim.lr_scheduler import LambdaLR
     from transformers import TrainerCallback
 
     import nbtools
-    from benchmarks.recipes import Work, padded, set_dropout
+    from benchmarks.recipes import Work, padded
 
     lm, train, texts = _prepared(profile, reviews, scored)
     before = nbtools.evaluate(lm, texts).perplexity
-    if lm.model.config.model_type == "gpt2":
-        set_dropout(lm.model, 0.1)  # GPT2Config's own value, with which the walkthrough trains
 
     class Clock(TrainerCallback):
         begun = now = 0.0
@@ -89,7 +93,7 @@ def spend(profile: str, budget: float, right_labels: bool, reviews: int | None, 
 
     with tempfile.TemporaryDirectory() as folder:
         block = min(512, lm.context)
-        rate = lm.defaults.learning_rate
+        rate = times * lm.defaults.learning_rate
         useful = padded(
             Work(lm, train, Path(folder), block, steps=10**6, learning_rate=rate, callbacks=[clock]), right_labels, falls_to_zero
         )
@@ -97,6 +101,7 @@ def spend(profile: str, budget: float, right_labels: bool, reviews: int | None, 
     return {
         "perplexity": after,
         "before": before,
+        "learning_rate": rate,
         "seconds": clock.now - clock.begun,
         "steps": clock.steps,
         "tokens": round(clock.steps * useful),
@@ -149,30 +154,37 @@ def reach(profile: str, target: float, contest: dict[str, Any]) -> Row:
     return {"seconds": look.seen[-1][1] if reached else None, "steps": look.seen[-1][0], "perplexity": look.seen[-1][2], "seen": look.seen}
 
 
-def contest_calls(profile: str, contest: Contest) -> dict[str, harness.Planned]:
-    """One pair: the corrected recipe, then ours against what that reached in this round."""
-    spent = {"profile": profile, "budget": contest.budget, "reviews": contest.reviews, "scored": contest.scored}
+def recipe(profile: str, contest: Contest, right_labels: bool, times: float) -> Call:
+    spent = {"profile": profile, "budget": contest.budget, "reviews": contest.reviews, "scored": contest.scored, "times": times}
+    return Call("benchmarks.time_to_perplexity:spend", spent | {"right_labels": right_labels})
+
+
+def contest_calls(profile: str, contest: Contest, times: float) -> dict[str, harness.Planned]:
+    """One pair: the corrected recipe at `times` the profile's learning rate, then ours against what that reached in this round."""
 
     def ours(rows: dict[str, Row]) -> Call:
         arguments = {"profile": profile, "target": rows["corrected"]["perplexity"], "contest": vars(contest)}
         return Call("benchmarks.time_to_perplexity:reach", arguments)
 
-    return {"corrected": Call("benchmarks.time_to_perplexity:spend", spent | {"right_labels": True}), "ours": ours}
+    return {"corrected": recipe(profile, contest, True, times), "ours": ours}
 
 
 def summarize(raw: dict[str, list[Row]]) -> dict[str, Any]:
-    """The medians of one contest; `sooner` is how many times sooner ours was there, None where it missed it in any round."""
+    """The medians of one contest; `sooner` is how many times sooner ours was there, None where it missed it in any round, or where the
+    corrected recipe set no goal in one."""
     corrected, ours = raw["corrected"], raw["ours"]
     reached = all(row["seconds"] is not None for row in ours)
+    improved = all(row["perplexity"] < row["before"] for row in corrected)
     found: dict[str, Any] = {
         "before": corrected[0]["before"],
+        "learning_rate": corrected[0]["learning_rate"],
         "corrected_perplexity": spread(column(corrected, "perplexity")),
         "corrected_seconds": spread(column(corrected, "seconds")),
         "corrected_steps": spread(column(corrected, "steps")),
         "walkthrough_perplexity": raw["walkthrough"][0]["perplexity"],
         "ours_steps": spread(column(ours, "steps")),
         "ours_seconds": spread(column(ours, "seconds")) if reached else None,
-        "sooner": ratio(column(corrected, "seconds"), column(ours, "seconds")) if reached else None,
+        "sooner": ratio(column(corrected, "seconds"), column(ours, "seconds")) if reached and improved else None,
     }
     return found
 
@@ -183,11 +195,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     raw, summary = {}, {}
     for profile, contest in contests.items():
         pairs = getattr(options, f"rounds_{profile}", None) or options.rounds
-        harness.say(f"{profile}: {contest.budget:g} seconds of the corrected walkthrough against ours, {pairs} pairs")
-        raw[profile] = harness.rounds(contest_calls(profile, contest), pairs)
-        arguments = {"profile": profile, "budget": contest.budget, "reviews": contest.reviews, "scored": contest.scored}
+        harness.say(f"{profile}: {contest.budget:g} seconds of the corrected walkthrough at each of {len(contest.rates)} learning rates")
+        tried = harness.rounds({f"{times:g} times the profile's": recipe(profile, contest, True, times) for times in contest.rates}, 1)
+        rates = [rows[0] for rows in tried.values()]
+        found = ", ".join(f"{row['perplexity']:.1f} at {row['learning_rate']:g}" for row in rates)
+        harness.say(f"{profile}: perplexity {rates[0]['before']:.1f} before, {found}")
+        _, best = min(zip(column(rates, "perplexity"), contest.rates, strict=True))
+        harness.say(f"{profile}: the same at {best:g} times the profile's learning rate, which served it best, against ours, {pairs} pairs")
+        raw[profile] = {"rates": rates, **harness.rounds(contest_calls(profile, contest, best), pairs)}
         harness.say(f"{profile}: the walkthrough as it was, once")
-        raw[profile]["walkthrough"] = [harness.measure(Call("benchmarks.time_to_perplexity:spend", arguments | {"right_labels": False}))]
+        raw[profile]["walkthrough"] = [harness.measure(recipe(profile, contest, False, best))]
         summary[profile] = summarize(raw[profile])
     goals = [goal(f"times sooner at the corrected recipe's perplexity, {name}", one["sooner"], GOAL) for name, one in summary.items()]
     return {"settings": {name: vars(one) for name, one in contests.items()}, "summary": summary, "goals": goals, "raw": raw}

@@ -60,7 +60,7 @@ def test_dropout(here: None, tmp_path: Path) -> None:
 def test_time_to_perplexity(here: None, tmp_path: Path) -> None:
     record = quick("time_to_perplexity", tmp_path)
     assert record["raw"]["mini"]["corrected"][0]["steps"] >= 1
-    assert record["raw"]["mini"]["ours"][0]["seen"]
+    assert record["raw"]["mini"]["ours"][0]["seen"] and len(record["raw"]["mini"]["rates"]) == 2
     assert "mini" in tables.time_to_perplexity(record)
 
 
@@ -197,12 +197,28 @@ def test_an_earlier_model_that_is_none_is_refused(tmp_path: Path, capsys: pytest
 
 
 def test_a_perplexity_that_was_missed_once_is_not_reached() -> None:
-    corrected = [{"before": 50.0, "perplexity": 40.0, "seconds": 90.0, "steps": 9}] * 2
-    ours: list[Row] = [{"seconds": 10.0, "steps": 4}, {"seconds": 15.0, "steps": 4}]
-    raw = {"corrected": corrected, "ours": ours, "walkthrough": [{"perplexity": 60.0}]}
+    raw = pair_of_contests()
     assert time_to_perplexity.summarize(raw)["sooner"] == 7.5
-    ours[1]["seconds"] = None
+    raw["ours"][1]["seconds"] = None
     assert time_to_perplexity.summarize(raw)["sooner"] is None
+    assert "| not reached | not reached |" in shown(raw)
+
+
+def test_a_recipe_that_left_the_model_no_better_sets_no_goal() -> None:
+    raw = pair_of_contests()
+    raw["corrected"][1]["perplexity"] = 50.0
+    assert time_to_perplexity.summarize(raw)["sooner"] is None
+    assert "| no better than before |" in shown(raw)
+
+
+def pair_of_contests() -> dict[str, list[Row]]:
+    corrected = [{"before": 50.0, "perplexity": 40.0, "seconds": 90.0, "steps": 9, "learning_rate": 1e-4} for _ in range(2)]
+    ours: list[Row] = [{"seconds": 10.0, "steps": 4}, {"seconds": 15.0, "steps": 4}]
+    return {"corrected": corrected, "ours": ours, "walkthrough": [{"perplexity": 60.0}]}
+
+
+def shown(raw: dict[str, list[Row]]) -> str:
+    return tables.time_to_perplexity({"summary": {"mini": time_to_perplexity.summarize(raw)}})
 
 
 def test_sweep(here: None, tmp_path: Path) -> None:
