@@ -50,7 +50,7 @@ def speed(results: Path = RESULTS) -> str:
     if reached:
         sooner = ", ".join(f"{one['sooner']:.1f} times sooner ({name})" for name, one in reached["summary"].items() if one["sooner"])
         if sooner:
-            missed = [name for name, one in reached["summary"].items() if not one["sooner"]]
+            missed = [name for name, one in reached["summary"].items() if one["ours_seconds"] is None]
             without = f", and is not reached by our plan with {', '.join(missed)}" if missed else ""
             said.append(f"The perplexity that the corrected recipe reaches in a fixed time is there {sooner}{without}.")
     if made:

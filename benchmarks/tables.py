@@ -105,9 +105,10 @@ def time_to_perplexity(record: Record) -> str:
     rows = []
     for name, one in record["summary"].items():
         ours = "not reached" if one["ours_seconds"] is None else ranged(one["ours_seconds"])
-        sooner = "no better than before" if ours != "not reached" else ours  # that is, the recipe set no goal
         if one["sooner"] is not None:
             sooner = f"{one['sooner']:.1f} ×"
+        else:  # missed, or the recipe set no goal
+            sooner = "not reached" if one["ours_seconds"] is None else "no better than before"
         rows.append(
             [name, number(one["before"]), number(one["walkthrough_perplexity"]), ranged(one["corrected_perplexity"]),
              f"{one['learning_rate']:g}", ranged(one["corrected_seconds"]), ours, sooner]

@@ -30,7 +30,10 @@ def results(tmp_path: Path) -> Path:
         },
         "goals": [goal("a", 3, 2), goal("b", 1, 2)],
     }
-    reached = {"summary": {"mini": {"sooner": 7.77}, "smollm2": {"sooner": None}}, "goals": [goal("c", None, 2)]}
+    reached = {
+        "summary": {"mini": {"sooner": 7.77, "ours_seconds": {"median": 9}}, "smollm2": {"sooner": None, "ours_seconds": None}},
+        "goals": [goal("c", None, 2)],
+    }
     made = {
         "summary": {
             "smollm2": {
