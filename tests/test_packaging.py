@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from environments.versions import read_pins
+from scripts import make_venv
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
@@ -229,29 +230,24 @@ class TestMake:
 
     def installed(self, clone: Path, stamp: str) -> None:
         (clone / ".venv").mkdir(exist_ok=True)
-        for name in ("made", stamp):
-            (clone / ".venv" / name).touch()
+        (clone / ".venv" / stamp).touch()
 
     def test_course_makes_the_environment_installs_and_runs(self, clone: Path) -> None:
         plan = self.plan(clone, "course")
-        steps = [
-            "-m venv .venv",
-            'install -c constraints.txt -e ".[course]"',
-            "HF_HUB_OFFLINE=1 .venv/bin/nbtools run --out runs/course",
-        ]
+        steps = ["scripts/make_venv.py course", "HF_HUB_OFFLINE=1 .venv/bin/python -m nbtools run --out runs/course"]
         assert [plan.index(step) for step in steps] == sorted(plan.index(step) for step in steps)
         assert self.plan(clone) == plan  # `make` alone is `make course`
 
     def test_a_second_time_nothing_is_installed(self, clone: Path) -> None:
         self.installed(clone, "installed-course")
-        assert "pip" not in self.plan(clone, "course") and "venv .venv" not in self.plan(clone, "course")
+        assert "make_venv" not in self.plan(clone, "course")
 
     def test_course_and_test_do_not_install_past_each_other(self, clone: Path) -> None:
         self.installed(clone, "installed-course")
-        assert 'install -c constraints.txt -e ".[dev]"' in self.plan(clone, "test")
+        assert "make_venv.py dev" in self.plan(clone, "test")
         self.installed(clone, "installed-dev")
-        for target in ("course", "lab", "refresh", "test"):
-            assert "pip" not in self.plan(clone, target), target
+        for target in ("course", "lab", "refresh", "check", "test"):
+            assert "make_venv" not in self.plan(clone, target), target
 
     @pytest.mark.parametrize("file", ["pyproject.toml", "constraints.txt"])
     def test_a_changed_dependency_is_installed(self, clone: Path, file: str) -> None:
@@ -260,13 +256,19 @@ class TestMake:
         self.installed(clone, "installed-dev")
         later = (clone / ".venv" / "installed-dev").stat().st_mtime + 10
         os.utime(clone / file, (later, later))
-        assert '-e ".[dev]"' in self.plan(clone, "course")
+        assert "make_venv.py dev" in self.plan(clone, "course")
 
-    def test_only_torch_comes_from_its_own_index(self, clone: Path) -> None:
-        lines = self.plan(clone, "course", "TORCH_INDEX=https://example.org/cpu").splitlines()
-        [line] = [line for line in lines if "example.org" in line]
-        assert line.endswith('install --no-deps -c constraints.txt --index-url "https://example.org/cpu" torch')
-        assert not any("--index-url" in line for line in self.plan(clone, "course").splitlines())
+    def test_only_torch_comes_from_its_own_index(self, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert 'make_venv.py course --torch-index "https://example.org/cpu"' in self.plan(
+            clone, "course", "TORCH_INDEX=https://example.org/cpu"
+        )
+        assert "--torch-index" not in self.plan(clone, "course")
+        monkeypatch.chdir(clone)
+        called: list[list[str]] = []
+        monkeypatch.setattr(make_venv.subprocess, "run", lambda words, **_: called.append(words) or subprocess.CompletedProcess(words, 0))
+        make_venv.install(Path("python"), "course", "https://example.org/cpu")
+        assert called[0][-6:] == ["--no-deps", "-c", "constraints.txt", "--index-url", "https://example.org/cpu", "torch"]
+        assert "--index-url" not in called[1] and called[1][-2:] == ["-e", ".[course]"] and len(called) == 2
 
     @pytest.mark.parametrize("python", ["no-such-python", "false", ""])
     def test_an_unsuitable_python_is_refused_in_two_lines(self, clone: Path, python: str) -> None:
@@ -277,6 +279,6 @@ class TestMake:
     def test_a_target_that_does_nothing_is_left_out(self, clone: Path) -> None:
         text = (clone / "Makefile").read_text(encoding="utf8")
         [phony] = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
-        assert phony.split() == ["course", "lab", "test", "check-all", "refresh", "pictures", "bench"]
+        assert phony.split() == ["course", "lab", "check", "style", "test", "check-all", "refresh", "pictures", "bench"]
         for target in phony.split():
             assert ".venv/bin/" in self.plan(clone, target)

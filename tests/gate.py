@@ -1,0 +1,125 @@
+"""How tests and notebooks are run: the longest first, each with a time-out, and each marked `slow` that is. Loaded by conftest.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nbval.plugin import IPyNbCell
+
+from tests.notebooks.tiny import write_tiny_finetuning
+
+ROOT = Path(__file__).parents[1]
+TEMPORARY = Path(os.environ["NBTOOLS_RUNS"]).parent  # see conftest.py
+
+# Under nbval a notebook runs as it is stored, except for these parameters: the compared outputs are the same after a shorter run (with
+# `--stored-parameters`, which `make check-all` uses, nothing is changed). Notebook 05 then finds the model that 04 has left.
+TINY_NOTEBOOK = write_tiny_finetuning(TEMPORARY / "tiny")  # what notebook 09 sweeps
+SHORTER: dict[str, dict[str, Any]] = {
+    "04_finetuning": {"max_steps": 100},
+    "06_pitfalls": {"max_steps": 20, "max_reviews": 200, "block_size": 256},
+    "08_other_tasks": {"max_reviews": 500, "test_reviews": 200, "epochs": 1, "max_tokens": 96, "rewriter_steps": 60},
+    "09_sweeps": {"notebook": str(TINY_NOTEBOOK)},
+}
+TOGETHER = {"05_sampling": "04_finetuning"}  # a notebook that uses what another one leaves runs after it, in the same process
+KERNEL = {"NBTOOLS_HEADLESS": "1", "NBTOOLS_PROGRESS": "0", "NBTOOLS_RUNS": str(TEMPORARY / "notebooks")}
+
+SLOW_SECONDS = 10.0  # what `slow` without a number of seconds stands for
+LIMIT_SECONDS = 5.0  # of processor time, for a test without the mark
+HANG_SECONDS = 900  # after which a test is taken to hang; a slow one has HANG_FACTOR times its seconds if that is more
+HANG_FACTOR = 30
+FIXTURES = pytest.StashKey[float]()  # processor time of the fixtures that were made for one test
+NEW_MODULES = 100  # a test that imports more than so many is the first to need a library, and is not charged for it
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stored-parameters", action="store_true", help="run notebooks with the parameters that they are stored with")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    costs = json.loads((ROOT / "nbtools" / "assets" / "costs.json").read_text(encoding="utf8"))["notebooks"]
+    for item in items:
+        if isinstance(item, IPyNbCell):
+            _prepare_cell(item, costs, stored=config.getoption("--stored-parameters"))
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(max(HANG_SECONDS, HANG_FACTOR * expected_seconds(item))))
+    if hasattr(config, "workerinput"):  # under xdist, where a free process takes the next group or test
+        longest_first(items)
+
+
+def _prepare_cell(item: Any, costs: dict[str, Any], stored: bool) -> None:
+    """Group the cells of a notebook, in order, and shorten the long ones' parameters."""
+    name = item.path.stem
+    item.add_marker(pytest.mark.xdist_group(TOGETHER.get(name, name)))
+    item.add_marker(pytest.mark.slow(costs.get(name, {}).get("seconds", SLOW_SECONDS) / max(1, len(item.parent.nb.cells))))
+    item.add_marker(pytest.mark.timeout(int(item.config.getoption("nbval_cell_timeout")) + 600))
+    item.output_timeout = 600  # seconds between two outputs; nbval's own 5 are few on a busy machine
+    if "parameters" in item.cell.metadata.get("tags", []) and not stored:
+        item.cell.source += "".join(f"\n{key} = {value!r}" for key, value in SHORTER.get(name, {}).items())
+
+
+def expected_seconds(item: pytest.Item) -> float:
+    """About how long a test takes: what its mark `slow` says, 0 without one."""
+    mark = item.get_closest_marker("slow") or item.get_closest_marker("long")
+    return 0.0 if mark is None else float(mark.args[0]) if mark.args else SLOW_SECONDS
+
+
+def longest_first(items: list[pytest.Item]) -> None:
+    """Sort tests by their seconds, those of a group together and in their order."""
+    total: dict[str, float] = {}
+    groups = []
+    for item in items:
+        mark = item.get_closest_marker("xdist_group")
+        groups.append(str(mark.args[0]) if mark else item.nodeid)
+        total[groups[-1]] = total.get(groups[-1], 0.0) + expected_seconds(item)
+    first = {group: number for number, group in reversed(list(enumerate(groups)))}
+    order = sorted(range(len(items)), key=lambda number: (-total[groups[number]], first[groups[number]], number))
+    items[:] = [items[number] for number in order]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    if not isinstance(item, IPyNbCell):
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:  # a notebook's kernel starts here
+        for name, value in KERNEL.items():
+            patch.setenv(name, value)
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, object, object]:
+    """Charge a test for the fixtures that are made for it alone."""
+    before = _processor_seconds()
+    made = yield
+    if fixturedef.scope == "function":
+        request.node.stash[FIXTURES] = request.node.stash.get(FIXTURES, 0.0) + _processor_seconds() - before
+    return made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test without the mark `slow` that takes long, so that the mark stays true and `make check` short."""
+    if any(item.get_closest_marker(name) for name in ("slow", "long")):
+        return (yield)
+    before, modules = _processor_seconds(), len(sys.modules)
+    result = yield
+    spent = _processor_seconds() - before + item.stash.get(FIXTURES, 0.0)
+    if spent > LIMIT_SECONDS and len(sys.modules) - modules < NEW_MODULES:
+        pytest.fail(
+            f"It passed, but took {spent:.1f} s of processor time, and tests without the mark `slow` may take {LIMIT_SECONDS:g}.\n"
+            f"Make it shorter, or mark it: @pytest.mark.slow({spent:.0f})",
+            pytrace=False,
+        )
+    return result
+
+
+def _processor_seconds() -> float:
+    """Of this process and of the processes that it has waited for."""
+    return sum(os.times()[:4])
