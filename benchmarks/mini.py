@@ -34,13 +34,16 @@ TRAINED = 12_000  # reviews, so many that none is seen twice
 PROMPTS = ("The movie was", "I watched this film because", "The acting", "This is one of", "The director")
 
 
-def before(model: str, corpus: str | None) -> Row:
+def before(model: str, corpus: str | None, quick: bool = False) -> Row:
     """Bits per byte before any fine-tuning."""
     import nbtools
     from nbtools.data import read_corpus
 
     lm = nbtools.load_model(model, verbose=False)
-    found: Row = {"reviews": nbtools.evaluate(lm, _reviews().validation[:SCORED]["text"]).bits_per_byte, "parameters": lm.parameters}
+    found: Row = {
+        "reviews": nbtools.evaluate(lm, _reviews(60 if quick else TRAINED).validation[:SCORED]["text"]).bits_per_byte,
+        "parameters": lm.parameters,
+    }
     if corpus:
         texts = [document.text for document in read_corpus(corpus) if document.source == BOOK]
         found["book"] = nbtools.evaluate(lm, texts, "held-out book").bits_per_byte
@@ -67,7 +70,7 @@ def after(model: str, minutes: float, seed: int, quick: bool = False) -> Row:
     return {"bits_per_byte": score.bits_per_byte, "steps": steps, "seconds": round(tuned.seconds, 1), "seed": seed, "texts": texts}
 
 
-def _reviews(count: int = TRAINED) -> Any:
+def _reviews(count: int) -> Any:
     import nbtools
 
     return nbtools.load_reviews("package", max_reviews=count)
@@ -91,7 +94,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     minutes = [0.05] if options.quick else sorted(options.minutes)
     corpus = str(options.corpus.resolve()) if options.corpus else None
     first: dict[str, harness.Planned] = {
-        f"{name}, before": Call("benchmarks.mini:before", {"model": model, "corpus": corpus}) for name, model in models.items()
+        f"{name}, before": Call("benchmarks.mini:before", {"model": model, "corpus": corpus, "quick": options.quick})
+        for name, model in models.items()
     }
     raw = harness.rounds(first, 1)
     for seed in range(1 if options.quick else options.seeds):

@@ -53,6 +53,7 @@ def test_pairs_of_name_and_value_are_joined_whatever_the_value_looks_like():
     assert join_parameters(given) == ["run", "04", "-p", "prompt=a = b", "-p", "seed=-1", "-p", "top_k=5", "--out", "x", "-p"]
 
 
+@pytest.mark.slow(7)
 def test_a_run_leaves_its_folder_and_exit_code_0_and_is_not_done_twice(clone):
     result = nbtools("run", "-p", "max_steps", "5", cwd=clone)
     folder = clone / "runs" / "course"
@@ -78,6 +79,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow(10)
 def test_a_dry_run_says_what_it_would_take_runs_nothing_and_writes_nothing(clone):
     write_notebook(clone / "notebooks", "04_train", TRAINS, parameters=SMALL)
     before = sorted(clone.rglob("*"))
@@ -89,6 +91,7 @@ def test_a_dry_run_says_what_it_would_take_runs_nothing_and_writes_nothing(clone
     assert sorted(clone.rglob("*")) == before
 
 
+@pytest.mark.slow(8)
 def test_a_dry_run_that_does_not_fit_ends_with_advice_and_exit_code_1(clone):
     write_notebook(clone / "notebooks", "04_train", TRAINS, parameters=SMALL)
     result = nbtools("run", "4", "--dry-run", "-p", "batch_size", "20000000", cwd=clone)
@@ -125,6 +128,7 @@ def test_wrong_usage_is_exit_code_2(clone, arguments):
     assert result.returncode == 2 and "Traceback" not in result.stderr
 
 
+@pytest.mark.slow(4)
 def test_a_failing_notebook_shows_its_cell_and_stops_the_run(clone):
     write_notebook(clone / "notebooks", "00_setup", "fine = 1", "broken = 1 / 0")
     result = nbtools("run", cwd=clone)
@@ -140,6 +144,7 @@ def test_a_failing_notebook_shows_its_cell_and_stops_the_run(clone):
     assert "ZeroDivisionError" in (clone / "runs" / "course" / "index.html").read_text()
 
 
+@pytest.mark.slow(7)
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_kernel_keeps_what_is_done_and_says_how_to_go_on(clone, number, code):
@@ -182,6 +187,7 @@ def test_a_command_killed_outright_leaves_no_kernel_behind(clone):
         time.sleep(0.2)
 
 
+@pytest.mark.slow(5)
 def test_solve_writes_a_copy_with_the_stub_replaced(clone):
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell("def divisor(d_k, s):\n    return ...\n\ncheck('01-scale', divisor)")]
@@ -201,6 +207,7 @@ def test_fetch_refuses_what_need_not_be_fetched():
     assert result.returncode == 1 and "comes with the course" in result.stderr
 
 
+@pytest.mark.slow(9)
 def test_doctor_speaks_json_and_its_exit_code_is_its_verdict():
     result = nbtools("doctor", "--json")
     health = json.loads(result.stdout)

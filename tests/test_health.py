@@ -286,6 +286,7 @@ def test_without_any_package_doctor_still_answers() -> None:
     assert levels["Python"] == levels["disk for runs"] == "ok"
 
 
+@pytest.mark.slow(4)
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [

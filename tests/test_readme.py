@@ -44,7 +44,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 @pytest.mark.parametrize(("language", "block"), MARKED, ids=[block.split("\n")[0][:40] for _, block in MARKED])
 def test_a_marked_block_runs_in_a_clone_without_a_network(language: str, block: str, clone: Path) -> None:
     commands = {"bash": ["bash", "-euo", "pipefail", "-c", block], "python": [sys.executable, "-c", block]}

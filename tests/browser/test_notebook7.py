@@ -15,7 +15,7 @@ from tests.models_at_hand import mini
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("notebook7")]
 TEXT = "The plot was thin."
 CELLS = [
     "import nbtools\nlm = nbtools.load_model('mini', verbose=False)",

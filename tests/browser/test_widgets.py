@@ -28,7 +28,7 @@ from tests.models_at_hand import mini
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("views")]
 SECOND = 1_000
 NO_ANSWER = "The kernel does not answer"
 SLOW = """
@@ -153,6 +153,7 @@ def random_settings(draws: np.random.Generator) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow(40)
 def test_the_browsers_warpers_are_transformers_own(page: Page) -> None:
     """Three hundred random settings over the whole vocabulary; a token may differ only where the top-p edge is within 1e-6 of it."""
     from transformers import RepetitionPenaltyLogitsProcessor

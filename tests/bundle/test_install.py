@@ -20,6 +20,8 @@ import pytest
 from nbtools.bundle import install, make_bundle
 from tests.bundle.wheels_at_hand import write_clone, write_index, write_wheel
 
+pytestmark = pytest.mark.xdist_group("install")
+
 POSIX = pytest.mark.skipif(os.name != "posix", reason="install.sh is for POSIX systems")
 
 
@@ -54,6 +56,7 @@ def versions(folder: Path) -> str:
     return subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.slow(5)
 @POSIX
 def test_install_sh_installs_and_ends_with_the_check(stick: Path, tmp_path: Path) -> None:
     done = run(stick, "my course", script="install.sh")
@@ -81,6 +84,7 @@ def test_install_sh_without_a_suitable_python_says_which_one(stick: Path, tmp_pa
     assert f"Python {sys.version_info[0]}.{sys.version_info[1]} is needed" in problem and "PYTHON=" in remedy
 
 
+@pytest.mark.slow(6)
 def test_a_second_installation_keeps_what_a_person_changed(stick: Path, tmp_path: Path) -> None:
     assert run(stick, "course").returncode == 0
     mine = tmp_path / "course" / "notebooks" / "00_setup.ipynb"
@@ -91,6 +95,7 @@ def test_a_second_installation_keeps_what_a_person_changed(stick: Path, tmp_path
     assert mine.read_text() == "my work" and (tmp_path / "course" / "notebooks" / "glossary.md").is_file()
 
 
+@pytest.mark.slow(6)
 def test_an_installation_that_fails_its_check_is_not_called_ready_and_goes_on(stick: Path, tmp_path: Path) -> None:
     done = run(stick, "course", DOCTOR_SAYS="1")
     assert done.returncode == 1 and "Ready" not in done.stdout and not (tmp_path / "course" / "installed.json").exists()
@@ -187,6 +192,7 @@ def served(stick: Path) -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
+@pytest.mark.slow(6)
 def test_a_served_bundle_is_fetched_checked_and_installed(stick: Path, tmp_path: Path, served: tuple[str, list[str]]) -> None:
     address, asked = served
     put(stick, "wheels/elsewhere-1.0-py3-none-win_amd64.whl", b"for another machine")
@@ -205,6 +211,7 @@ def test_a_served_bundle_that_is_damaged_is_not_installed(stick: Path, tmp_path:
     assert not (tmp_path / "course" / ".venv").exists()
 
 
+@pytest.mark.slow(4)
 def test_pip_alone_installs_from_the_server_with_find_links(tmp_path: Path, served: tuple[str, list[str]]) -> None:
     """The way that START.txt gives for an environment of one's own."""
     address, _ = served

@@ -78,6 +78,7 @@ def test_the_checksums_are_what_sha256sum_takes(tmp_path: Path, clone: Path) -> 
     assert check_bundle(stick) == ["START.txt is damaged: its SHA-256 is not the one in SHA256SUMS"]
 
 
+@pytest.mark.slow(4)
 def test_a_second_call_downloads_nothing_and_changes_nothing(tmp_path: Path, clone: Path, index: Path) -> None:
     stick = make(tmp_path / "stick", clone).folder
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in stick.rglob("*")}
@@ -86,6 +87,7 @@ def test_a_second_call_downloads_nothing_and_changes_nothing(tmp_path: Path, clo
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in stick.rglob("*")} == before
 
 
+@pytest.mark.slow(4)
 def test_changed_sources_make_a_new_bundle_from_the_wheels_that_are_there(tmp_path: Path, clone: Path, index: Path) -> None:
     stick = make(tmp_path / "stick", clone).folder
     shutil.rmtree(index)
@@ -94,6 +96,7 @@ def test_changed_sources_make_a_new_bundle_from_the_wheels_that_are_there(tmp_pa
     assert (stick / "notebooks" / "glossary.md").read_text() == "# More words\n" and check_bundle(stick) == []
 
 
+@pytest.mark.slow(5)
 def test_a_damaged_wheel_is_said_and_brought_again(tmp_path: Path, clone: Path) -> None:
     stick = make(tmp_path / "stick", clone).folder
     wheel = stick / "wheels" / "near-1.5-py3-none-any.whl"
@@ -107,6 +110,7 @@ def test_a_damaged_wheel_is_said_and_brought_again(tmp_path: Path, clone: Path) 
     assert check_bundle(stick) == []
 
 
+@pytest.mark.slow(5)
 def test_what_an_interrupted_call_brought_is_used(tmp_path: Path, clone: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -123,6 +127,7 @@ def test_what_an_interrupted_call_brought_is_used(tmp_path: Path, clone: Path, i
     assert [line for line in said if "deep-2.0" in line and "brought again" in line]
 
 
+@pytest.mark.slow(5)
 def test_another_platform_gets_its_own_wheels_by_its_own_markers(tmp_path: Path, clone: Path) -> None:
     stick = make(tmp_path / "stick", clone, platforms=["windows-x86_64", "macos-arm64"], pythons=["3.12"]).folder
     manifest = json.loads((stick / "bundle.json").read_text())

@@ -70,13 +70,13 @@ print(json.dumps(trial.ASKED))
     assert found == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(8)
 def test_mini_and_the_reviews_need_no_network() -> None:
     check = offline.try_profile("mini")
     assert check.level == "ok" and "read 20 reviews; nothing was asked of the network" in check.value
 
 
-@pytest.mark.slow
+@pytest.mark.slow(4)
 @pytest.mark.parametrize(("profile", "advice"), [("smollm2", "nbtools fetch smollm2"), ("gpt2", "")])
 def test_a_model_that_is_not_on_this_disk_fails(profile: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))

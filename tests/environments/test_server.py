@@ -10,7 +10,7 @@ import pytest
 
 from environments.server import JupyterServer, jupyter_server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
 
 
 @pytest.fixture(scope="module")

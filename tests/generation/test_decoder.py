@@ -129,6 +129,7 @@ def test_in_bf16_the_choice_is_transformers_own_wherever_its_two_best_are_furthe
     assert clear > len(row) / 2
 
 
+@pytest.mark.slow(4)
 def test_greedy_fp32_is_transformers_own_on_mini_over_a_long_text():
     from transformers import GenerationConfig
 

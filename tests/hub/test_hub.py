@@ -66,6 +66,9 @@ def run(code: str, endpoint: str, home: Path, *arguments: str, **more: str) -> t
     return json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
 
 
+asked_once = pytest.mark.xdist_group("hub")  # the tests that look at the same visits share a process
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return contents.model_files(tmp_path_factory.mktemp("tiny"))
@@ -100,6 +103,7 @@ def weights_of(files: dict[str, bytes]) -> float:
     return float(load(files["model.safetensors"])["transformer.wte.weight"].double().sum())
 
 
+@asked_once
 def test_gpt2_is_loaded_from_the_hub_and_says_so(visit: Visit, files: dict[str, bytes]) -> None:
     loaded = visit.found["gpt2"]
     assert loaded["shown"].startswith(f"gpt2: GPT2LMHeadModel, {tiny().parameters:,} parameters")
@@ -107,17 +111,20 @@ def test_gpt2_is_loaded_from_the_hub_and_says_so(visit: Visit, files: dict[str, 
     assert loaded["weights"] == weights_of(files)
 
 
+@asked_once
 def test_weights_come_as_safetensors_and_never_as_a_pickle(visit: Visit) -> None:
     refused = visit.found["someone/only-pickle"]
     assert refused["error"] == "ModelError" and "safetensors" in refused["problem"]
     assert visit.hub.asked_for("gpt2/resolve/") and not visit.hub.asked_for("pytorch_model.bin")
 
 
+@asked_once
 def test_nobody_is_asked_to_convert_a_model(visit: Visit) -> None:
     """transformers would look for a conversion of the weights, and have a service elsewhere make one, unasked."""
     assert not visit.hub.asked_for("/commits/") and not visit.hub.asked_for("/discussions")
 
 
+@asked_once
 @pytest.mark.parametrize("name", ["someone/own-code", "someone/own-code-over-gpt2"])
 def test_a_models_own_code_never_runs(visit: Visit, name: str) -> None:
     assert not visit.mark.exists()
@@ -126,11 +133,13 @@ def test_a_models_own_code_never_runs(visit: Visit, name: str) -> None:
     ]
 
 
+@asked_once
 def test_a_model_that_needs_its_own_code_is_refused(visit: Visit) -> None:
     refused = visit.found["someone/own-code"]
     assert refused["error"] == "ModelError" and "never does" in refused["problem"] and "\n" not in refused["problem"]
 
 
+@asked_once
 @pytest.mark.parametrize("name", ["someone/no-such-model", "nosuchmodel"])
 def test_an_unknown_name_is_told_from_a_hub_out_of_reach(visit: Visit, name: str) -> None:
     refused = visit.found[name]
@@ -138,6 +147,7 @@ def test_an_unknown_name_is_told_from_a_hub_out_of_reach(visit: Visit, name: str
     assert refused["problem"] == f"The Hub has no model called {name}." and "spelling" in refused["remedy"]
 
 
+@asked_once
 def test_the_token_goes_to_the_hub_as_a_header_and_nowhere_else(visit: Visit) -> None:
     sent = {asked.authorization for asked in visit.hub.requests}
     assert sent <= {None, f"Bearer {TOKEN}"} and f"Bearer {TOKEN}" in sent
@@ -145,6 +155,7 @@ def test_the_token_goes_to_the_hub_as_a_header_and_nowhere_else(visit: Visit) ->
     assert "StandIn" not in visit.written and "StandIn" not in json.dumps(visit.found)
 
 
+@asked_once
 def test_a_model_once_loaded_loads_again_with_the_hub_off(visit: Visit) -> None:
     assert visit.later["gpt2"]["weights"] == visit.found["gpt2"]["weights"]
     refused = visit.later["distilgpt2"]
@@ -166,6 +177,7 @@ def unused_port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
+@pytest.mark.slow(30)
 def test_a_hub_out_of_reach_is_one_line_that_names_what_works_here(no_server: str, tmp_path: Path) -> None:
     found, written = run(LOAD, no_server, tmp_path, "gpt2", "mini")
     refused = found["gpt2"]
@@ -202,6 +214,7 @@ def read(rows: dict[str, list[tuple[str, int]]], tmp_path_factory: pytest.TempPa
         return *run(READ, hub.url, tmp_path_factory.mktemp("reader"), HF_TOKEN=TOKEN), hub
 
 
+@asked_once
 def test_reviews_come_from_the_hub_in_three_parts(read: tuple[dict[str, Any], str, HubStandIn], rows: dict[str, Any]) -> None:
     found, written, hub = read
     assert found["source"] == "the Hugging Face Hub, stanfordnlp/imdb" and found["source"] in found["shown"]
@@ -212,6 +225,7 @@ def test_reviews_come_from_the_hub_in_three_parts(read: tuple[dict[str, Any], st
     assert f"Bearer {TOKEN}" in {asked.authorization for asked in hub.requests}
 
 
+@asked_once
 def test_the_hubs_test_part_is_reported_beside_and_never_mixed_in(
     read: tuple[dict[str, Any], str, HubStandIn], rows: dict[str, Any]
 ) -> None:
@@ -225,6 +239,7 @@ def test_the_hubs_test_part_is_reported_beside_and_never_mixed_in(
     assert not any("<br" in text for text in found["official"] + sorted(used))
 
 
+@asked_once
 def test_a_review_is_in_the_same_part_whichever_source_gave_it(read: tuple[dict[str, Any], str, HubStandIn]) -> None:
     from nbtools.data import load_reviews
 
@@ -289,6 +304,7 @@ print(json.dumps(found))
 """
 
 
+@asked_once
 def test_a_tuned_model_with_its_card_is_pushed_private_and_the_token_is_not_shown(files: dict[str, bytes], tmp_path: Path) -> None:
     model = tmp_path / "run" / "model"
     model.mkdir(parents=True)
@@ -309,6 +325,7 @@ def test_a_tuned_model_with_its_card_is_pushed_private_and_the_token_is_not_show
     assert TOKEN not in written and TOKEN[:8] not in written
 
 
+@asked_once
 def test_a_model_is_looked_at_before_any_weights_are_downloaded(files: dict[str, bytes], tmp_path: Path) -> None:
     with HubStandIn() as hub:
         hub.add("openai-community/gpt2", files | {"README.md": b"---\nlicense: mit\n---\n"})

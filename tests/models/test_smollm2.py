@@ -379,6 +379,7 @@ def child(tiny: Path, tmp_path: Path, kill_at: str = "never") -> subprocess.Pope
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow(4)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize(
     "kill_at",
@@ -402,6 +403,7 @@ def test_killed_at_any_point_then_run_again(index: Path, tiny_gguf: Path, tmp_pa
     assert smollm2.is_complete(folder) and entries(tmp_path) == {"smollm2"}
 
 
+@pytest.mark.slow(6)
 def test_two_processes_at_once(index: Path, tiny_gguf: Path, tmp_path: Path) -> None:
     both = [child(tiny_gguf, tmp_path), child(tiny_gguf, tmp_path)]
     outputs = [process.communicate() for process in both]

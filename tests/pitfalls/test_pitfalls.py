@@ -14,14 +14,17 @@ from nbtools.pitfalls import mistakes as switches
 from nbtools.pitfalls.mistakes import Finding
 from nbtools.plots.pitfalls import draw_mistakes, table_of_mistake, table_of_mistakes
 
+measured_once = pytest.mark.xdist_group("pitfalls")  # the tests that share the experiment share a process
+
 
 @pytest.fixture(scope="module")
 def pitfalls():
     """All mistakes share one experiment, long enough for what each does to be seen."""
-    return Pitfalls(max_steps=30, max_reviews=200, block_size=256, learning_rate=1e-3)
+    return Pitfalls(max_steps=20, max_reviews=200, block_size=256, learning_rate=1e-3)
 
 
-@pytest.mark.slow
+@measured_once
+@pytest.mark.slow(20)
 class TestSymptoms:
     def test_labels_shifted_twice_make_held_out_text_harder(self, pitfalls):
         found = pitfalls.measure("double-shift")
@@ -52,20 +55,23 @@ class TestSymptoms:
         assert found.factor > 1.25 and found.wrong.useful < 0.9 and found.wrong.loss < math.log(found.wrong.perplexity)
 
 
-@pytest.mark.slow
+@measured_once
+@pytest.mark.slow(10)
 def test_a_missing_mask_changes_a_text_by_what_it_is_batched_with(pitfalls):
     found = pitfalls.measure("missing-mask")
     assert found.factor > 1.02
 
 
-@pytest.mark.slow
+@measured_once
+@pytest.mark.slow(10)
 def test_choosing_by_the_test_part_flatters_and_choosing_by_validation_does_not(pitfalls):
     found = pitfalls.measure("chosen-on-test")
     by_test, by_validation = (float(text) for text in found.rows[0][1:])
     assert by_test > by_validation and by_validation == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.slow
+@measured_once
+@pytest.mark.slow(10)
 def test_learned_positions_cannot_be_exchanged_and_are_put_back(pitfalls):
     experiment = pitfalls.experiment
     before = experiment.fresh().model.get_parameter("transformer.wpe.weight").clone()
@@ -73,7 +79,8 @@ def test_learned_positions_cannot_be_exchanged_and_are_put_back(pitfalls):
     assert torch.equal(before, experiment.lm.model.get_parameter("transformer.wpe.weight"))
 
 
-@pytest.mark.slow
+@measured_once
+@pytest.mark.slow(10)
 def test_a_mistake_is_measured_once_and_shown(pitfalls):
     assert pitfalls.measure("missing-mask") is pitfalls.measure("missing-mask")
     assert "perplexity in a left-padded batch" in repr(table_of_mistake(pitfalls, "missing-mask"))

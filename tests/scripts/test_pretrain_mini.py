@@ -31,6 +31,7 @@ def call(*arguments: str | Path, place: Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=place, env=os.environ | {"NBTOOLS_PROGRESS": "0"})
 
 
+@pytest.mark.slow(30)
 def test_from_a_corpus_to_a_model_with_its_card(tmp_path: Path, corpus: Path) -> None:
     made = call("train", corpus, "m", *SHAPE, *HELD, "-r", "steps=12", "--no-reviews", place=tmp_path)
     assert made.returncode == 0, made.stderr
@@ -43,6 +44,7 @@ def test_from_a_corpus_to_a_model_with_its_card(tmp_path: Path, corpus: Path) ->
     assert load_model(str(tmp_path / "shipped"), verbose=False).parameters == record["parameters"]
 
 
+@pytest.mark.slow(40)
 def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(tmp_path: Path, corpus: Path) -> None:
     arguments = ["train", str(corpus), "m", *SHAPE, *HELD, "-r", "steps=3000", "--no-reviews"]
     command = [sys.executable, str(ROOT / "scripts" / "pretrain_mini.py"), *arguments]
@@ -59,6 +61,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(tmp_path: Path, corpus: P
     assert "Going on from step" in again.stdout and (tmp_path / "m" / "model" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow(4)
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -76,6 +79,7 @@ def test_a_mistake_is_two_lines(tmp_path: Path, corpus: Path, arguments: list[st
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.slow(10)
 def test_experiments_are_logged_and_not_run_twice(tmp_path: Path, corpus: Path) -> None:
     arguments = ["experiments", str(corpus), *HELD, "--flops", "1e9", "--only", "base", "--only", "four epochs", "--out", "log.json"]
     first = call(*arguments, place=tmp_path)

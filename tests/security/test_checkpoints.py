@@ -17,6 +17,8 @@ from nbtools.training.folders import COMPLETE, mark_complete
 from tests.models_at_hand import tiny
 from tests.security.hostile import Runs
 
+pytestmark = pytest.mark.xdist_group("checkpoints")
+
 TEXTS = [f"A film numbered {number} that was good, and long enough to be read {number * 7} times." for number in range(60)]
 
 

@@ -31,6 +31,7 @@ CODE = [
 ]
 
 
+@pytest.mark.slow(3)
 def test_code_in_a_parameter_stays_text_whatever_quotes_it_brings(tmp_path: Path) -> None:
     """All texts in one notebook with braces in its name, which papermill would take for a format."""
     path = write_notebook(tmp_path, "note {0.__class__} {x}", SHOW, parameters='word: str = ""  # a text')
@@ -41,6 +42,7 @@ def test_code_in_a_parameter_stays_text_whatever_quotes_it_brings(tmp_path: Path
     assert execution.output == tmp_path / "out" / "a {b}.ipynb" and not list(tmp_path.rglob("ran"))
 
 
+@pytest.mark.slow(3)
 def test_code_in_a_parameter_of_plain_papermill_stays_text_too(tmp_path: Path) -> None:
     path = write_notebook(tmp_path, "note", SHOW, parameters='word: str = ""  # a text')
     command = [

@@ -111,6 +111,7 @@ def test_the_page_of_a_run_is_written_nowhere_else(name: str, tmp_path: Path) ->
     assert not list(tmp_path.rglob("*.html"))
 
 
+@pytest.mark.slow(3)
 def test_still_forms_of_the_live_views_show_hostile_text_as_text() -> None:
     lm = mini()
     text = ALL[:300]

@@ -8,6 +8,8 @@ from nbtools import sweep
 from nbtools.sweeps.results import by_combination, read_table, write_tables
 from tests.sweeps.sweeps_at_hand import write_tiny
 
+pytestmark = pytest.mark.xdist_group("results")
+
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):

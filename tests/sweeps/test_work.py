@@ -32,6 +32,7 @@ def left(tmp_path):
     return sorted(one.name for one in (tmp_path / "sweep" / "runs").iterdir() if not one.name.startswith("."))
 
 
+@pytest.mark.slow(3)
 def test_a_run_that_ends_well_has_its_status_metrics_and_notebook(tmp_path):
     where = "import os\nprint(os.getcwd())\nassert os.environ['OMP_NUM_THREADS'] == '1'\nassert not open('own.txt', 'w').close()"
     status = perform(order(tmp_path, where, environment={"OMP_NUM_THREADS": "1"}))
@@ -41,11 +42,13 @@ def test_a_run_that_ends_well_has_its_status_metrics_and_notebook(tmp_path):
     assert sorted(file.name for file in folder.iterdir()) == ["01_tiny.ipynb", "metrics.json", "own.txt", "status.json"]
 
 
+@pytest.mark.slow(4)
 def test_a_run_that_is_done_is_not_made_again(tmp_path):
     first, again = perform(order(tmp_path)), perform(order(tmp_path, retry_failed=True))
     assert first == {key: value for key, value in again.items() if key != "schema"} and made(tmp_path) == 1
 
 
+@pytest.mark.slow(4)
 def test_two_workers_with_one_order_make_it_once(tmp_path):
     one = order(tmp_path, "import time; time.sleep(1)")
     statuses = []
@@ -57,6 +60,7 @@ def test_two_workers_with_one_order_make_it_once(tmp_path):
     assert [status["state"] for status in statuses] == ["done", "done"] and made(tmp_path) == 1
 
 
+@pytest.mark.slow(6)
 def test_a_notebook_that_raises_is_tried_once_and_again_when_asked(tmp_path):
     flag = tmp_path / "flag"
     cell = f"import os\nif not os.path.exists({str(flag)!r}): raise ValueError('no flag')"
@@ -74,12 +78,14 @@ def test_a_notebook_that_raises_is_tried_once_and_again_when_asked(tmp_path):
     assert left(tmp_path) == ["abc"]
 
 
+@pytest.mark.slow(4)
 def test_a_notebook_that_hangs_ends_at_its_limit(tmp_path):
     status = perform(order(tmp_path, SLEEPS, seconds=1))
     assert status["failure"]["kind"] == "time" and status["failure"]["cell"] == 4 and made(tmp_path) == 1
     assert not processes_with(str(tmp_path))
 
 
+@pytest.mark.slow(4)
 def test_a_notebook_that_takes_more_memory_than_its_limit_ends(tmp_path):
     hog = "held = []\nimport time\nwhile True:\n    held.append(bytearray(b'1' * 20_000_000)); time.sleep(0.02)"
     status = perform(order(tmp_path, hog, memory=400_000_000))
@@ -102,6 +108,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow(4)
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_metrics_are_a_failure_with_its_reason(tmp_path, name):
     write, said = BROKEN[name]
@@ -110,6 +117,7 @@ def test_broken_metrics_are_a_failure_with_its_reason(tmp_path, name):
     assert made(tmp_path) == 1
 
 
+@pytest.mark.slow(20)
 def test_a_kernel_that_dies_is_tried_again_and_a_notebook_that_always_kills_it_fails(tmp_path):
     once = f"import os\nif not os.path.exists({str(tmp_path / 'flag')!r}):\n    open({str(tmp_path / 'flag')!r}, 'w').close(); os._exit(1)"
     status = perform(order(tmp_path, once))
@@ -118,6 +126,7 @@ def test_a_kernel_that_dies_is_tried_again_and_a_notebook_that_always_kills_it_f
     assert (always["state"], always["failure"]["kind"], always["attempt"]) == ("failed", "dead", 3) and made(tmp_path / "other") == 3
 
 
+@pytest.mark.slow(8)
 def test_a_stop_ends_a_run_and_keeps_nothing_of_it(tmp_path):
     one = order(tmp_path, SLEEPS)
     raised = []
@@ -140,6 +149,7 @@ def test_a_stop_ends_a_run_and_keeps_nothing_of_it(tmp_path):
     stop_file(tmp_path / "sweep").unlink()
 
 
+@pytest.mark.slow(5)
 def test_a_half_made_run_of_a_worker_that_was_killed_is_begun_anew(tmp_path):
     part = part_of(tmp_path / "sweep", "abc")
     part.mkdir(parents=True)
@@ -155,6 +165,7 @@ for place in ("model", "checkpoint-4"):
 """
 
 
+@pytest.mark.slow(5)
 @pytest.mark.parametrize("keep", [True, False])
 def test_models_stay_where_they_are_wanted_only(tmp_path, keep):
     write = WRITE.replace('runs / "metrics.json"', 'runs / "tuned" / "m" / "metrics.json"')
@@ -163,6 +174,7 @@ def test_models_stay_where_they_are_wanted_only(tmp_path, keep):
     assert (folder / "tuned" / "m" / "model").exists() is keep and (folder / "metrics.json").is_file()
 
 
+@pytest.mark.slow(5)
 def test_a_full_disk_stops_the_sweep_and_the_run_is_not_counted(tmp_path):
     full = "raise OSError(28, 'No space left on device')"
     with pytest.raises(MachineError, match="is full"):

@@ -50,7 +50,7 @@ def test_what_a_classifier_said_is_counted():
     assert "confusion of it" in draw_confusion(found).alt and "it: 40.0%" in draw_accuracies([found]).alt
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_a_head_learns_to_tell_and_the_best_epoch_is_kept(reviews):
     train, validation = reviews.train.select(range(32)), reviews.validation
     found = train_classifier("mini", train, validation, epochs=6, learning_rate=1e-3, max_tokens=48)
@@ -131,7 +131,7 @@ def test_letters_become_ids_and_come_back():
             encode([wrong])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(80)
 def test_an_encoder_decoder_learns_to_rewrite_dates_that_it_never_saw():
     pairs = make_dates(3_100)
     rewriter = train_rewriter(pairs[:3_000], pairs[3_000:], max_steps=500)

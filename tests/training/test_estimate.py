@@ -48,7 +48,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("way", ["plain", "compiled", "lora", "library"])
+@pytest.mark.parametrize("way", ["plain", pytest.param("compiled", marks=pytest.mark.slow(25)), "lora", "library"])
 def test_it_leaves_everything_as_it_was(reviews, tmp_path, way, dtype):
     """Weights, gradients, mode, modules, random states and threads bit for bit; nothing on the disk."""
     if way == "compiled" and not compiler_at_hand():
@@ -73,6 +73,7 @@ def test_it_leaves_everything_as_it_was(reviews, tmp_path, way, dtype):
     assert score.nll == evaluate(tiny(), reviews.validation[:4]["text"]).nll
 
 
+@pytest.mark.slow(4)
 def test_it_says_what_finetune_then_does(reviews, tmp_path):
     """Its choices are finetune's, and so are the points of the curve, the checkpoints, and the most that lies on the disk."""
     lm = tiny()

@@ -9,12 +9,13 @@ import torch
 
 from nbtools.data import load_reviews, pack
 from nbtools.evaluation import evaluate
+from nbtools.models import load_model
 from nbtools.training import finetune
 from nbtools.training.fast_path import FastPath, fits
 from nbtools.training.loop import with_adapters
 from tests.models_at_hand import mini, needs_a_compiler, tiny
 
-PATHS = [False, pytest.param(True, marks=needs_a_compiler)]
+PATHS = [False, pytest.param(True, marks=[needs_a_compiler, pytest.mark.slow(20)])]
 REVIEWS = ["A fine film. I laughed.", "Dull, long and loud; I left before the end of it.", "See it with somebody you love!"] * 8
 
 
@@ -155,22 +156,22 @@ def test_only_families_that_are_tested_take_it():
     assert not fits(other.model)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("compiled", PATHS)
-def test_after_as_many_steps_the_perplexity_is_the_slow_paths_within_the_noise_of_three_seeds(compiled, tmp_path):
-    """30 steps of mini on real reviews: the fast path in bf16 against plain fp32 steps of the same seeds."""
-    reviews = load_reviews("package", 200)
+@needs_a_compiler
+@pytest.mark.slow(90)
+def test_after_as_many_steps_the_perplexity_is_the_slow_paths_within_the_noise_of_three_seeds(tmp_path):
+    """15 steps of mini on real reviews: the fast path in bf16, plain and compiled, against fp32 steps of the same seeds."""
+    reviews = load_reviews("package", 150)
 
-    def perplexity(seed: int, **path) -> float:
-        from nbtools.models import load_model
+    def mean_and_spread(**path) -> tuple[float, float]:
+        found = []
+        for seed in range(3):
+            lm = load_model("mini", verbose=False)
+            folder = tmp_path / f"{seed}-{path['dtype']}-{path['compile']}"
+            tuned = finetune(lm, pack(reviews.train, lm, 128), output_dir=folder, max_steps=15, batch_size=4, seed=seed, **path)
+            found.append(evaluate(tuned.lm, reviews.validation).perplexity)
+        return sum(found) / 3, max(found) - min(found)
 
-        lm = load_model("mini", verbose=False)
-        packed = pack(reviews.train, lm, 128)
-        folder = tmp_path / f"{seed}-{path['dtype']}"
-        tuned = finetune(lm, packed, output_dir=folder, max_steps=30, batch_size=4, seed=seed, **path)
-        return evaluate(tuned.lm, reviews.validation).perplexity
-
-    slow = [perplexity(seed, dtype="fp32", compile=False) for seed in range(3)]
-    fast = [perplexity(seed, dtype="bf16", compile=compiled) for seed in range(3)]
-    spread = max(slow) - min(slow)
-    assert abs(sum(fast) / 3 - sum(slow) / 3) <= max(spread, 0.005 * min(slow)), f"slow {slow}, fast {fast}"
+    slow, spread = mean_and_spread(dtype="fp32", compile=False)
+    for compiled in (False, True):
+        fast, _ = mean_and_spread(dtype="bf16", compile=compiled)
+        assert abs(fast - slow) <= max(spread, 0.005 * slow), (compiled, fast, slow)

@@ -24,6 +24,7 @@ def run(lm, reviews, folder, **keywords):
     return finetune(lm, pack(reviews.train, lm, 64), output_dir=folder, **{**defaults, **keywords})
 
 
+@pytest.mark.slow(4)
 def test_it_learns_and_leaves_a_model_that_plain_transformers_loads(reviews, tmp_path):
     from transformers import AutoModelForCausalLM
 
@@ -65,6 +66,7 @@ def test_a_16_bit_checkpoint_is_trained_in_fp32_and_one_small_step_changes_it(re
     assert all(changed)
 
 
+@pytest.mark.slow(4)
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(reviews, tmp_path):
     one, same, other = (run(tiny(), reviews, tmp_path / str(at), seed=seed).lm.model for at, seed in enumerate((3, 3, 4)))
     assert all(a.equal(b) for a, b in zip(one.parameters(), same.parameters(), strict=True))

@@ -23,6 +23,9 @@ def start(folder: Path, processes: int, *more: str) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, env=environment)
 
 
+launched_once = pytest.mark.xdist_group("launched")  # the tests that use these runs share a process
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("launch")
@@ -32,7 +35,8 @@ def runs(tmp_path_factory):
     return folder, done
 
 
-@pytest.mark.slow
+@launched_once
+@pytest.mark.slow(40)
 def test_two_processes_learn_what_one_does(runs):
     folder, _ = runs
     losses = {}
@@ -48,7 +52,8 @@ def test_two_processes_learn_what_one_does(runs):
     assert far / long < 2e-3
 
 
-@pytest.mark.slow
+@launched_once
+@pytest.mark.slow(5)
 def test_one_model_is_saved_and_metrics_are_counted_once(runs):
     folder, done = runs
     assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
@@ -61,7 +66,7 @@ def test_one_model_is_saved_and_metrics_are_counted_once(runs):
     assert len(re.findall("Wrote ", done[2].stdout)) == 1 and "2 processes: 11 steps" in done[2].stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_a_batch_that_cannot_be_shared_is_refused_in_two_lines(tmp_path):
     refused = start(tmp_path / "run", 2, "--batch_size", "3")
     assert refused.returncode != 0 and "2 processes cannot share it evenly" in refused.stderr and "Choose a multiple" in refused.stderr

@@ -11,6 +11,8 @@ from nbtools.evaluation import evaluate
 from nbtools.training import finetune, push_model, write_card, write_metrics
 from tests.models_at_hand import tiny
 
+pytestmark = pytest.mark.xdist_group("sharing")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -33,6 +33,7 @@ from tests.models_at_hand import needs_a_compiler, tiny
 
 STEPS, CHECKPOINT_STEPS = 60, 7  # no checkpoint falls on a row of the curve, nor on the end of an epoch of 16 steps
 EVENTS = trainer_callback.CallbackHandler
+COMPILED = [needs_a_compiler, pytest.mark.slow(20)]
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows, os.kill with SIGTERM ends a process on the spot
 
 
@@ -155,6 +156,8 @@ def straight(tmp_path_factory):
     return folder, steps
 
 
+straight_once = pytest.mark.xdist_group("straight")  # the tests that use its run share a process
+
 DEATHS = {  # moment and step at which the run is killed -> the checkpoint from which the next one goes on, 0 for none
     ("within", 5): 0,
     ("writing", 14): 7,
@@ -166,7 +169,8 @@ DEATHS = {  # moment and step at which the run is killed -> the checkpoint from 
 }
 
 
-@pytest.mark.slow
+@straight_once
+@pytest.mark.slow(50)
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(straight, tmp_path):
     """Every loss that any of the processes computed, and the weights at the end, equal to the last bit."""
     folder, expected = straight
@@ -187,6 +191,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(straight, 
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["curve.jsonl", "model", "plan.json"]
 
 
+@pytest.mark.slow(90)
 @needs_a_compiler
 def test_a_compiled_run_that_is_killed_goes_on_to_the_same_bits(tmp_path):
     """In bf16, so the copies that the passes read are made anew from the fp32 weights of the checkpoint."""
@@ -198,12 +203,16 @@ def test_a_compiled_run_that_is_killed_goes_on_to_the_same_bits(tmp_path):
     assert weights(tmp_path / "run") == weights(tmp_path / "straight")
 
 
+@straight_once
+@pytest.mark.slow(7)
 def test_a_kill_while_the_run_is_tidied_up_leaves_it_finished(straight, tmp_path):
     died = start(tmp_path / "run", "finishing")
     assert died.returncode == -KILL and not folders.unfinished(tmp_path / "run").exists()
     assert weights(tmp_path / "run") == weights(straight[0])
 
 
+@straight_once
+@pytest.mark.slow(15)
 def test_ctrl_c_leaves_a_checkpoint_of_that_very_step_and_says_how_to_go_on(straight, tmp_path):
     stopped = start(tmp_path / "run", "interrupt", 25)  # raised within step 26
     assert stopped.returncode == 1 and "Stopped at step 26 of 60" in stopped.stderr and "resume=True" in stopped.stderr
@@ -243,8 +252,8 @@ def interrupted(folder: Path, step: int, lm: Any = None, **keywords: Any) -> Pat
         {"dtype": "bf16"},
         {"lora": True},
         {"kind": "llama"},
-        pytest.param({"compile": True, "dtype": "bf16"}, marks=needs_a_compiler),
-        pytest.param({"compile": True, "kind": "llama"}, marks=needs_a_compiler),
+        pytest.param({"compile": True, "dtype": "bf16"}, marks=COMPILED),
+        pytest.param({"compile": True, "kind": "llama"}, marks=COMPILED),
     ],
     ids=["bf16", "lora", "llama", "compiled-bf16", "compiled-llama"],
 )
@@ -276,6 +285,7 @@ def test_a_changed_model_is_no_start_for_a_run_without_a_checkpoint(tmp_path, ca
     assert len(run(tmp_path / "run", resume=True).curve) == 7
 
 
+@pytest.mark.slow(5)
 def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(tmp_path, capsys):
     run(tmp_path / "straight")
     folder = interrupted(tmp_path / "run", 17)
@@ -410,6 +420,7 @@ def test_a_run_that_diverged_is_not_resumed_into_the_same_end(tmp_path, capsys):
     assert "kept as run.unfinished-1" in capsys.readouterr().out
 
 
+@pytest.mark.slow(5)
 def test_the_cause_mended_a_run_that_broke_goes_on_from_its_last_good_checkpoint(tmp_path):
     run(tmp_path / "straight")
     with poisoned(23, spoil), pytest.raises(RunError):
@@ -443,6 +454,7 @@ def test_a_resume_with_other_values_is_refused_and_names_them(tmp_path):
         run(tmp_path / "elsewhere", resume=True)
 
 
+@straight_once
 def test_rows_of_the_curve_are_means_of_the_steps_since_the_row_before(straight):
     losses = [float(line.split()[2]) for line in straight[1]]
     rows = {row["step"]: row["loss"] for row in curve(straight[0])}

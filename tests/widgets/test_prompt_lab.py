@@ -144,6 +144,7 @@ def test_three_ways_side_by_side(lm: LanguageModel) -> None:
     assert generate(lm, PROMPT, max_new_tokens=8, seed=2, temperature=0.7, top_k=50, top_p=0.95) in rows.values()
 
 
+@pytest.mark.slow(6)
 def test_what_is_copied_as_python_gives_the_text(lm: LanguageModel) -> None:
     lab = PromptLab(lm, 'It\'s a "test"', temperature=0.8, repetition_penalty=1.1, max_new_tokens=6, seed=3)
     text = written(lab, type="generate")
