@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # Without these Chromium looks for its maker's servers at every start.
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
-START_SECONDS = 120
-MINUTE = 60_000  # in Playwright's unit; generous, because the machine may be busy
+START_SECONDS = 600
+HANG = 600_000  # milliseconds: what takes longer is taken to hang, however busy the machine is
 
 # Neither news nor updates are asked about; both would need a network.
 SETTINGS = {
@@ -94,7 +94,7 @@ class Lab:
         return f"http://127.0.0.1:{self.port}/{PATHS[self.program]}/{file}"
 
     def ask(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/{path}", timeout=60) as answer:
             return json.load(answer)
 
     def wait_until_up(self) -> None:
@@ -111,7 +111,7 @@ class Lab:
         """End the server, which ends its kernels."""
         self.process.terminate()
         try:
-            self.process.wait(30)
+            self.process.wait(120)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -124,18 +124,18 @@ def wait_for_kernel(page: Page) -> None:
     """Until the kernel is connected and idle. Before a notebook has a kernel at all, its indicator says idle too."""
     ready = "document.querySelector('.jp-NotebookPanel-toolbar [data-status=idle]') && kernel?.textContent.startsWith('Python')"
     name = "document.querySelector('.jp-NotebookPanel-toolbar .jp-Toolbar-kernelName')"
-    page.wait_for_function(f"() => {{ const kernel = {name}; return {ready}; }}", timeout=3 * MINUTE)
+    page.wait_for_function(f"() => {{ const kernel = {name}; return {ready}; }}", timeout=HANG)
 
 
 def run_all(page: Page, url: str, cells: int) -> None:
     """Open a notebook, choose Run All Cells from the menu, and wait until every one of its code cells has its number."""
-    page.goto(url, timeout=2 * MINUTE)
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=2 * MINUTE)
+    page.goto(url, timeout=HANG)
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=HANG)
     wait_for_kernel(page)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     numbered = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].filter(p => /[0-9]/.test(p.textContent)).length === count"
-    page.wait_for_function(f"count => document.querySelector('{FAILED}') || {numbered}", arg=cells, timeout=8 * MINUTE)
+    page.wait_for_function(f"count => document.querySelector('{FAILED}') || {numbered}", arg=cells, timeout=HANG)
     failed = page.evaluate(f"document.querySelector('{FAILED}')?.textContent")
     assert failed is None, failed
 

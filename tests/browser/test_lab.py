@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.browser.jupyterlab import MINUTE, find_browser, open_page, run_all, running_lab
+from tests.browser.jupyterlab import HANG, find_browser, open_page, run_all, running_lab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -51,7 +51,7 @@ def test_a_prompt_is_typed_generate_clicked_and_a_text_appears(page: Page) -> No
     lab.scroll_into_view_if_needed()
     lab.get_by_label("Prompt", exact=True).fill(PROMPT)
     lab.get_by_role("button", name="Generate", exact=True).click()
-    lab.locator("xpath=..").locator(".nbt-status").get_by_text("done", exact=True).wait_for(timeout=2 * MINUTE)
+    lab.locator("xpath=..").locator(".nbt-status").get_by_text("done", exact=True).wait_for(timeout=HANG)
     assert (lab.locator(".nbt-text").text_content() or "").startswith(PROMPT) and lab.locator(".nbt-token").count() > 5
 
 

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from nbtools.attention import trace_attention
-from tests.browser.jupyterlab import MINUTE, find_browser, open_page, run_all, running_lab
+from tests.browser.jupyterlab import HANG, find_browser, open_page, run_all, running_lab
 from tests.models_at_hand import mini
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 def test_every_view_is_there(page: Page) -> None:
-    page.wait_for_function("count => document.querySelectorAll('section.nbt').length >= count", arg=len(CELLS) - 1, timeout=2 * MINUTE)
+    page.wait_for_function("count => document.querySelectorAll('section.nbt').length >= count", arg=len(CELLS) - 1, timeout=HANG)
     names = page.locator("section.nbt").evaluate_all("all => all.map(one => one.getAttribute('aria-label').split(':')[0])")
     assert names == ["Prompt lab", "Attention explorer", "Microscope", "Token inspector"]
 
@@ -49,7 +49,7 @@ def test_every_view_is_there(page: Page) -> None:
 def test_a_text_is_written(page: Page) -> None:
     lab = page.locator("section.nbt").nth(0)
     lab.get_by_role("button", name="Generate", exact=True).click()
-    lab.locator("xpath=..").locator(".nbt-status").get_by_text("done", exact=True).wait_for(timeout=2 * MINUTE)
+    lab.locator("xpath=..").locator(".nbt-status").get_by_text("done", exact=True).wait_for(timeout=HANG)
     assert lab.locator(".nbt-token").count() == 8
 
 
@@ -63,5 +63,5 @@ def test_a_weight_is_read_exactly(page: Page) -> None:
     page.keyboard.press("Enter")
     weight = trace_attention(mini(), TEXT).weights[0, 0, 2, 0]
     shown = explorer.locator(".nbt-sum tr", has_text="weight: the one").locator("td").nth(1)
-    shown.wait_for(timeout=MINUTE)
+    shown.wait_for(timeout=HANG)
     assert float(shown.text_content() or "nan") == pytest.approx(float(weight), rel=1e-4)

@@ -22,14 +22,13 @@ from nbtools.evaluation import block_nll
 from nbtools.generation import Decoding, generate, next_logits
 from nbtools.generation.decoding import SeededDraw
 from nbtools.widgets.live import script
-from tests.browser.jupyterlab import Lab, find_browser, open_page, run_all, running_lab, wait_for_kernel
+from tests.browser.jupyterlab import HANG, Lab, find_browser, open_page, run_all, running_lab, wait_for_kernel
 from tests.models_at_hand import mini
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("views")]
-SECOND = 1_000
 NO_ANSWER = "The kernel does not answer"
 SLOW = """
 import time
@@ -102,7 +101,7 @@ def page(lab_server: Lab, place: Path, asked: list[str]) -> Iterator[Page]:
 def view(page: Page, name: str) -> Locator:
     """The live view in the output of the cell called `name`."""
     found = page.locator(".jp-CodeCell").nth(list(CELLS).index(name)).locator("section.nbt")
-    found.wait_for(timeout=60 * SECOND)
+    found.wait_for(timeout=HANG)
     found.scroll_into_view_if_needed()
     return found
 
@@ -118,7 +117,7 @@ def run_cell(page: Page, name: str) -> None:
     prompt.evaluate("one => { one.textContent = ''; }")  # a new kernel counts from 1 again
     cell.locator(".cm-content").click()
     page.keyboard.press("Control+Enter")
-    page.wait_for_function("prompt => /[0-9]/.test(prompt.textContent)", arg=prompt.element_handle(), timeout=120 * SECOND)
+    page.wait_for_function("prompt => /[0-9]/.test(prompt.textContent)", arg=prompt.element_handle(), timeout=HANG)
 
 
 def status(where: Locator) -> Locator:
@@ -126,7 +125,7 @@ def status(where: Locator) -> Locator:
 
 
 def wait_for(where: Locator, text: str) -> None:
-    status(where).get_by_text(text, exact=True).wait_for(timeout=120 * SECOND)
+    status(where).get_by_text(text, exact=True).wait_for(timeout=HANG)
 
 
 def move(where: Locator, label: str, value: float) -> None:
@@ -235,7 +234,7 @@ def test_sliders_answer_at_once_and_exactly(page: Page) -> None:
     move(lab, "top-p", 1)
     facts = lab.locator(".nbt-leaders + p")
     size = f"{len(mini().tokenizer):,}"
-    facts.get_by_text(f"{size} of {size} tokens can come", exact=False).wait_for(timeout=10 * SECOND)
+    facts.get_by_text(f"{size} of {size} tokens can come", exact=False).wait_for(timeout=HANG)
     logits = next_logits(mini(), "The movie was" + tokens_of(lab)) / 1.3
     best = logits.double().softmax(-1).topk(3)
     bars = lab.locator(".nbt-leader .nbt-value").all_text_contents()
@@ -290,7 +289,7 @@ def test_the_same_dice_at_another_temperature_part_where_python_says(page: Page)
     lab.get_by_label("another temperature").fill("1.9")
     press(lab, "Same dice at temperature")
     lab.get_by_text("the texts part at token", exact=False).or_(lab.get_by_text("the texts are the same", exact=False)).first.wait_for(
-        timeout=60 * SECOND
+        timeout=HANG
     )
     assert lab.locator(".nbt-replay").count() == 2
     wait_for(lab, "done")
@@ -329,9 +328,9 @@ def test_two_labs_in_one_notebook_do_not_meet_and_hostile_text_stays_text(page: 
 def test_stop_ends_a_long_text(page: Page) -> None:
     slow = view(page, "slow")
     press(slow, "Generate")
-    page.wait_for_function("box => box.querySelectorAll('.nbt-token').length > 3", arg=slow.element_handle(), timeout=60 * SECOND)
+    page.wait_for_function("box => box.querySelectorAll('.nbt-token').length > 3", arg=slow.element_handle(), timeout=HANG)
     press(slow, "Stop")
-    status(slow).get_by_text("stopped", exact=True).wait_for(timeout=60 * SECOND)
+    status(slow).get_by_text("stopped", exact=True).wait_for(timeout=HANG)
     assert slow.get_by_role("button", name="Generate", exact=True).is_enabled()
     assert 3 < slow.locator(".nbt-token").count() < 400
 
@@ -353,9 +352,9 @@ def test_heads_are_chosen_and_a_weight_is_read_exactly(page: Page) -> None:
     weight = float(trace_attention(mini(), TEXT).weights[2, 5, 4, 1])
     readout = explorer.locator(".nbt-matrix + div")
     exact = np.format_float_positional(np.float32(weight), unique=True)[:6]
-    readout.get_by_text(exact, exact=False).wait_for(timeout=20 * SECOND)
+    readout.get_by_text(exact, exact=False).wait_for(timeout=HANG)
     page.keyboard.press("Enter")
-    explorer.get_by_text("weight: the one divided by the other").wait_for(timeout=20 * SECOND)
+    explorer.get_by_text("weight: the one divided by the other").wait_for(timeout=HANG)
     shown = explorer.locator(".nbt-sum tr", has_text="weight: the one").locator("td").nth(1).text_content()
     assert float(shown or "nan") == pytest.approx(weight, rel=1e-4)
 
@@ -421,17 +420,17 @@ def test_the_board_the_lens_and_the_scores_show_what_python_computed(page: Page)
     explorer.get_by_label("next words to watch", exact=False).fill("good")
     press(explorer, "Silence each head")
     board = explorer.locator(".nbt-board")
-    board.wait_for(timeout=60 * SECOND)
+    board.wait_for(timeout=HANG)
     word = mini().tokenizer(" good")["input_ids"][0]
     change = knock_out_each(mini(), TEXT, [word])[..., 0]
     assert board.locator("tbody tr").nth(2).locator("td").nth(4).text_content() == f"{change[2, 3]:.2f}".replace("-0.00", "-0.00")
     press(explorer, "Ask every layer")
     answer = explorer.locator("tr", has_text="the answer")
-    answer.wait_for(timeout=20 * SECOND)
+    answer.wait_for(timeout=HANG)
     lens = logit_lens(mini(), TEXT)
     assert f"{100 * lens.probabilities[-1, 0]:.1f} %" in (answer.locator("td").nth(1).text_content() or "")
     press(explorer, "Find heads by what they do")
-    explorer.get_by_text("Strongest heads", exact=False).wait_for(timeout=60 * SECOND)
+    explorer.get_by_text("Strongest heads", exact=False).wait_for(timeout=HANG)
 
 
 def test_exports_hold_the_exact_numbers(page: Page, place: Path) -> None:
@@ -476,7 +475,7 @@ def test_the_microscope_shows_what_moved(page: Page, changed: Any) -> None:
     scope.get_by_label("Prompt", exact=True).fill("I")
     press(scope, "Look")
     page.wait_for_function(
-        "box => box.querySelector('.nbt-line').textContent.startsWith('beforeI')", arg=scope.element_handle(), timeout=60 * SECOND
+        "box => box.querySelector('.nbt-line').textContent.startsWith('beforeI')", arg=scope.element_handle(), timeout=HANG
     )
 
 
@@ -518,11 +517,11 @@ def test_the_form_checks_prices_and_sets(page: Page) -> None:
 
 def test_the_monitor_follows_a_run_and_its_button_stops_it(page: Page) -> None:
     monitor = view(page, "monitor")
-    monitor.locator("svg.nbt-curve polyline").wait_for(timeout=180 * SECOND)
+    monitor.locator("svg.nbt-curve polyline").wait_for(timeout=HANG)
     if monitor.get_by_role("button", name="Stop and save", exact=True).is_enabled():
         press(monitor, "Stop and save")
     monitor.get_by_role("heading", name="run one: stopped").or_(monitor.get_by_role("heading", name="run one: finished")).wait_for(
-        timeout=120 * SECOND
+        timeout=HANG
     )
     assert monitor.locator(".nbt-facts dd").count() >= 5
 
@@ -616,10 +615,10 @@ def test_views_of_a_killed_kernel_say_so_and_the_cell_run_again_is_alive(page: P
     children = psutil.Process(lab_server.process.pid).children(recursive=True)
     [kernel] = [one for one in children if "ipykernel_launcher" in one.cmdline()]
     kernel.kill()
-    page.get_by_role("dialog").get_by_role("button", name="Ok").click(timeout=60 * SECOND)
+    page.get_by_role("dialog").get_by_role("button", name="Ok").click(timeout=HANG)
     press(view(page, "lab"), "One token")
     problem = view(page, "lab").locator("xpath=..").locator(".nbt-problem")
-    problem.get_by_text(NO_ANSWER, exact=False).wait_for(timeout=30 * SECOND)
+    problem.get_by_text(NO_ANSWER, exact=False).wait_for(timeout=HANG)
     run_cell(page, "start")
     run_cell(page, "lab")
     press(view(page, "lab"), "One token")
@@ -637,7 +636,7 @@ def test_a_kernel_that_was_restarted_is_one_clear_line(page: Page, lab_server: L
     page.wait_for_timeout(2000)
     lab = view(page, "lab")
     press(lab, "One token")
-    lab.locator("xpath=..").locator(".nbt-problem").get_by_text(NO_ANSWER, exact=False).wait_for(timeout=30 * SECOND)
+    lab.locator("xpath=..").locator(".nbt-problem").get_by_text(NO_ANSWER, exact=False).wait_for(timeout=HANG)
 
 
 def test_nothing_was_asked_of_the_network(asked: list[str]) -> None:

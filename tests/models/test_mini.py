@@ -15,18 +15,12 @@ SHA256 = {
     "model.safetensors": "20d9fffab3b472c56e0716a2677da79ad2b4eb5f1e4b68b5947e1ff839bae41a",
     "tokenizer.json": "3b95089d582842c701895405b2b6d62b0247f802d0d87aa1d05d726c0aa0d750",
 }
-CLOCK = """
-import socket, time
+LOAD = """
+import socket
 def refuse(*_, **__): raise AssertionError("loading asked the network")
 socket.socket.connect = socket.getaddrinfo = refuse
-import nbtools, torch, transformers
-from transformers import AutoTokenizer, GPT2LMHeadModel
-seconds = []
-for _ in range(5):
-    start = time.perf_counter()
-    nbtools.load_model("mini", verbose=False)
-    seconds.append(time.perf_counter() - start)
-print(min(seconds[1:]), seconds[0])
+import nbtools
+print(nbtools.load_model("mini", verbose=False).parameters)
 """
 
 
@@ -35,13 +29,10 @@ def test_the_files_are_those_that_were_measured_and_described():
     assert found == SHA256
 
 
-def test_it_loads_offline_within_two_seconds():
-    """The two seconds that the course promises; a tenth of one is usual, so that a busy machine does not fail it."""
-    made = subprocess.run(
-        [sys.executable, "-c", CLOCK], capture_output=True, text=True, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-    )
-    again, first = map(float, made.stdout.split())
-    assert again < 2, (first, again)
+def test_it_loads_without_asking_the_network():
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    made = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True, env=environment)
+    assert int(made.stdout) == PROFILES["mini"].parameters
 
 
 def test_the_card_is_of_this_model():

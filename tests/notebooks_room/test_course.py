@@ -9,6 +9,8 @@ from nbtools.errors import InputError, RunError
 from nbtools.notebooks import Execution, Failure, plan_run, read_status, run_notebooks
 from tests.notebooks_room.notebooks_at_hand import printed, write_notebook
 
+pytestmark = pytest.mark.slow(6)
+
 
 class Silent:
     """Keeps what was said and finished."""

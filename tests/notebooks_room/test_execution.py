@@ -8,6 +8,8 @@ from nbtools.errors import InputError
 from nbtools.notebooks import execute, read_notebook
 from tests.notebooks_room.notebooks_at_hand import SLEEPS, printed, processes_with, write_notebook
 
+pytestmark = pytest.mark.slow(5)
+
 ENVIRONMENT = (
     "import os\nprint(*(os.environ.get(n) for n in ('NBTOOLS_RUNS', 'NBTOOLS_PROGRESS', 'NBTOOLS_HEADLESS', 'EXTRA')), os.getcwd())"
 )

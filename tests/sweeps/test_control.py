@@ -15,8 +15,11 @@ from nbtools.errors import InputError, RunError
 from nbtools.sweeps import LocalExecutor, read_plan, run_sweep
 from nbtools.sweeps.control import Progress, open_folder
 from nbtools.sweeps.runs import place_of, read_status
+from tests.gate import HANG_SECONDS
 from tests.notebooks_room.notebooks_at_hand import processes_with
 from tests.sweeps.sweeps_at_hand import Silent, begun, counting, start_sweep, write_tiny
+
+pytestmark = pytest.mark.slow(12)
 
 
 def test_a_sweep_gives_a_table_best_first_and_the_same_call_makes_nothing_again(tmp_path, monkeypatch):
@@ -105,7 +108,7 @@ def test_two_sweeps_on_one_folder(tmp_path):
         first.wait_for(lambda: begun(tmp_path))
         with pytest.raises(RunError, match="Another sweep is at work"):
             run_sweep(read_plan(asked), tmp_path / "out", LocalExecutor(1), Silent())
-        assert first.process.wait(120) == 0
+        assert first.process.wait(HANG_SECONDS) == 0
     assert len(begun(tmp_path)) == 2
 
 
@@ -115,14 +118,14 @@ def test_a_stop_keeps_what_is_done_and_the_same_command_goes_on(tmp_path, number
     with start_sweep(tmp_path, asked, "--workers", "2") as first:
         first.wait_for(lambda: len(first.done()) >= 1 and len(begun(tmp_path)) >= 3)
         first.process.send_signal(number)
-        assert first.process.wait(60) == 128 + number
+        assert first.process.wait(HANG_SECONDS) == 128 + number
         said = first.output()
     assert "Stopped. What is finished is kept" in said and "nbtools sweep" in said and "Traceback" not in said
     done = first.done()
     assert 1 <= len(done) < 4 and not processes_with(str(tmp_path / "out"))
     assert not (tmp_path / "out" / "stop").exists() and not list((tmp_path / "out" / "runs").glob("*.part"))
     with start_sweep(tmp_path, asked, "--workers", "2") as again:
-        assert again.process.wait(120) == 0
+        assert again.process.wait(HANG_SECONDS) == 0
         assert f"{len(done)} of 4 runs are over already" in again.output()
     counts = begun(tmp_path)
     assert all(counts.count(run) == 1 for run in done) and len(again.done()) == 4
@@ -135,7 +138,7 @@ def test_status_from_another_terminal(tmp_path):
         command = [sys.executable, "-m", "nbtools.cli", "sweep", "--status", str(tmp_path / "out")]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert "1 running, 1 waiting, of 2" in said
-        assert running.process.wait(120) == 0
+        assert running.process.wait(HANG_SECONDS) == 0
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "2 done, of 2" in said and "Best: after.validation.bits_per_byte" in said
 
@@ -143,7 +146,7 @@ def test_status_from_another_terminal(tmp_path):
 def test_the_record_says_how_to_do_it_again(tmp_path):
     asked = {"notebook": str(write_tiny(tmp_path / "nb")), "grid": {"size": [1]}}
     with start_sweep(tmp_path, asked) as made:
-        assert made.process.wait(120) == 0
+        assert made.process.wait(HANG_SECONDS) == 0
     record = json.loads((tmp_path / "out" / "sweep.json").read_text())
     assert record["asked"] == yaml.safe_load((tmp_path / "sweep.yaml").read_text()) == asked
     assert record["command"][:2] == ["nbtools", "sweep"] and len(record["packages_sha256"]) == 64

@@ -13,9 +13,12 @@ from nbtools import sweep
 from nbtools.errors import InputError, MachineError, RunError
 from nbtools.sweeps import LocalExecutor, make_executor
 from nbtools.sweeps.executors import SlurmExecutor, _needs
+from tests.gate import HANG_SECONDS
 from tests.notebooks_room.notebooks_at_hand import processes_with
 from tests.sweeps.sweeps_at_hand import begun, counting, start_sweep
 from tests.sweeps.test_faults import check_whole, finish, plan_of, wait_until_gone
+
+pytestmark = pytest.mark.slow(15)
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def test_a_killed_dask_worker_costs_that_try_only(tmp_path):
             running.wait_for(lambda: len(begun(tmp_path)) >= 2)
             for process in psutil.Process(first.pid).children(recursive=False):
                 process.kill()  # the worker; its nanny starts another
-            assert running.process.wait(200) == 0, running.output()
+            assert running.process.wait(HANG_SECONDS) == 0, running.output()
         check_whole(tmp_path, 4)
 
 
@@ -83,7 +86,7 @@ def test_a_killed_scheduler_ends_the_sweep_in_words_and_another_goes_on(tmp_path
         with start_sweep(tmp_path, asked, "--scheduler", address) as running:
             running.wait_for(lambda: len(running.done()) >= 1)
             process.send_signal(signal.SIGKILL)
-            assert running.process.wait(200) == 1
+            assert running.process.wait(HANG_SECONDS) == 1
             said = running.output()
         assert "The Dask scheduler is gone." in said and "goes on with what is left" in said and "Traceback" not in said
     wait_until_gone(str(tmp_path / "out"))
@@ -99,8 +102,8 @@ def test_ctrl_c_ends_the_runs_at_dasks_workers(tmp_path):
         with start_sweep(tmp_path, asked, "--scheduler", address) as running:
             running.wait_for(lambda: len(begun(tmp_path)) >= 2)
             running.process.send_signal(signal.SIGINT)
-            assert running.process.wait(100) == 130, running.output()
-        deadline = time.monotonic() + 30  # the workers hear of it from the scheduler
+            assert running.process.wait(HANG_SECONDS) == 130, running.output()
+        deadline = time.monotonic() + HANG_SECONDS  # the workers hear of it from the scheduler
         while processes_with(str(tmp_path / "out")):
             assert time.monotonic() < deadline
             time.sleep(0.2)
@@ -121,7 +124,7 @@ def test_a_local_cluster_is_started_and_ended(tmp_path, monkeypatch):
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     table = sweep(asked, tmp_path / "out", workers=2, executor="dask")
     assert list(table["state"]) == ["done"] * 4 and len(begun(tmp_path)) == 4
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANG_SECONDS
     while any("spawn_main" in " ".join(one.cmdline()) for one in psutil.Process().children(recursive=True) if one.pid not in before):
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -149,7 +152,7 @@ def test_a_killed_job_is_handed_over_again(tmp_path):
         for process in psutil.Process(running.process.pid).children(recursive=True):
             if any("submitit" in part for part in process.cmdline()):
                 process.kill()
-        assert running.process.wait(200) == 0, running.output()
+        assert running.process.wait(HANG_SECONDS) == 0, running.output()
     check_whole(tmp_path, 2)
 
 

@@ -15,8 +15,11 @@ import psutil
 import pytest
 
 from nbtools.sweeps.runs import place_of, read_status
+from tests.gate import HANG_SECONDS
 from tests.notebooks_room.notebooks_at_hand import processes_with
 from tests.sweeps.sweeps_at_hand import begun, start_sweep, write_tiny
+
+pytestmark = pytest.mark.slow(20)
 
 SHORT_SLEEP = "import time; time.sleep(1.5)"
 
@@ -40,7 +43,7 @@ def family(pid, name):
 def finish(tmp_path, asked, *options, count=4):
     """Run the sweep to its end; then everything is as it must be."""
     with start_sweep(tmp_path, asked, *options) as last:
-        code = last.process.wait(300)
+        code = last.process.wait(HANG_SECONDS)
         assert code == 0, last.output()
         check_whole(tmp_path, count)
         return last.output()
@@ -60,9 +63,9 @@ def check_whole(tmp_path, count):
     wait_until_gone(str(folder))
 
 
-def wait_until_gone(mark, seconds=40):
+def wait_until_gone(mark):
     """A kernel whose parent was killed sees it within seconds, and goes by itself."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + HANG_SECONDS
     while left := processes_with(mark):
         assert time.monotonic() < deadline, left
         time.sleep(0.2)
@@ -75,7 +78,7 @@ def test_a_killed_worker_or_kernel_costs_that_try_only(tmp_path, victim):
         sweep.wait_for(lambda: len(begun(tmp_path)) >= 2)
         for process in family(sweep.process.pid, victim):
             process.send_signal(signal.SIGKILL)
-        assert sweep.process.wait(120) == 0, sweep.output()
+        assert sweep.process.wait(HANG_SECONDS) == 0, sweep.output()
     check_whole(tmp_path, 4)
     assert len(begun(tmp_path)) in {5, 6}  # one or two tries were lost
 
@@ -104,7 +107,7 @@ def test_a_notebook_that_raises_hangs_or_hogs_fails_alone(tmp_path):
     )
     asked = plan_of(tmp_path, cell, count=5, limits={"minutes": 0.15, "memory_gb": 0.5})
     with start_sweep(tmp_path, asked, "--workers", "2") as sweep:
-        assert sweep.process.wait(200) == 1
+        assert sweep.process.wait(HANG_SECONDS) == 1
         said = sweep.output()
     assert "4 of 5 runs failed" in said and "--retry-failed" in said
     record = json.loads((tmp_path / "out" / "sweep.json").read_text())
@@ -145,12 +148,12 @@ def test_a_full_disk_stops_the_sweep_in_words_and_it_goes_on_once_there_is_room(
     hold = "import os\nif not os.environ.get('ROOM'):\n    " + fill
     asked = plan_of(tmp_path, hold)
     with start_sweep(tmp_path, asked) as sweep:
-        assert sweep.process.wait(120) == 1
+        assert sweep.process.wait(HANG_SECONDS) == 1
         said = sweep.output()
     assert "is full" in said and "Free some space" in said and "Traceback" not in said
     assert len(sweep.done()) == 2 and not list((small_disk / "runs").glob("*.part"))
     with start_sweep(tmp_path, asked, ROOM="1") as sweep:
-        assert sweep.process.wait(120) == 0, sweep.output()
+        assert sweep.process.wait(HANG_SECONDS) == 0, sweep.output()
     check_whole(tmp_path, 4)
 
 
@@ -206,7 +209,7 @@ def test_a_clock_that_jumps_harms_nothing(tmp_path):
         for number, days in enumerate((30, -400, 0), 1):
             sweep.wait_for(lambda number=number: len(begun(tmp_path)) >= number)
             clock.write_text(str(days * DAY))
-        assert sweep.process.wait(200) == 0, sweep.output()
+        assert sweep.process.wait(HANG_SECONDS) == 0, sweep.output()
     check_whole(tmp_path, 4)
     statuses = [read_status(place_of(tmp_path / "out", run)) for run in begun(tmp_path)]
     assert len({status[end][:4] for status in statuses for end in ("started", "finished")}) > 1  # the clock did jump, by years

@@ -9,6 +9,7 @@ import pytest
 from nbtools.errors import InputError
 from nbtools.notebooks import choose_notebooks, read_parameters
 from nbtools.widgets import ParameterForm
+from tests.gate import HANG_SECONDS
 from tests.widgets.front_end import say
 
 
@@ -68,7 +69,7 @@ def test_the_price_is_the_budgets() -> None:
     form = ParameterForm("04")
     fill(form, max_steps="3", max_reviews="60")
     say(form, type="price")
-    assert form.wait(300).startswith("About ") and "minutes" in form.cost and not form.pricing and form.problem == ""
+    assert form.wait(HANG_SECONDS).startswith("About ") and "minutes" in form.cost and not form.pricing and form.problem == ""
 
 
 def test_a_notebook_that_is_not_there_is_refused() -> None:

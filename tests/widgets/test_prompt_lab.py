@@ -17,6 +17,7 @@ from nbtools.errors import InputError
 from nbtools.generation import generate, next_logits, next_tokens, uniforms
 from nbtools.models import LanguageModel
 from nbtools.widgets import PromptLab
+from tests.gate import HANG_SECONDS
 from tests.widgets.front_end import VIEW, say
 
 PROMPT = "The movie was"
@@ -38,7 +39,7 @@ def words(markup: str) -> str:
 
 def written(lab: PromptLab, **message: Any) -> str:
     say(lab, **message)
-    return lab.wait(120)
+    return lab.wait(HANG_SECONDS)
 
 
 def test_generate_writes_what_generate_gives(lm: LanguageModel) -> None:
@@ -85,7 +86,7 @@ def test_a_second_generate_while_one_runs_starts_nothing(lm: LanguageModel) -> N
     lab.start()
     assert lab._thread is thread
     lab.stop()
-    lab.wait(60)
+    lab.wait(HANG_SECONDS)
 
 
 def test_the_browser_gets_all_logits_of_the_place_where_the_lab_stands(lm: LanguageModel) -> None:

@@ -12,6 +12,7 @@ import pytest
 from nbtools.errors import InputError, RunError
 from nbtools.training.folders import newest_checkpoint
 from nbtools.widgets import TrainingMonitor
+from tests.gate import HANG_SECONDS
 from tests.widgets.front_end import say
 
 SMALL: dict[str, Any] = {"max_reviews": 40, "block_size": 64, "batch_size": 2, "dataset": "package"}
@@ -26,7 +27,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_a_run_in_another_process_is_followed_to_its_end(tmp_path: Path) -> None:
     monitor = TrainingMonitor.start(tmp_path / "run", max_steps=20, prompts=PROMPTS, **SMALL)
-    assert monitor.wait(600) == "finished", monitor.line
+    assert monitor.wait(HANG_SECONDS) == "finished", monitor.line
     curve = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text(encoding="utf8").splitlines()]
     assert monitor.rows == curve and monitor.steps == 20 and not monitor.can_stop
     assert [one["step"] for one in monitor.samples] == [10, 20] and monitor.samples[0]["texts"][1][0] == "<b>I</b>"
@@ -47,7 +48,7 @@ def test_the_button_stops_and_saves_and_the_run_goes_on_later(tmp_path: Path) ->
     say(other, type="stop")
     assert "not begun here" in other.problem
     say(monitor, type="stop")
-    assert monitor.wait(120) == "stopped" and "resume=True" in monitor.line
+    assert monitor.wait(HANG_SECONDS) == "stopped" and "resume=True" in monitor.line
     other.close()
     checkpoint = newest_checkpoint(tmp_path / "run.unfinished" / "checkpoints")
     assert checkpoint is not None
@@ -57,13 +58,13 @@ def test_the_button_stops_and_saves_and_the_run_goes_on_later(tmp_path: Path) ->
         time.sleep(0.1)
     assert again.state == "running", again.line
     say(again, type="stop")
-    again.wait(120)
+    again.wait(HANG_SECONDS)
 
 
 @pytest.mark.slow
 def test_a_mistake_in_the_settings_is_its_line(tmp_path: Path) -> None:
     monitor = TrainingMonitor.start(tmp_path / "run", profile="minny", **SMALL)
-    assert monitor.wait(120) == "stopped" and "minny" in monitor.line
+    assert monitor.wait(HANG_SECONDS) == "stopped" and "minny" in monitor.line
 
 
 @pytest.mark.slow
