@@ -44,6 +44,7 @@ def test_a_launch_that_fails_ends_the_cell(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "nbtools").mkdir()
     (tmp_path / "nbtools" / "__init__.py").write_text("raise ImportError('a broken installation')", encoding="utf8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # python -m looks there first
     with pytest.raises(subprocess.CalledProcessError):
         run_cell(tmp_path / "runs" / "mini", 2)
     assert "a broken installation" in capsys.readouterr().out
