@@ -128,7 +128,7 @@ def prepare(record: Record, folder: Path) -> Path | None:
     environment, python = folder / "environment", folder / "environment" / "bin" / "python"
     wanted = requirements()
     mark, digest = folder / "environment.installed", hashlib.sha256("\n".join(wanted).encode()).hexdigest()
-    if not mark.is_file() or mark.read_text() != digest:
+    if not mark.is_file() or mark.read_text(encoding="utf8") != digest:
         shutil.rmtree(environment, ignore_errors=True)
         pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
         index = ["--index-url", os.environ["TORCH_INDEX"]] if os.environ.get("TORCH_INDEX") else []
@@ -136,12 +136,12 @@ def prepare(record: Record, folder: Path) -> Path | None:
         steps = [[sys.executable, "-m", "venv", environment], [*pip, *index, torch], [*pip, *wanted]]
         start = time.monotonic()
         for step in steps:
-            done = subprocess.run([str(word) for word in step], capture_output=True, text=True, check=False)
+            done = subprocess.run([str(word) for word in step], capture_output=True, encoding="utf8", errors="replace", check=False)
             if done.returncode:
                 print(done.stdout[-2000:] + done.stderr[-2000:])
                 record.note("the packages of binder/environment.yml install", False, "pip failed", time.monotonic() - start)
                 return None
-        mark.write_text(digest)
+        mark.write_text(digest, encoding="utf8")
         detail = f"{len(wanted)} requirements, by pip in a virtual environment; conda itself was not run"
         record.note("the packages of binder/environment.yml install", True, detail, time.monotonic() - start)
     _copy_repository(folder / "repository")
@@ -150,7 +150,9 @@ def prepare(record: Record, folder: Path) -> Path | None:
     if done.returncode:
         return None
     code = f"import json; from importlib.metadata import version; print(json.dumps({{name: version(name) for name in {NAMED!r}}}))"
-    record.versions = json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout)
+    record.versions = json.loads(
+        subprocess.run([python, "-c", code], capture_output=True, encoding="utf8", errors="replace", check=True).stdout
+    )
     return python
 
 
@@ -165,7 +167,7 @@ def requirements() -> list[str]:
 
 def _copy_repository(target: Path) -> None:
     """The files that git knows, as they are now; what a run left in the copy's `runs/` stays."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf8", errors="replace", check=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +209,9 @@ def check_culling(record: Record, folder: Path, python: Path, group: MemoryGroup
     """Nothing but the timeout is shortened; how often the server looks is the setting's own."""
     start = time.monotonic()
     settings = json.loads((ROOT / "binder" / "jupyter_server_config.json").read_text(encoding="utf8"))["MappingKernelManager"]
-    shown = subprocess.run([python, "-m", "jupyterlab", "--show-config-json"], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [python, "-m", "jupyterlab", "--show-config-json"], capture_output=True, encoding="utf8", errors="replace", check=True
+    )
     found = json.loads(shown.stdout).get("MappingKernelManager", {}) == settings
     with server_in(group, folder, python, "--MappingKernelManager.cull_idle_timeout=5") as server:
         look = settings["cull_interval"]

@@ -38,7 +38,7 @@ def examine(record: Record, folder: Path) -> None:
     start, python = time.monotonic(), folder / "repo2docker" / "bin" / "python"
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet", "jupyter-repo2docker"]
     for command in ([sys.executable, "-m", "venv", folder / "repo2docker"], pip):
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+        done = subprocess.run([str(word) for word in command], capture_output=True, encoding="utf8", errors="replace", check=False)
         if done.returncode:
             record.not_run(WHAT, f"jupyter-repo2docker did not install: {done.stderr.strip().splitlines()[-1]}")
             return
@@ -53,7 +53,7 @@ def examine(record: Record, folder: Path) -> None:
 
 def ask(python: str | Path, folder: Path = ROOT) -> dict[str, Any]:
     """What the repo2docker of that Python picks for the files in `folder`, and the Dockerfile that it writes."""
-    done = subprocess.run([python, "-c", PROBE], cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run([python, "-c", PROBE], cwd=folder, capture_output=True, encoding="utf8", errors="replace", check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 

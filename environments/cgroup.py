@@ -50,21 +50,21 @@ class MemoryGroup:
 
     def enter(self) -> None:
         """Put the calling process in: the `preexec_fn` of a Popen, whose children then belong to the group as well."""
-        (self.folder / "cgroup.procs").write_text("0")  # 0 is the process that writes
+        (self.folder / "cgroup.procs").write_text("0", encoding="utf8")  # 0 is the process that writes
 
     def members(self) -> list[int]:
-        return [int(line) for line in (self.folder / "cgroup.procs").read_text().split()]
+        return [int(line) for line in (self.folder / "cgroup.procs").read_text(encoding="utf8").split()]
 
     def now(self) -> Held:
         """What the group holds at this moment."""
-        pages = dict(line.split() for line in (self.folder / "memory.stat").read_text().splitlines())
+        pages = dict(line.split() for line in (self.folder / "memory.stat").read_text(encoding="utf8").splitlines())
         names = ("total_rss", "total_shmem") if self.version == 1 else ("anon", "shmem")
-        used = (self.folder / cgroup.MEMORY_FILES[self.version][1]).read_text()
+        used = (self.folder / cgroup.MEMORY_FILES[self.version][1]).read_text(encoding="utf8")
         return Held(sum(int(pages.get(name, 0)) for name in names), int(used))
 
     def kills(self) -> int:
         """How many processes the kernel has killed because the limit was reached."""
-        lines = (self.folder / ("memory.oom_control" if self.version == 1 else "memory.events")).read_text().splitlines()
+        lines = (self.folder / ("memory.oom_control" if self.version == 1 else "memory.events")).read_text(encoding="utf8").splitlines()
         return int(dict(line.split() for line in lines)["oom_kill"])
 
     @contextlib.contextmanager
@@ -146,17 +146,17 @@ def make_group(limit: int) -> MemoryGroup:
 def _set_limit(folder: Path, version: int, limit: int) -> None:
     """Memory, and no swap: version 1 limits both together, version 2 swap apart. Files for swap are missing where it is not counted."""
     name = cgroup.MEMORY_FILES[version][0]
-    (folder / name).write_text(str(limit))
+    (folder / name).write_text(str(limit), encoding="utf8")
     swap, most = ("memory.memsw.limit_in_bytes", limit) if version == 1 else ("memory.swap.max", 0)
     if (folder / swap).exists():
-        (folder / swap).write_text(str(most))
-    kept = int((folder / name).read_text())
+        (folder / swap).write_text(str(most), encoding="utf8")
+    kept = int((folder / name).read_text(encoding="utf8"))
     if not limit - 2**16 < kept <= limit:  # rounded to whole pages
         raise OSError(0, f"a limit of {limit} became {kept}")
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf8")
     except OSError:
         return ""

@@ -64,7 +64,7 @@ class Record:
         start = time.monotonic()
         done = subprocess.run(
             [str(word) for word in command],
-            cwd=cwd, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False,
+            cwd=cwd, env={**os.environ, **(environment or {})}, capture_output=True, encoding="utf8", errors="replace", check=False,
         )  # fmt: skip
         if done.returncode:
             print((done.stdout + done.stderr)[-TAIL:], flush=True)

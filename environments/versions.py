@@ -38,7 +38,9 @@ APART = {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "NBTOOLS_PROGRESS": "0", "JUPY
 
 def sources() -> list[str]:
     """uv's options for the places where pip is set to find packages beside the index, and for PyTorch's index in TORCH_INDEX."""
-    told = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, encoding="utf8", errors="replace", check=True
+    ).stdout
     places = {place for found in re.findall(r"^[\w:]*\.find-links='(.*)'$", told, re.MULTILINE) for place in found.split()}
     options = [word for place in sorted(places) for word in ("--find-links", place)]
     if index := os.environ.get("TORCH_INDEX"):
@@ -63,7 +65,7 @@ def resolve(
     command = [*UV, "pip", "compile", "pyproject.toml", str(place / "beside.in"), "--constraint", str(place / "constraints.in")]
     command += [word for extra in extras for word in ("--extra", extra)]
     command += ["--no-config", "--quiet", "--no-header", "--no-annotate", *sources(), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf8", errors="replace", check=False)
     if done.returncode:
         return done.stderr.strip()
     pins = (line.partition("==") for line in done.stdout.splitlines() if "==" in line)
@@ -95,7 +97,7 @@ def make(name: str, pins: dict[str, str]) -> Path:
         [*UV, "pip", "install", "--no-config", "--quiet", "--python", str(python), "--no-deps", *sources(), "-r", str(part)],
     ]
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf8", errors="replace", check=False)
         if done.returncode:
             raise MachineError(f"{' '.join(command)} failed: {done.stderr.strip()[-1500:]}", "Look at the index and the free disk space.")
     part.replace(wanted)  # from here on the environment is whole
@@ -105,7 +107,7 @@ def make(name: str, pins: dict[str, str]) -> Path:
 def installed(python: Path) -> dict[str, str]:
     """What is installed beside this Python, package -> version."""
     command = [*UV, "pip", "list", "--no-config", "--quiet", "--python", str(python), "--format", "json"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(command, capture_output=True, encoding="utf8", errors="replace", check=True).stdout
     return {entry["name"]: entry["version"] for entry in json.loads(told)}
 
 

@@ -129,7 +129,7 @@ def find_fault(python: Path) -> str | None:
     """Why an existing environment cannot be used; None where it can."""
     asks = f"import sys, pip; print(sys.prefix); sys.exit(3 if sys.version_info < {OLDEST} else 0)"
     try:
-        done = subprocess.run([str(python), "-c", asks], capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run([str(python), "-c", asks], capture_output=True, encoding="utf8", errors="replace", check=False, timeout=120)
     except (OSError, subprocess.TimeoutExpired):
         return "belongs to a Python that is no longer there"
     if done.returncode == 3:
@@ -145,7 +145,7 @@ def find_fault(python: Path) -> str | None:
 
 def find_missing(python: Path, extra: str) -> list[str]:
     """The packages of `extra` that are not installed in the tested version; ["everything"] where that cannot be told."""
-    done = subprocess.run([str(python), "-c", MISSING, extra], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(python), "-c", MISSING, extra], capture_output=True, encoding="utf8", errors="replace", check=False)
     return done.stdout.splitlines() if done.returncode == 0 else ["everything"]
 
 

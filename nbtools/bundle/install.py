@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import platform
@@ -221,7 +222,10 @@ def put_models(bundle: Path, manifest: dict, python: Path, folder: Path) -> None
             "import sys; from nbtools.runtime import cache_folder; from nbtools.models.smollm2 import is_complete; "
             "place = cache_folder('models') / sys.argv[1]; print(place); print(is_complete(place))"
         )
-        said = subprocess.run([str(python), "-c", code, name], cwd=folder, env=apart(), capture_output=True, text=True)
+        said = subprocess.run(
+            [str(python), "-c", code, name], cwd=folder, env={**apart(), "PYTHONIOENCODING": "utf8:surrogateescape"},
+            capture_output=True, encoding="utf8", errors="surrogateescape",
+        )  # fmt: skip
         if said.returncode:
             raise refuse(f"The installed course cannot name its cache: {said.stderr.strip()[-300:]}", "Run the installation again.")
         place, complete = said.stdout.splitlines()[-2:]
@@ -304,6 +308,9 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", default=f"~/{DEFAULT_FOLDER}", help=f"where it goes (default: ~/{DEFAULT_FOLDER})")
     parser.add_argument("--from", dest="address", metavar="URL", help="a bundle that somebody serves, such as http://192.168.1.10:8000")
     given = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold what a redirect on Windows cannot encode
     folder = Path(given.folder).expanduser().resolve()
     try:
         if given.address:

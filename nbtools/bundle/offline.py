@@ -72,7 +72,9 @@ def _walk() -> tuple[int, list[str]]:
 def try_profile(profile: str) -> Check:
     """Use the model and the reviews in a process that is refused the network; see `trial`."""
     name = f"offline {profile}"
-    done = subprocess.run([sys.executable, "-m", "nbtools.bundle.trial", profile], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "nbtools.bundle.trial", profile], capture_output=True, encoding="utf8", errors="replace", check=False
+    )
     try:
         found = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from nbtools.cli import course, many, teaching, workshop  # noqa: F401  (they register their commands)
 from nbtools.cli.frame import app
+from nbtools.runtime import tolerant_output
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 success, 1 a failure, 2 wrong usage, 130 Ctrl-C, 143 termination."""
-    app(join_parameters(sys.argv[1:] if arguments is None else arguments), prog_name="nbtools")
+    if arguments is None:
+        _read_names_as_utf8()
+    with tolerant_output():
+        app(join_parameters(sys.argv[1:] if arguments is None else arguments), prog_name="nbtools")
+
+
+def _read_names_as_utf8() -> None:
+    """In a locale of ASCII alone, start again in Python's UTF-8 mode: libraries written in Rust and C++ open no file whose name has
+    other letters there. What is printed keeps its encoding."""
+    if sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def join_parameters(arguments: Sequence[str]) -> list[str]:

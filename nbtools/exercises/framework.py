@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
+from nbtools.runtime import say
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -148,19 +149,19 @@ def check(exercise_id: str, answer: Any) -> None:
     try:
         exercise = find(exercise_id)
     except InputError as error:
-        print(f"{error.problem} {error.remedy}")
+        say(f"{error.problem} {error.remedy}")
         return
     verdict = judge(exercise_id, answer)
     if not verdict.unsolved:
         _keep(exercise, verdict)
     if verdict.passed:
-        print(f"Exercise {exercise.id}: solved. {verdict.message}")
+        say(f"Exercise {exercise.id}: solved. {verdict.message}")
         return
     if verdict.unsolved:
         _hints_shown[exercise.id] = max(1, _hints_shown[exercise.id])
-        print(f"Exercise {exercise.id}: not solved yet. {_hint_text(exercise, 1)}")
+        say(f"Exercise {exercise.id}: not solved yet. {_hint_text(exercise, 1)}")
         return
-    print(f"Exercise {exercise.id}: not there yet. {verdict.message}")
+    say(f"Exercise {exercise.id}: not there yet. {verdict.message}")
     hint(exercise.id)
 
 
@@ -171,7 +172,7 @@ def _keep(exercise: Exercise, verdict: Verdict) -> None:
     try:
         note_try(exercise.id, verdict.passed, _hints_shown[exercise.id])
     except (InputError, OSError) as error:
-        print(f"(Your progress could not be kept: {str(error).splitlines()[0]})")
+        say(f"(Your progress could not be kept: {str(error).splitlines()[0]})")
 
 
 def hint(exercise_id: str) -> None:
@@ -179,10 +180,10 @@ def hint(exercise_id: str) -> None:
     try:
         exercise = find(exercise_id)
     except InputError as error:
-        print(f"{error.problem} {error.remedy}")
+        say(f"{error.problem} {error.remedy}")
         return
     _hints_shown[exercise.id] = min(_hints_shown[exercise.id] + 1, len(exercise.hints))
-    print(_hint_text(exercise, _hints_shown[exercise.id]))
+    say(_hint_text(exercise, _hints_shown[exercise.id]))
 
 
 def _hint_text(exercise: Exercise, number: int) -> str:

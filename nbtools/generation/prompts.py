@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nbtools.errors import InputError
+from nbtools.runtime import say
 from nbtools.tokens import decode
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def encode(lm: LanguageModel, texts: list[str], max_new_tokens: int, max_length:
         text = text.encode("utf8", "replace").decode("utf8")  # half a surrogate pair is not text
         ids = list(lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) or [lm.document_id]
         if (surplus := len(ids) - room) > 0:
-            print(f"Warning: of the prompt's {len(ids):,} tokens {room:,} fit; the first {surplus:,} were left out.", file=sys.stderr)
+            say(f"Warning: of the prompt's {len(ids):,} tokens {room:,} fit; the first {surplus:,} were left out.", file=sys.stderr)
             ids = ids[surplus:]
         rows.append(ids)
     return rows

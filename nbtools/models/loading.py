@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbtools.errors import CourseError, InputError, ModelError, UnreachableError
 from nbtools.models.screening import screen
 from nbtools.profiles import OTHER, PROFILES, Profile
-from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries
+from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +103,15 @@ def locate(name: str) -> tuple[str, str, Profile | None]:
     return profile.repository, f"Hugging Face Hub, {profile.repository}", profile
 
 
+def _check_name_of(place: str) -> None:
+    """Raise ModelError for a folder whose name is not UTF-8 on disk: tokenizers and safetensors, written in Rust, cannot open it."""
+    if os.name == "posix" and os.fsencode(place) != place.encode("utf8", "replace"):
+        raise ModelError(
+            f"The name of the folder {without_surrogates(place)} cannot be read as UTF-8 here.",
+            "Set PYTHONUTF8=1 before Python starts; if that is not enough, rename the folder with plain letters.",
+        )
+
+
 def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = True) -> LanguageModel:
     """Load a causal language model and its tokenizer, in fp32 and evaluation mode, and print what was loaded.
 
@@ -119,6 +128,7 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     # A repository without safetensors is refused; transformers would ask a service on the Hub to convert its pickles.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     place, source, profile = locate(name)
+    _check_name_of(place)
     # With the Hub out of reach its client would try for most of a minute before it takes the copy that it has.
     local = source.startswith("Hugging Face Hub") and hub_state() != "reachable"
     try:
@@ -146,7 +156,7 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     model.to(device())  # type: ignore[arg-type]
     loaded = LanguageModel(model.eval(), tokenizer, name, source, profile)
     if verbose:
-        print(loaded)
+        say(loaded)
     return loaded
 
 

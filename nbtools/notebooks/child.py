@@ -22,6 +22,7 @@ import psutil
 
 from nbtools.errors import printable
 from nbtools.notebooks.memory import children_memory
+from nbtools.runtime.output import without_surrogates
 
 START_SECONDS = 180  # for a kernel to answer; a busy machine with a cold disk needs more than papermill's 60
 START_TRIES = 3  # kernels that start at the same moment can pick the same port
@@ -109,6 +110,12 @@ def _announcing_engine(reporter: Reporter) -> str:
     from papermill.engines import NBClientEngine, papermill_engines
 
     class AnnouncingEngine(NBClientEngine):
+        @classmethod
+        def execute_notebook(cls, nb: Any, *arguments: Any, **keywords: Any) -> Any:
+            stored = nb.metadata.papermill  # papermill keeps its two paths there, and a notebook is UTF-8
+            stored.update({name: without_surrogates(stored[name]) for name in ("input_path", "output_path")})
+            return super().execute_notebook(nb, *arguments, **keywords)
+
         @classmethod
         def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **keywords: Any) -> Any:
             reporter.total = sum(cell.cell_type == "code" for cell in nb_man.nb.cells)

@@ -12,7 +12,7 @@ import psutil
 
 from nbtools.health.ladder import LIBRARIES_BYTES
 from nbtools.profiles import PROFILES
-from nbtools.runtime import available_memory, headless, measure_matmul, write_text
+from nbtools.runtime import available_memory, headless, measure_matmul, say, write_text
 
 if TYPE_CHECKING:
     from nbtools.notebooks.execution import Execution
@@ -65,24 +65,24 @@ def box(name: str, model: str = "mini") -> None:
     """
     record = read_costs().get(name)
     if record is None:
-        print("Time and memory of this notebook have not been measured yet.")
+        say("Time and memory of this notebook have not been measured yet.")
         return
     if headless():
-        print(recorded(record))
+        say(recorded(record))
         return
     memory = record["peak_memory_bytes"]
     import torch
 
     here, there = measure_matmul(torch.float32), record["matmul_gflops"]
     about, free = _minutes(scaled(record["seconds"], there, here)), available_memory()
-    print(
+    say(
         f"{about} and {memory / 1e9:.1f} GB of memory on this machine (estimated from a run at {there:.0f} GFLOP/s; "
         f"this machine reaches {here:.0f}); {free / 1e9:.1f} GB free now."
     )
     if free + held_memory() < memory:  # what the kernel holds already is part of what it takes
-        print("That is not enough: shut down other notebooks' kernels and programs first.")
+        say("That is not enough: shut down other notebooks' kernels and programs first.")
     if model != "mini":
-        print(_with_another(model))
+        say(_with_another(model))
 
 
 def recorded(record: dict[str, Any]) -> str:

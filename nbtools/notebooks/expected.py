@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError
+from nbtools.runtime import say
 
 FILE = Path(__file__).parent.parent / "assets" / "expected.json"
 
@@ -27,6 +28,6 @@ def expected(name: str, value: float) -> None:
     one = known[name]
     place = f"{one['low']:g} to {one['high']:g} with mini and this notebook's own parameters"
     if math.isfinite(value) and one["low"] <= value <= one["high"]:
-        print(f"{one['what']}: {value:.4g}, as expected ({place})")
+        say(f"{one['what']}: {value:.4g}, as expected ({place})")
     else:
-        print(f"{one['what']}: {value:.4g}, outside of {place}. With other parameters that is no surprise; otherwise look at what differs.")
+        say(f"{one['what']}: {value:.4g}, outside of {place}. With other parameters that is no surprise; otherwise look at what differs.")

@@ -8,6 +8,7 @@ from typing import Any
 from nbtools.errors import InputError
 from nbtools.pitfalls.experiment import Experiment, Run
 from nbtools.pitfalls.mistakes import MISTAKES, VERDICTS, Finding, Mistake
+from nbtools.runtime import say
 
 __all__ = ["MISTAKES", "WORDS", "Experiment", "Finding", "Mistake", "Pitfalls", "Run", "find_mistake"]
 
@@ -26,12 +27,12 @@ class Pitfalls:
         """Say beforehand how `name` will come out: one of WORDS; `...` is no bet. Raises InputError for anything else."""
         mistake = find_mistake(name)
         if isinstance(word, EllipsisType):
-            print(f"No bet yet: put one of {', '.join(map(repr, WORDS))} in the place of the dots.")
+            say(f"No bet yet: put one of {', '.join(map(repr, WORDS))} in the place of the dots.")
             return
         if word not in WORDS:
             raise InputError(f"{word!r} is no bet.", f"Choose one of: {', '.join(WORDS)}.")
         self.bets[name] = word
-        print(f"Your bet on “{mistake.title}”: {word}.")
+        say(f"Your bet on “{mistake.title}”: {word}.")
 
     def measure(self, name: str) -> Finding:
         """What the mistake `name` costs; measured once."""

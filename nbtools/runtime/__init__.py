@@ -17,6 +17,7 @@ from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_plac
 from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
 from nbtools.runtime.installing import index_unreachable, ran_out_of_disk, run_installer
 from nbtools.runtime.native import native_library
+from nbtools.runtime.output import say, tolerant_output, without_surrogates
 from nbtools.runtime.progress import progress, progress_wanted, quiet_libraries
 
 __all__ = [
@@ -46,9 +47,12 @@ __all__ = [
     "ran_out_of_disk",
     "run_installer",
     "runs_folder",
+    "say",
     "seed_everything",
     "set_aside",
     "spreadsheet_cell",
+    "tolerant_output",
     "total_memory",
+    "without_surrogates",
     "write_text",
 ]

@@ -43,8 +43,8 @@ def _memory() -> Iterator[tuple[int, int]]:
     limit, used, names = MEMORY_FILES[version]
     for folder in folders:
         try:
-            allowed, taken = (folder / limit).read_text().strip(), int((folder / used).read_text())
-            pages = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            allowed, taken = (folder / limit).read_text(encoding="utf8").strip(), int((folder / used).read_text(encoding="utf8"))
+            pages = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf8").splitlines())
         except OSError:
             continue  # the root of version 2 has no such files
         if allowed.isdigit() and int(allowed) < UNLIMITED:
@@ -73,9 +73,9 @@ def processor_share() -> float | None:
     for folder in folders:
         try:
             if version == 2:
-                quota, period = (folder / "cpu.max").read_text().split()
+                quota, period = (folder / "cpu.max").read_text(encoding="utf8").split()
             else:
-                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text(encoding="utf8").strip() for name in ("quota", "period"))
         except OSError:
             continue
         if quota.isdigit():  # else "max", or -1

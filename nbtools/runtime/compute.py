@@ -179,7 +179,7 @@ def peak_memory() -> int:
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     if sys.platform == "linux":  # what getrusage says there outlives exec: a small process of a large one would report its parent's
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf8")
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     import resource
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from nbtools.errors import RunError
+from nbtools.runtime.output import without_surrogates
 
 
 def cache_folder(*parts: str) -> Path:
@@ -40,13 +41,13 @@ def runs_folder() -> Path:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write `text` as UTF-8 so that `path` holds either all of it or what it held before."""
+    """Write `text` as UTF-8 so that `path` holds either all of it or what it held before; for surrogates see `without_surrogates`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf8") as file:
-            file.write(text)
+            file.write(without_surrogates(text))
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner may read

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from nbtools.runtime.files import cache_folder
+from nbtools.runtime.output import say
 
 # Not -ffast-math: linked into a library it makes the whole process flush small numbers to zero.
 FLAGS = (
@@ -41,11 +42,11 @@ def native_library(source: Path) -> ctypes.CDLL | None:
                 subprocess.run([compiler, *FLAGS, "-o", str(fresh), str(source)], capture_output=True, check=True)
                 fresh.replace(built)
         if (stranger := _writable_by_others(built)) is not None:
-            print(f"{stranger} can be written by others, so {built.name} is not loaded and PyTorch does its work.", file=sys.stderr)
+            say(f"{stranger} can be written by others, so {built.name} is not loaded and PyTorch does its work.", file=sys.stderr)
             return None
         return ctypes.CDLL(str(built))
     except (OSError, subprocess.CalledProcessError) as error:
-        print(f"{source.name} could not be compiled, so PyTorch does its work: {error}", file=sys.stderr)
+        say(f"{source.name} could not be compiled, so PyTorch does its work: {error}", file=sys.stderr)
         return None
 
 

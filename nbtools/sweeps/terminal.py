@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from nbtools.errors import printable
 from nbtools.notebooks.terminal import LINE_SECONDS, clock
-from nbtools.runtime import headless, progress_wanted
+from nbtools.runtime import headless, progress_wanted, tolerant_output
 from nbtools.sweeps.control import Progress, read_record
 from nbtools.sweeps.runs import Run, state_of
 
@@ -30,14 +31,17 @@ class SweepDisplay:
         # In a notebook lines of text too: its output claims to be a terminal, so that programs colour theirs.
         in_kernel = type(sys.stdout).__module__.startswith("ipykernel")
         self.console = console or Console(highlight=False, force_jupyter=False, force_terminal=False if in_kernel else None)
+        self.context = ExitStack()
         self.live: Live | None = None
         self.due = 0.0
 
     def __enter__(self) -> SweepDisplay:
+        self.context.enter_context(tolerant_output())
+        self.context.callback(self._end_live)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end_live()
+        self.context.close()
 
     def say(self, text: str) -> None:
         self.console.print(escape(printable(text)), soft_wrap=True)

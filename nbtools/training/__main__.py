@@ -20,7 +20,7 @@ from nbtools.data import load_reviews, pack
 from nbtools.errors import CourseError
 from nbtools.evaluation import Score, evaluate
 from nbtools.models import load_model
-from nbtools.runtime import device
+from nbtools.runtime import device, say, tolerant_output
 from nbtools.training import finetune, write_metrics
 
 
@@ -74,9 +74,10 @@ def main(
 def run() -> None:
     """`main` with the two lines that every mistake of a person gets."""
     try:
-        typer.run(main)
+        with tolerant_output():
+            typer.run(main)
     except CourseError as error:
-        print(f"{error.problem}\n  -> {error.remedy}", file=sys.stderr)
+        say(error, file=sys.stderr)
         sys.exit(1)
 
 

@@ -25,7 +25,7 @@ from tqdm.std import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from nbtools.errors import RunError
-from nbtools.runtime import headless, progress, write_text
+from nbtools.runtime import headless, progress, say, write_text
 from nbtools.training.folders import BROKEN, mark_complete, newest_checkpoint, put_aside
 
 LOGGING_STEPS = 10  # a row of the curve is the mean of so many steps
@@ -199,7 +199,7 @@ class CleanStop(TrainerCallback):
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        print("Stopping after this step, with a checkpoint. Interrupt again to stop at once.", file=sys.stderr, flush=True)
+        say("Stopping after this step, with a checkpoint. Interrupt again to stop at once.", file=sys.stderr)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
         if self.asked and state.global_step < state.max_steps:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nbtools.errors import InputError, MachineError
-from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, progress
+from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, progress, say
 from nbtools.training.adamw import one_pass_at_hand
 from nbtools.training.fast_path import FastPath, fits, has_adapters
 
@@ -160,7 +160,7 @@ def compiler_at_hand() -> bool:
         compiled = torch.compile(_twice, dynamic=True)
         return bool(compiled(torch.ones(8)).sum() == 16)
     except Exception as error:  # torch wraps what the compiler says in several kinds
-        print(f"torch.compile does not work here ({type(error).__name__}); the plain path is used.")
+        say(f"torch.compile does not work here ({type(error).__name__}); the plain path is used.")
         return False
 
 

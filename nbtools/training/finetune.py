@@ -19,7 +19,7 @@ from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
 from nbtools.generation import release
 from nbtools.models import save_model
-from nbtools.runtime import device, disk_is_full, keep_freed_memory, quiet_libraries, seed_everything
+from nbtools.runtime import device, disk_is_full, keep_freed_memory, quiet_libraries, say, seed_everything
 from nbtools.training import folders, loop
 from nbtools.training.callbacks import LOGGING_STEPS, Curve, Draw
 from nbtools.training.choices import choose, describe, fast_path, repeat
@@ -177,9 +177,9 @@ def _open(
     if resume and checkpoint is None and lm.trained:
         raise InputError(f"This {lm.name} was already changed by a fine-tuning here.", "Load it again with load_model.")
     if processes.is_main_process:
-        print(describe(choices))
+        say(describe(choices))
         if checkpoint:
-            print(f"Going on from step {folders.step_of(checkpoint)} of {plan['max_steps']}.")
+            say(f"Going on from step {folders.step_of(checkpoint)} of {plan['max_steps']}.")
     return folder, choices, checkpoint
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError
-from nbtools.runtime import set_aside, write_text
+from nbtools.runtime import say, set_aside, write_text
 
 COMPLETE = "complete"  # the mark
 BROKEN = "broken.json"  # why a run stopped whose loss was no number any more; resuming it would lead there again
@@ -29,7 +29,7 @@ def begin(output_dir: Path, plan: dict[str, Any]) -> Path:
     """An empty folder for a new run. An interrupted run that lies there is renamed, never deleted."""
     folder = unfinished(output_dir)
     if (old := set_aside(folder)) is not None:
-        print(f"An interrupted run was found and kept as {old.name}. To go on with such a run instead, pass resume=True.")
+        say(f"An interrupted run was found and kept as {old.name}. To go on with such a run instead, pass resume=True.")
     folder.mkdir(parents=True)
     write_text(folder / "plan.json", json.dumps(plan, indent=1))
     return folder
@@ -57,7 +57,7 @@ def reopen(output_dir: Path, plan: dict[str, Any]) -> tuple[Path, dict[str, Any]
         raise InputError(f"The interrupted run was begun otherwise: {said}.", "Give the same values, or start anew with resume=False.")
     checkpoint = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
-        print("The interrupted run has no whole checkpoint, so it begins again at step 0.")
+        say("The interrupted run has no whole checkpoint, so it begins again at step 0.")
     return folder, begun["choices"], checkpoint
 
 
@@ -90,7 +90,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
             whole = checkpoint
             break
     for words in said:
-        print(f"{words}; {f'{whole.name} is used instead' if whole else 'no earlier one is whole'}.")
+        say(f"{words}; {f'{whole.name} is used instead' if whole else 'no earlier one is whole'}.")
     return whole
 
 
@@ -105,7 +105,7 @@ def finish(output_dir: Path) -> None:
     """Give the complete run its final name; an earlier run of that name is renamed, never overwritten."""
     folder = unfinished(output_dir)
     if (old := set_aside(output_dir)) is not None:
-        print(f"The earlier run in {output_dir.name} was kept as {old.name}.")
+        say(f"The earlier run in {output_dir.name} was kept as {old.name}.")
     folder.rename(output_dir)
     # Only now: a kill between the two would leave a run without a model in its place and without a checkpoint to go on from.
     shutil.rmtree(output_dir / "checkpoints", ignore_errors=True)

@@ -15,7 +15,7 @@ from nbtools.data import Document, pack
 from nbtools.errors import InputError
 from nbtools.evaluation import Score, evaluate
 from nbtools.models import LanguageModel, new_gpt2, save_model, train_tokenizer
-from nbtools.runtime import cache_folder, device, keep_freed_memory, put_in_place, quiet_libraries, seed_everything
+from nbtools.runtime import cache_folder, device, keep_freed_memory, put_in_place, quiet_libraries, say, seed_everything
 from nbtools.training import folders, loop
 from nbtools.training.blocks import OrderedBlocks
 from nbtools.training.callbacks import LOGGING_STEPS, Curve
@@ -55,7 +55,7 @@ def tokenizer_for(texts: Iterable[str], recipe: Recipe) -> PreTrainedTokenizerFa
         digest.update(hashlib.blake2b(text.encode("utf8", "surrogatepass")).digest())
     folder = cache_folder("tokenizers") / digest.hexdigest()
     if not (folder / "tokenizer.json").is_file():
-        print(f"Training a tokenizer of {recipe.vocabulary:,} tokens on {len(texts):,} texts.")
+        say(f"Training a tokenizer of {recipe.vocabulary:,} tokens on {len(texts):,} texts.")
         with put_in_place(folder) as aside:
             train_tokenizer(texts, recipe.vocabulary, recipe.context).save_pretrained(aside)
     return PreTrainedTokenizerFast.from_pretrained(folder)
@@ -111,10 +111,10 @@ def pretrain(
             batch = {name: part.to(device()) for name, part in batch.items()}
             choices = choose(model, batch, recipe.steps, dtype=dtype, compile=compile, threads=threads) | {"bf16_copies": False}
             folder, checkpoint = folders.begin(target, {**plan, "choices": choices}), None
-        print(describe(choices))
+        say(describe(choices))
         if checkpoint:
-            print(f"Going on from step {folders.step_of(checkpoint)} of {recipe.steps}.")
-        print(f"{lm.parameters:,} parameters, {recipe.tokens:,} tokens ({recipe.tokens / packed.input_ids.size:.2f} epochs).")
+            say(f"Going on from step {folders.step_of(checkpoint)} of {recipe.steps}.")
+        say(f"{lm.parameters:,} parameters, {recipe.tokens:,} tokens ({recipe.tokens / packed.input_ids.size:.2f} epochs).")
         torch.set_num_threads(choices["threads"])
         fast = fast_path(model, choices)
         curve = _curve(lm, fast, folder, recipe, held_out)

@@ -7,7 +7,7 @@ from typing import Any
 
 from nbtools.data import load_reviews, pack
 from nbtools.models import LanguageModel, load_model
-from nbtools.runtime import runs_folder
+from nbtools.runtime import runs_folder, say
 from nbtools.training.estimate import estimate
 from nbtools.training.finetune import finetune
 
@@ -26,14 +26,14 @@ def tuned_model(base: LanguageModel, folder: str | Path | None = None, *, datase
     for candidate in (name, f"{name}-quick"):
         place = runs_folder() / "tuned" / candidate
         if (place / "model" / "config.json").is_file():
-            print(f"Fine-tuned model: {candidate}, from notebook {'04' if candidate == name else '05 (a quick one)'}.")
+            say(f"Fine-tuned model: {candidate}, from notebook {'04' if candidate == name else '05 (a quick one)'}.")
             return load_model(str(place / "model"), verbose=False)
-    print(f"No fine-tuned {name} was found, so a quick one is trained now: {quick_steps(base)} steps. Notebook 04 trains a better one.")
+    say(f"No fine-tuned {name} was found, so a quick one is trained now: {quick_steps(base)} steps. Notebook 04 trains a better one.")
     reviews = load_reviews(dataset, base.defaults.max_reviews)
     fresh = load_model(base.name, verbose=False)
     packed = pack(reviews.train, fresh)
     settings: dict[str, Any] = {"output_dir": runs_folder() / "tuned" / f"{name}-quick", "max_steps": quick_steps(base), "seed": seed}
-    print(estimate(fresh, packed, **settings))
+    say(estimate(fresh, packed, **settings))
     return finetune(fresh, packed, **settings).lm
 
 

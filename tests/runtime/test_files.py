@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -52,10 +54,15 @@ def test_text_is_written_whole_as_utf8(tmp_path: Path) -> None:
     assert path.read_bytes() == "Zoë ␣ 🎬\n".encode() and names(path.parent) == ["a.txt"]
 
 
-def test_text_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+def test_text_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_text(tmp_path / "a.txt", "before")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "half \ud800 a character")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_text(path, "after")
     assert path.read_text() == "before" and names(tmp_path) == ["a.txt"]
 
 
