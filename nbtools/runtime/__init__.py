@@ -14,7 +14,7 @@ from nbtools.runtime.compute import (
     total_memory,
 )
 from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, spreadsheet_cell, write_text
-from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
+from nbtools.runtime.host import cell_request, headless, hub_offline, hub_state, hub_token_source, interactive, name_host
 from nbtools.runtime.installing import index_unreachable, ran_out_of_disk, run_installer
 from nbtools.runtime.native import native_library
 from nbtools.runtime.progress import progress, progress_wanted, quiet_libraries
@@ -25,6 +25,7 @@ __all__ = [
     "alone",
     "available_memory",
     "cache_folder",
+    "cell_request",
     "choose_dtype",
     "choose_threads",
     "device",
@@ -34,6 +35,7 @@ __all__ = [
     "hub_state",
     "hub_token_source",
     "index_unreachable",
+    "interactive",
     "keep_freed_memory",
     "measure_matmul",
     "name_host",
