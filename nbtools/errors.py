@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
+from typing import ParamSpec
+
+P = ParamSpec("P")
 
 # What a terminal obeys or a line is reordered by: control characters but tab and line feed, and Unicode's marks of direction.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -31,6 +36,26 @@ class CourseError(Exception):
     def _render_traceback_(self) -> list[str]:
         """IPython calls this instead of formatting the stack."""
         return [f"{type(self).__name__}: {self.problem}", f"  -> {self.remedy}"]
+
+
+def one_line(error: Exception) -> str:
+    """What is wrong, and what to do where that is known, as one line for a person."""
+    if isinstance(error, CourseError):
+        return f"{error.problem} {error.remedy}"
+    return printable(f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def decoration(function: Callable[P, None]) -> Callable[P, None]:
+    """Decorates a function that only prints something beside a notebook's work: what goes wrong in it is a printed line, not an error."""
+
+    @functools.wraps(function)
+    def shown(*arguments: P.args, **keywords: P.kwargs) -> None:
+        try:
+            function(*arguments, **keywords)
+        except Exception as error:
+            print(one_line(error))
+
+    return shown
 
 
 class InputError(CourseError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nbtools.data import texts_of, tokenize
 from nbtools.errors import InputError
+from nbtools.models import evaluating
 from nbtools.runtime import progress
 
 if TYPE_CHECKING:
@@ -86,16 +87,11 @@ def evaluate(lm: LanguageModel, texts: Dataset | Sequence[str], label: str = "va
         raise InputError("There is no text to score.", "Give at least one text that is not empty.")
     windows = sorted(_windows(lm, texts, label), key=lambda window: -len(window.ids))
     per_review = np.zeros(len(texts))
-    was_training = lm.model.training
-    lm.model.eval()
     batches = list(_batches(windows, int(lm.model.config.vocab_size)))
-    try:
-        with torch.inference_mode():
-            for batch in progress(batches, f"scoring {label}", unit="batch"):
-                for window, nll in zip(batch, _score(lm, batch), strict=True):
-                    per_review[window.review] += nll
-    finally:
-        lm.model.train(was_training)
+    with evaluating(lm.model), torch.inference_mode():
+        for batch in progress(batches, f"scoring {label}", unit="batch"):
+            for window, nll in zip(batch, _score(lm, batch), strict=True):
+                per_review[window.review] += nll
     tokens = sum(window.scored for window in windows)
     size = sum(len(text.encode("utf8")) for text in texts)
     return Score(float(per_review.sum()), tokens, size, len(texts), per_review)
@@ -202,12 +198,7 @@ def block_nll(lm: LanguageModel, packed: Packed, block: int) -> np.ndarray:
 
     item = {name: row[None].to(lm.device) for name, row in packed[block].items()}
     labels = item.pop("labels")
-    was_training = lm.model.training
-    lm.model.eval()
-    try:
-        with torch.inference_mode():
-            logits = lm.model(**item, use_cache=False).logits[0].double()
-    finally:
-        lm.model.train(was_training)
+    with evaluating(lm.model), torch.inference_mode():
+        logits = lm.model(**item, use_cache=False).logits[0].double()
     wanted = torch.nn.functional.pad(labels[0, 1:], (0, 1), value=IGNORED)
     return torch.nn.functional.cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORED).cpu().numpy()

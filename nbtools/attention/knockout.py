@@ -12,6 +12,7 @@ import numpy as np
 from nbtools.attention.reading import output_projections
 from nbtools.attention.trace import check_text
 from nbtools.errors import InputError
+from nbtools.models import evaluating, exclusively
 from nbtools.runtime import progress
 from nbtools.tokens import id_texts
 
@@ -23,6 +24,7 @@ BATCH_TOKENS = 4_096  # read at once: rows with different heads silent, each as 
 Heads = Sequence[tuple[int, int]]  # (layer, head), from 0
 
 
+@exclusively
 def knock_out(lm: LanguageModel, text: str, silenced: Sequence[Heads], words: Sequence[int]) -> np.ndarray:
     """The log-probability of `words` as next tokens after `text`, with some heads silent: float64 [len(silenced), len(words)], nats.
 
@@ -46,7 +48,7 @@ def knock_out(lm: LanguageModel, text: str, silenced: Sequence[Heads], words: Se
     found = []
     for begin in progress(range(0, len(silenced), rows), "silencing heads", unit="batch"):
         part = silenced[begin : begin + rows]
-        with _silent(lm, part), _evaluating(lm.model), torch.inference_mode():
+        with _silent(lm, part), evaluating(lm.model), torch.inference_mode():
             logits = lm.model(torch.tensor([ids] * len(part), device=lm.device), use_cache=False, logits_to_keep=1).logits[:, -1]
         found.append(logits.double().log_softmax(-1)[:, list(words)].cpu().numpy())
     return np.concatenate(found)
@@ -90,16 +92,6 @@ def _silent(lm: LanguageModel, silenced: Sequence[Heads]) -> Iterator[None]:
             hook.remove()
 
 
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-
-
 @dataclass(frozen=True)
 class Lens:
     """What each layer would say next, had the model ended there.
@@ -122,7 +114,7 @@ def logit_lens(lm: LanguageModel, text: str, place: int = -1, top: int = 5) -> L
     ids = _ids(lm, text)
     if not -len(ids) <= place < len(ids):
         raise InputError(f"The text has {len(ids)} tokens, so none is number {place}.", f"Count from 0 to {len(ids) - 1}.")
-    with _evaluating(lm.model), torch.inference_mode():
+    with evaluating(lm.model), torch.inference_mode():
         given = lm.model(torch.tensor([ids], device=lm.device), use_cache=False, output_hidden_states=True)
         stream = torch.stack([one[0, place] for one in given.hidden_states[:-1]])
         norm = getattr(lm.model.base_model, "ln_f", None) or getattr(lm.model.base_model, "norm", None) or torch.nn.Identity()

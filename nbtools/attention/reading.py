@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from nbtools.models import LanguageModel
 
 NAME = "course_reading"  # under which transformers finds the attention that is watched
+# Where that attention puts what it is given. transformers has one table for all models, so two threads' passes are told apart here.
+_kept: ContextVar[list[dict[str, Any]]] = ContextVar("course_reading")
 MODES = ("raw", "without first", "value-weighted", "rollout")
 
 
@@ -107,8 +110,7 @@ def read_attention(lm: LanguageModel, text: str) -> Reading:
 
     check_text(lm, text, arrays=2)
     ids, tokens = token_texts(lm.tokenizer, text)
-    kept: list[dict[str, Any]] = []
-    with _watched(lm.model, kept), torch.inference_mode():
+    with _watched(lm.model) as kept, torch.inference_mode():
         lm.model(torch.tensor([ids], device=lm.device), use_cache=False)
     if len(kept) != lm.model.config.num_hidden_layers:
         raise ModelError(f"{lm.name} attends in a way that cannot be watched.", "GPT-2 and Llama-like models can.")
@@ -148,26 +150,33 @@ def output_matrices(lm: LanguageModel) -> list[torch.Tensor]:
 
 
 @contextmanager
-def _watched(model: Any, kept: list[dict[str, Any]]) -> Iterator[None]:
+def _watched(model: Any) -> Iterator[list[dict[str, Any]]]:
+    """Within this context each layer's attention adds what it was given, and its weights, to the list."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None = None, **keywords: Any) -> Any:
-        import torch
+    kept: list[dict[str, Any]] = []
+    token = _kept.set(kept)
+    ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)
+    try:
+        with attending(model, NAME):
+            yield kept
+    finally:
+        _kept.reset(token)
 
-        groups = query.shape[1] // key.shape[1]
-        key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        scores = query @ key.transpose(-1, -2) * scale
-        count = scores.shape[-1]
-        later = torch.ones(count, count, dtype=torch.bool, device=scores.device).triu(1)
-        weights = scores.masked_fill(later, -torch.inf).softmax(-1)
-        arrays = {"queries": query, "keys": key, "values": value, "weights": weights}
-        kept.append({name: part[0].float().cpu().numpy() for name, part in arrays.items()} | {"scale": float(scale)})
-        return (weights @ value).transpose(1, 2), weights
 
-    ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
-    with attending(model, NAME):
-        yield
+def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None = None, **keywords: Any) -> Any:
+    import torch
+
+    groups = query.shape[1] // key.shape[1]
+    key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = query @ key.transpose(-1, -2) * scale
+    count = scores.shape[-1]
+    later = torch.ones(count, count, dtype=torch.bool, device=scores.device).triu(1)
+    weights = scores.masked_fill(later, -torch.inf).softmax(-1)
+    arrays = {"queries": query, "keys": key, "values": value, "weights": weights}
+    _kept.get().append({name: part[0].float().cpu().numpy() for name, part in arrays.items()} | {"scale": float(scale)})
+    return (weights @ value).transpose(1, 2), weights
 
 
 def _stack(kept: list[dict[str, Any]], name: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbtools.errors import InputError, MachineError, ModelError
+from nbtools.models import evaluating
 from nbtools.runtime import available_memory
 from nbtools.tokens import token_texts
 
@@ -88,15 +89,15 @@ def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> None:
 
 @contextmanager
 def attending(model: PreTrainedModel, way: str = "eager") -> Iterator[None]:
-    """Inside, `model` attends by the code that transformers knows as `way`, in evaluation mode; afterwards it is as it was."""
-    implementation, training = model.config._attn_implementation, model.training
-    model.set_attn_implementation(way)
-    model.eval()
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(implementation)
-        model.train(training)
+    """Inside, `model` attends by the code that transformers knows as `way`, in evaluation mode, for this thread alone; afterwards it is
+    as it was."""
+    with evaluating(model):
+        implementation = model.config._attn_implementation
+        model.set_attn_implementation(way)
+        try:
+            yield
+        finally:
+            model.set_attn_implementation(implementation)
 
 
 def rollout(trace: AttentionTrace) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.generation import kernel
 from nbtools.generation.weights import Norm, Projection, Weights, read, refusal
+from nbtools.models import exclusive
 from nbtools.runtime import available_memory
 
 if TYPE_CHECKING:
@@ -148,9 +149,9 @@ def prepare(model: Any, dtype: torch.dtype) -> Decoder | None:
 
     It is kept with the model, one number format at a time, and made anew when any weight has changed since.
     """
-    if refusal(model):
-        return None
-    with _preparing:
+    with exclusive(model), _preparing:
+        if refusal(model):
+            return None
         signature = (dtype, [_mark(one) for one in model.parameters()])
         if model not in _prepared or _prepared[model][0] != signature:
             _prepared.pop(model, None)  # first, so that two never lie in memory

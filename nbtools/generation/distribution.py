@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.generation.decoding import Decoding
 from nbtools.generation.prompts import check_prompts, encode
+from nbtools.models import evaluating
 from nbtools.tokens import id_texts
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def next_logits(lm: LanguageModel, prompt: str) -> torch.Tensor:
     import torch
 
     ids = encode(lm, check_prompts([prompt]), 1, None)
-    with torch.inference_mode():
+    with evaluating(lm.model), torch.inference_mode():
         return lm.model(torch.tensor(ids, device=lm.device), use_cache=False).logits[0, -1].float().cpu()
 
 

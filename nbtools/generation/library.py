@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from nbtools.generation.decoding import Decoding, PromptRepetition, SeededDraw
+from nbtools.models import Turns, evaluating
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +48,7 @@ class _Tell(BaseStreamer):
 
 @dataclass(frozen=True)
 class Task:
-    """Rows of token ids to continue, each with its seed, by at most `new_tokens` tokens, until one of `ends`.
+    """Rows of token ids to continue, each with its seed, by at most `new_tokens` tokens, until one of `ends`, in the model's `turns`.
 
     In another number format than the model's the arithmetic is autocast, so that no copy of the weights is needed.
     """
@@ -58,12 +59,16 @@ class Task:
     seeds: Sequence[int]
     ends: set[int]
     number: torch.dtype
+    turns: Turns
 
 
 def continue_rows(
     lm: LanguageModel, task: Task, on_token: Callable[[int], None] | None = None, should_stop: Callable[[], bool] | None = None
 ) -> list[list[int]]:
-    """The ids that each row is continued with, padded where it ended before the others. on_token is for a single row."""
+    """The ids that each row is continued with, padded where it ended before the others.
+
+    on_token  for a single row; while it runs, other threads may use the model
+    """
     import torch
 
     rows, choice = task.rows, task.choice
@@ -86,12 +91,16 @@ def continue_rows(
         pad_token_id=pad,
         use_cache=True,
     )
-    was_training, own_settings = lm.model.training, lm.model.generation_config
-    lm.model.eval()
-    # transformers fills what we leave open from the checkpoint's own generation settings; nothing of them is to be mixed in.
-    lm.model.generation_config = GenerationConfig()
-    cast = nullcontext() if task.number == lm.model.dtype else torch.autocast(lm.device.type, task.number)
-    try:
+    with ExitStack() as turn:
+        turn.enter_context(_turn(lm, task))
+
+        def tell(token: int) -> None:
+            assert on_token is not None
+            turn.close()
+            on_token(token)
+            turn.enter_context(_turn(lm, task))
+
+        cast = nullcontext() if task.number == lm.model.dtype else torch.autocast(lm.device.type, task.number)
         with torch.inference_mode(), cast:
             output = lm.model.generate(  # type: ignore[operator]
                 input_ids,
@@ -99,19 +108,32 @@ def continue_rows(
                 generation_config=settings,
                 logits_processor=processors,
                 stopping_criteria=[_Stop(should_stop)] if should_stop else None,
-                streamer=_Tell(on_token) if on_token else None,
+                streamer=_Tell(tell) if on_token else None,
             )
-    finally:
-        lm.model.generation_config = own_settings
-        lm.model.train(was_training)
     return [row[longest:] for row in output.tolist()]
+
+
+@contextmanager
+def _turn(lm: LanguageModel, task: Task) -> Iterator[None]:
+    """One turn of a generation, without the checkpoint's own generation settings: transformers fills what we leave open from them."""
+    with task.turns.turn(), evaluating(lm.model):
+        own = lm.model.generation_config
+        lm.model.generation_config = GenerationConfig()
+        try:
+            yield
+        finally:
+            lm.model.generation_config = own
 
 
 def tokens(lm: LanguageModel, task: Task) -> Generator[int, None, None]:
     """The ids that a single row is continued with, one by one. Closing the generator ends the generation.
 
-    transformers pushes its tokens, so it runs in a thread, which is never more than two tokens ahead.
+    transformers pushes its tokens, so it runs in a thread, which is never more than two tokens ahead. In a thread that holds the model,
+    such as a training's callback, another one would wait for it for ever: there the tokens are all made first.
     """
+    if task.turns.lock.held_here():
+        yield from continue_rows(lm, task)[0]
+        return
     arrived: queue.Queue[int | Exception | None] = queue.Queue(maxsize=1)
     closed = threading.Event()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from nbtools.generation import kernel, library
 from nbtools.generation.decoder import Cache, Decoder, prepare, refusal
 from nbtools.generation.decoding import Chooser, Decoding
 from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
+from nbtools.models import Turns, exclusive, exclusively
 from nbtools.runtime import choose_dtype
 
 if TYPE_CHECKING:
@@ -54,29 +55,32 @@ def generate(
     """
     single = isinstance(prompts, str)
     texts = check_prompts([prompts] if single else prompts)  # type: ignore[list-item]
-    plan = _plan(lm, texts, max_new_tokens, max_length, seed, num_samples, dtype, Decoding(**decoding))
-    if on_text is not None and (len(plan.rows) > 1 or plan.choice.num_beams > 1):
+    choice = Decoding(**decoding)
+    if on_text is not None and (len(texts) * num_samples > 1 or choice.num_beams > 1):
         raise InputError("Text can be followed for one prompt, one sample and no beams only.", "Leave out on_text.")
-    found: list[list[int]] = [[] for _ in plan.rows]
 
     def tell() -> None:
         if on_text is not None:
             on_text(plan.text(0, found[0]).rstrip("�"))
 
-    if plan.decoder is None:
+    # A text that nobody follows is written in one turn; between two tokens of another one the model is free.
+    with exclusive(lm.model) if on_text is None and should_stop is None else nullcontext():
+        plan = _plan(lm, texts, max_new_tokens, max_length, seed, num_samples, dtype, choice)
+        found: list[list[int]] = [[] for _ in plan.rows]
+        if plan.decoder is None:
 
-        def keep(token: int) -> None:
-            found[0].append(token)
-            tell()
+            def keep(token: int) -> None:
+                found[0].append(token)
+                tell()
 
-        found = library.continue_rows(lm, plan.library_task(), keep if on_text is not None else None, should_stop)
-    else:
-        for made in _steps(plan, plan.decoder):
-            for row, token in made:
-                found[row].append(token)
-            tell()
-            if should_stop is not None and should_stop():
-                break
+            found = library.continue_rows(lm, plan.library_task(), keep if on_text is not None else None, should_stop)
+        else:
+            for made in _steps(plan, plan.decoder):
+                for row, token in made:
+                    found[row].append(token)
+                tell()
+                if should_stop is not None and should_stop():
+                    break
     repeated = [text for text in texts for _ in range(num_samples)]
     results = [text + plan.text(row, ids) for row, (text, ids) in enumerate(zip(repeated, found, strict=True))]
     return results[0] if single and num_samples == 1 else results
@@ -124,6 +128,7 @@ def _pieces(plan: _Plan) -> Iterator[str]:
         yield rest
 
 
+@exclusively
 def decoder_name(lm: LanguageModel, dtype: str | None = None, *, rows: int = 1, num_beams: int = 1) -> str:
     """Which code decodes `rows` texts of this model at once, and in which number format: words for a report."""
     number = _number_format(lm, dtype)
@@ -149,6 +154,7 @@ class _Plan:
     ends: set[int]
     number: torch.dtype
     decoder: Decoder | None
+    turns: Turns
 
     def text(self, row: int, ids: list[int]) -> str:
         """The text that `ids` add to the row's, up to its end or limit."""
@@ -157,7 +163,7 @@ class _Plan:
         return added_text(self.lm, self.rows[row], ids[:stop])
 
     def library_task(self) -> library.Task:
-        return library.Task(self.rows, max(self.limits), self.choice, self.seeds, self.ends, self.number)
+        return library.Task(self.rows, max(self.limits), self.choice, self.seeds, self.ends, self.number, self.turns)
 
 
 def _plan(
@@ -167,9 +173,10 @@ def _plan(
     rows = [ids for ids in encode(lm, texts, max_new_tokens, max_length) for _ in range(samples)]
     seeds = [seed + sample for _ in texts for sample in range(samples)]
     limits = [min(max_new_tokens if max_length is None else max(1, max_length - len(row)), lm.context - len(row)) for row in rows]
-    number = _number_format(lm, dtype)
-    decoder = prepare(lm.model, number) if choice.num_beams == 1 else None
-    return _Plan(lm, rows, seeds, limits, choice, end_ids(lm), number, decoder)
+    with exclusive(lm.model):
+        number, turns = _number_format(lm, dtype), Turns(lm)
+        decoder = prepare(lm.model, number) if choice.num_beams == 1 else None
+    return _Plan(lm, rows, seeds, limits, choice, end_ids(lm), number, decoder, turns)
 
 
 def _number_format(lm: LanguageModel, name: str | None) -> torch.dtype:
@@ -191,7 +198,8 @@ def _steps(plan: _Plan, decoder: Decoder) -> Iterator[list[tuple[int, int]]]:
     # Samples of one prompt read it once.
     firsts = [plan.rows.index(row) for row in plan.rows]
     readers = sorted(set(firsts))
-    logits = decoder.read([plan.rows[row] for row in readers], readers, cache)
+    with plan.turns.turn():
+        logits = decoder.read([plan.rows[row] for row in readers], readers, cache)
     for row, first in enumerate(firsts):
         if row != first:
             cache.copy(first, row)
@@ -205,4 +213,5 @@ def _steps(plan: _Plan, decoder: Decoder) -> Iterator[list[tuple[int, int]]]:
         active = [row for row, token in made if token not in plan.ends and len(histories[row]) < len(plan.rows[row]) + plan.limits[row]]
         if not active:
             return
-        logits = decoder.read([histories[row][-1:] for row in active], active, cache)
+        with plan.turns.turn():
+            logits = decoder.read([histories[row][-1:] for row in active], active, cache)

@@ -10,6 +10,7 @@ from nbtools.errors import InputError
 from nbtools.generation.decoder import Cache, prepare
 from nbtools.generation.decoding import Decoding, SeededDraw
 from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
+from nbtools.models import Turns, evaluating, exclusive
 from nbtools.tokens import id_texts
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ class _Reader:
 
     def __init__(self, lm: LanguageModel, capacity: int) -> None:
         self.lm, self.past = lm, None
-        self.decoder = prepare(lm.model, lm.model.dtype)
+        with exclusive(lm.model):
+            self.turns, self.decoder = Turns(lm), prepare(lm.model, lm.model.dtype)
         self.cache = Cache.empty(self.decoder.weights, 1, capacity) if self.decoder else None
 
     def read(self, ids: list[int]) -> torch.Tensor:
@@ -168,8 +170,9 @@ class _Reader:
         import torch
 
         if self.decoder is not None and self.cache is not None:
-            return self.decoder.read([ids], [0], self.cache)[0]
-        with torch.inference_mode():
+            with self.turns.turn():
+                return self.decoder.read([ids], [0], self.cache)[0]
+        with self.turns.turn(), evaluating(self.lm.model), torch.inference_mode():
             given = self.lm.model(torch.tensor([ids], device=self.lm.device), past_key_values=self.past, use_cache=True)
         self.past = given.past_key_values
         return given.logits[0, -1].float().cpu()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import CourseError, InputError, ModelError, UnreachableError
+from nbtools.models.locking import exclusively
 from nbtools.models.screening import screen
 from nbtools.profiles import OTHER, PROFILES, Profile
 from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
@@ -160,6 +161,7 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     return loaded
 
 
+@exclusively
 def save_model(loaded: LanguageModel, folder: str | Path) -> Path:
     """Write model and tokenizer into `folder` as safetensors; `folder` then holds all of it or what it held before."""
     folder = Path(folder)

@@ -16,6 +16,7 @@ from nbtools.errors import InputError
 NUMBERED = "[0-9][0-9]_*.ipynb"  # the course's own notebooks; anything else in the folder is a learner's
 # A wheel brings copies, because Colab has one notebook open and no clone: 04 reads its own parameters, 09 runs 04.
 PACKAGED = Path(__file__).parent.parent / "assets" / "notebooks"
+CLONE = Path(__file__).parents[2] / "notebooks"  # beside the package, where that is installed from a clone
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,14 @@ def read_notebook(path: str | Path) -> Notebook:
 
 def find_notebooks() -> list[Path]:
     """The course's notebooks in order: from the nearest folder `notebooks/` in the current folder or above it, else from the folder
-    that `NBTOOLS_NOTEBOOKS` names (that of the notebook which is being run), else those that the installed package brings.
+    that `NBTOOLS_NOTEBOOKS` names (that of the notebook which is being run), else those that the installed package brings, or that stand
+    beside it in the clone.
 
     Raises InputError where there is none.
     """
     here = Path.cwd().resolve()
     named = os.environ.get("NBTOOLS_NOTEBOOKS")
-    for folder in [*(above / "notebooks" for above in (here, *here.parents)), *([Path(named)] if named else []), PACKAGED]:
+    for folder in [*(above / "notebooks" for above in (here, *here.parents)), *([Path(named)] if named else []), PACKAGED, CLONE]:
         if found := sorted(folder.glob(NUMBERED)):
             return found
     raise InputError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from nbtools.errors import decoration
 from nbtools.health.ladder import LIBRARIES_BYTES
 from nbtools.profiles import PROFILES
 from nbtools.runtime import available_memory, headless, measure_matmul, say, write_text
@@ -53,6 +54,7 @@ def record_costs(executions: Iterable[Execution]) -> Path:
     return write_text(COSTS_FILE, json.dumps({"schema": SCHEMA, "notebooks": dict(sorted(costs.items()))}, indent=1) + "\n")
 
 
+@decoration
 def box(name: str, model: str = "mini") -> None:
     """Print the last lines of a notebook's opening box: the minutes and the memory that it takes on this machine.
 

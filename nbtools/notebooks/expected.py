@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from nbtools.errors import InputError
+from nbtools.errors import InputError, decoration
 from nbtools.runtime import say
 
 FILE = Path(__file__).parent.parent / "assets" / "expected.json"
@@ -20,8 +20,9 @@ def read_expected() -> dict[str, dict[str, Any]]:
     return dict(json.loads(FILE.read_text(encoding="utf8"))["figures"])
 
 
+@decoration
 def expected(name: str, value: float) -> None:
-    """Print whether `value` lies where it lay on other machines. Raises InputError for a name without a range."""
+    """Print whether `value` lies where it lay on other machines, or that nothing is known of that name. Never raises."""
     known = read_expected()
     if name not in known:
         raise InputError(f"There is no expected range called {name!r}.", f"There are: {', '.join(known)}.")

@@ -6,6 +6,7 @@ from types import EllipsisType
 from typing import Any
 
 from nbtools.errors import InputError
+from nbtools.models import exclusive
 from nbtools.pitfalls.experiment import Experiment, Run
 from nbtools.pitfalls.mistakes import MISTAKES, VERDICTS, Finding, Mistake
 from nbtools.runtime import say
@@ -37,7 +38,9 @@ class Pitfalls:
     def measure(self, name: str) -> Finding:
         """What the mistake `name` costs; measured once."""
         if name not in self.findings:
-            self.findings[name] = find_mistake(name).measure(self.experiment)
+            mistake = find_mistake(name)
+            with exclusive(self.experiment.lm.model):
+                self.findings[name] = mistake.measure(self.experiment)
         return self.findings[name]
 
     def settle(self, name: str) -> str:

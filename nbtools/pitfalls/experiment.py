@@ -15,7 +15,7 @@ from nbtools.data import load_reviews, pack, texts_of, tokenize
 from nbtools.data.packing import IGNORED
 from nbtools.evaluation import evaluate
 from nbtools.generation import generate
-from nbtools.models import load_model
+from nbtools.models import load_model, note_training
 from nbtools.runtime import progress, seed_everything
 from nbtools.training.memory import free_memory, held_memory, least_memory, refuse
 
@@ -88,6 +88,7 @@ class Experiment:
     def fresh(self) -> LanguageModel:
         """The model as it was before any training."""
         self.lm.model.load_state_dict(self._initial)
+        note_training(self.lm.model)
         return self.lm
 
     def packed(self) -> Iterator[Batch]:

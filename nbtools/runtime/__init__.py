@@ -14,7 +14,7 @@ from nbtools.runtime.compute import (
     total_memory,
 )
 from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, spreadsheet_cell, write_text
-from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
+from nbtools.runtime.host import cell_request, headless, hub_offline, hub_state, hub_token_source, interactive, name_host
 from nbtools.runtime.installing import index_unreachable, ran_out_of_disk, run_installer
 from nbtools.runtime.native import native_library
 from nbtools.runtime.output import say, tolerant_output, without_surrogates
@@ -26,6 +26,7 @@ __all__ = [
     "alone",
     "available_memory",
     "cache_folder",
+    "cell_request",
     "choose_dtype",
     "choose_threads",
     "device",
@@ -35,6 +36,7 @@ __all__ = [
     "hub_state",
     "hub_token_source",
     "index_unreachable",
+    "interactive",
     "keep_freed_memory",
     "measure_matmul",
     "name_host",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nbtools.errors import InputError
 
@@ -93,6 +95,27 @@ def _colab_secret_set(name: str) -> bool:
 def headless() -> bool:
     """Whether outputs are being stored for later readers (`NBTOOLS_HEADLESS=1`): still forms only, no live widget."""
     return os.environ.get("NBTOOLS_HEADLESS", "0") == "1"
+
+
+def interactive() -> bool:
+    """Whether somebody may be looking on, for whom a live view is worth showing.
+
+    Not where `NBTOOLS_HEADLESS=1` says so, and not in a cell that papermill, `nbconvert --execute` or another program executes to store its
+    outputs: a front end with a person before it lets `input()` ask, these do not. `NBTOOLS_HEADLESS=0` says that there is somebody.
+    """
+    if os.environ.get("NBTOOLS_HEADLESS") in {"0", "1"}:
+        return not headless()
+    return bool(cell_request().get("content", {}).get("allow_stdin", True))
+
+
+def cell_request() -> Mapping[str, Any]:
+    """The message by which the front end asked for the cell that runs now (Jupyter's `execute_request`); empty outside a kernel."""
+    if "IPython" not in sys.modules:
+        return {}
+    from IPython import get_ipython
+
+    kernel: Any = getattr(get_ipython(), "kernel", None)
+    return (kernel.get_parent("shell") or {}) if hasattr(kernel, "get_parent") else {}
 
 
 def hub_state() -> str:

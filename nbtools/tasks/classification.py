@@ -11,7 +11,7 @@ import numpy as np
 
 from nbtools.data import texts_of, tokenize
 from nbtools.errors import InputError, MachineError
-from nbtools.models import load_model
+from nbtools.models import evaluating, load_model
 from nbtools.runtime import choose_dtype, progress, quiet_libraries, seed_everything
 from nbtools.training.memory import free_memory, held_memory
 
@@ -244,7 +244,7 @@ def zero_shot(
         """ln p(second) - ln p(first) after the text and the question."""
         begun = [lm.document_id, *text, *asked]
         ids, mask = _batch([[*begun, *answer] for answer in answers], lm)
-        with torch.inference_mode():
+        with evaluating(lm.model), torch.inference_mode():
             logs = lm.model(ids, attention_mask=mask, use_cache=False).logits[:, len(begun) - 1 :].log_softmax(-1)
         first, second = (sum(logs[row, at, token].item() for at, token in enumerate(answer)) for row, answer in enumerate(answers))
         return second - first

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
+from nbtools.models import evaluating
 from nbtools.runtime import quiet_libraries
 
 if TYPE_CHECKING:
@@ -25,6 +26,6 @@ def instruct(lm: LanguageModel, instruction: str, max_new_tokens: int = 80) -> s
     if start + max_new_tokens > lm.context:
         raise InputError(f"The instruction has {start:,} tokens, too many for {lm.context:,}.", "Shorten it.")
     model: Any = lm.model
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         ids = model.generate(**asked.to(lm.device), max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=lm.document_id)
     return str(lm.tokenizer.decode(ids[0, start:], skip_special_tokens=True)).strip()

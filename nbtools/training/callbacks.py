@@ -24,7 +24,7 @@ from accelerate import PartialState
 from tqdm.std import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from nbtools.errors import RunError
+from nbtools.errors import RunError, one_line
 from nbtools.runtime import headless, progress, say, write_text
 from nbtools.training.folders import BROKEN, mark_complete, newest_checkpoint, put_aside
 
@@ -155,7 +155,11 @@ class Curve(TrainerCallback):
         done = self.rows[-1]["step"]
         left = (self.seconds / done) * (last_step - done) if done else 0.0
         assert self.live is not None and self.draw is not None
-        self.live.update(self.draw(self.rows, f"step {done} of {last_step}, about {left / 60:.1f} minutes left"))
+        try:
+            self.live.update(self.draw(self.rows, f"step {done} of {last_step}, about {left / 60:.1f} minutes left"))
+        except Exception as error:  # a picture is no reason to lose a training
+            print(f"The picture of the curve is left out. {one_line(error)}", file=sys.stderr)
+            self.live = None
 
 
 class MarkComplete(TrainerCallback):

@@ -23,7 +23,7 @@ from nbtools.data import texts_of, tokenize
 from nbtools.errors import MachineError
 from nbtools.evaluation import STRIDE, WINDOW, evaluate
 from nbtools.generation import release
-from nbtools.models import save_model
+from nbtools.models import exclusively, save_model
 from nbtools.runtime import device, keep_freed_memory, progress, quiet_libraries, seed_everything
 from nbtools.training import loop
 from nbtools.training.callbacks import LOGGING_STEPS
@@ -83,6 +83,7 @@ class Estimate:
         )
 
 
+@exclusively
 def estimate(
     lm: LanguageModel,
     train: Packed,

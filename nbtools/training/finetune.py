@@ -18,7 +18,7 @@ from nbtools.data import texts_of
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
 from nbtools.generation import release
-from nbtools.models import save_model
+from nbtools.models import exclusively, save_model
 from nbtools.runtime import device, disk_is_full, keep_freed_memory, quiet_libraries, say, seed_everything
 from nbtools.training import folders, loop
 from nbtools.training.callbacks import LOGGING_STEPS, Curve, Draw
@@ -62,6 +62,7 @@ class Finetuned:
         return f"{self.steps} steps, {self.tokens_seen:,} tokens, {self.seconds / 60:.1f} minutes ({speed}), in {self.choices['dtype']}"
 
 
+@exclusively
 def finetune(
     lm: LanguageModel,
     train: Packed,

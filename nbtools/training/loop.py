@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nbtools.errors import InputError, MachineError, RunError
+from nbtools.models import note_training
 from nbtools.runtime import device
 from nbtools.training.callbacks import CleanStop, MarkComplete, StayFinite
 from nbtools.training.fast_path import FastPath
@@ -142,6 +143,8 @@ def train(
         else:  # accelerate leaves its autocast on the model, and a score in fp32 would not be one
             trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         model.config.use_cache = cache
+        if plan["learning_rate"]:  # an estimate's steps change nothing
+            note_training(model)
     if finite.error:
         raise finite.error
     done = trainer.state.global_step

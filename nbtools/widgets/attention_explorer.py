@@ -36,6 +36,7 @@ class AttentionExplorer(LiveView):
 
     view: ClassVar[str] = "attention_explorer"
     parts: ClassVar[tuple[str, ...]] = ("matrix",)
+    holds: ClassVar[tuple[str, ...]] = ("lm", "reading")
 
     title = traitlets.Unicode().tag(sync=True)
     text = traitlets.Unicode().tag(sync=True)

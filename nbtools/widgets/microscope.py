@@ -33,6 +33,7 @@ class Microscope(LiveView):
 
     view: ClassVar[str] = "microscope"
     parts: ClassVar[tuple[str, ...]] = ("matrix",)
+    holds: ClassVar[tuple[str, ...]] = ("base", "tuned", "_traces")
 
     title = traitlets.Unicode().tag(sync=True)
     prompt = traitlets.Unicode().tag(sync=True)

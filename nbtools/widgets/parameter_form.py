@@ -26,6 +26,7 @@ class ParameterForm(LiveView):
     """
 
     view: ClassVar[str] = "parameter_form"
+    holds: ClassVar[tuple[str, ...]] = ("notebook", "parameters", "values", "_thread")
 
     title = traitlets.Unicode().tag(sync=True)
     fields: traitlets.List[Any] = traitlets.List().tag(sync=True)  # name, kind, default as text, help, whether None is allowed

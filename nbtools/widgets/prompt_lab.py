@@ -13,7 +13,7 @@ import traitlets
 from nbtools.errors import InputError
 from nbtools.generation import ROOT, Decoding, Node, TextTree, generate, uniforms
 from nbtools.plots.table import as_text
-from nbtools.runtime import headless
+from nbtools.runtime import interactive
 from nbtools.tokens import id_texts, visible
 from nbtools.widgets.knobs import as_command, as_python, decoding_of, given
 from nbtools.widgets.live import LiveView
@@ -36,11 +36,12 @@ class PromptLab(LiveView):
 
     All logits go to the browser once a place, as float32, and every knob is answered there over the whole vocabulary. A text is written in
     a thread, because a kernel hears a button only while no cell runs. Prompts and texts are shown as text, never read as HTML.
-    Displayed while outputs are stored (`nbtools.runtime.headless`) it is a table made by one generation.
+    Displayed where nobody looks on (`nbtools.runtime.interactive`) it is a table made by one generation.
     """
 
     view: ClassVar[str] = "prompt_lab"
     parts: ClassVar[tuple[str, ...]] = ("warpers",)
+    holds: ClassVar[tuple[str, ...]] = ("lm", "_tree", "_thread")
 
     title = traitlets.Unicode().tag(sync=True)
     prompt = traitlets.Unicode().tag(sync=True)
@@ -106,6 +107,12 @@ class PromptLab(LiveView):
     def start(self) -> None:
         """Begin a text from the prompt, in a thread. One runs at a time."""
         self.on_generate({})
+
+    def close(self) -> None:
+        """End a text that is being written, then as every view."""
+        if "_stop" in vars(self):
+            self.stop()
+        super().close()
 
     def stop(self) -> None:
         """Ask a running text to end after the token at hand; what is written stays."""
@@ -271,7 +278,7 @@ class PromptLab(LiveView):
     # Without scripts.
 
     def still(self) -> str:
-        if headless() and not self._tree.nodes:
+        if not interactive() and not self._tree.nodes:
             self.start()
             self.wait()
         settings = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())

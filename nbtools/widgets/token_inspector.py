@@ -30,6 +30,7 @@ class TokenInspector(LiveView):
     """
 
     view: ClassVar[str] = "token_inspector"
+    holds: ClassVar[tuple[str, ...]] = ("lm", "packed")
 
     title = traitlets.Unicode().tag(sync=True)
     blocks = traitlets.Int().tag(sync=True)

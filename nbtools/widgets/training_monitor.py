@@ -16,7 +16,7 @@ import traitlets
 
 from nbtools.errors import InputError, RunError
 from nbtools.plots import Table
-from nbtools.runtime import headless
+from nbtools.runtime import interactive
 from nbtools.training.following import RunState, read_run
 from nbtools.widgets.live import LiveView
 
@@ -33,6 +33,7 @@ class TrainingMonitor(LiveView):
     """
 
     view: ClassVar[str] = "training_monitor"
+    holds: ClassVar[tuple[str, ...]] = ("_thread",)
 
     title = traitlets.Unicode().tag(sync=True)
     state = traitlets.Unicode().tag(sync=True)
@@ -70,7 +71,7 @@ class TrainingMonitor(LiveView):
         settings  those of notebook 04: max_steps, max_reviews, learning_rate, batch_size, block_size, epochs, seed …; None leaves one out
         prompts   what is continued at every score
 
-        Where outputs are stored (papermill, nbval) the call returns when the run has ended, and raises RunError when it failed.
+        Where nobody looks on (papermill, nbconvert) the call returns when the run has ended, and raises RunError when it failed.
         """
         options = [f"--{name}={value}" for name, value in settings.items() if value is not None]
         options += [f"--sample={prompt}" for prompt in prompts] + ["--resume"] * resume
@@ -80,7 +81,7 @@ class TrainingMonitor(LiveView):
             # A session of its own: interrupting the notebook's kernel must not reach it; its own button does.
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
         monitor = cls(output_dir, process=process, log_file=log)
-        if headless():
+        if not interactive():
             monitor.wait()
             if process.returncode:
                 raise RunError(monitor.line, "Run the training cell again, or see its parameters.")
@@ -101,7 +102,8 @@ class TrainingMonitor(LiveView):
 
     def close(self) -> None:
         """Stop looking. A run that this monitor began goes on, and another monitor can follow it."""
-        self._ended.set()
+        if "_ended" in vars(self):
+            self._ended.set()
         super().close()
 
     def _follow(self) -> None:

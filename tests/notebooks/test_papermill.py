@@ -85,6 +85,7 @@ def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path, runs: Path) -> N
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr", (cell.id, output)
             assert not [mime for mime in output.get("data", {}) if "widget" in mime], cell.id
+            assert "cannot be shown" not in output.get("data", {}).get("text/plain", ""), cell.id
     for cell in code:
         if "exercise" in cell.metadata.tags:
             assert "not solved yet. Hint 1 of" in text_of(cell), cell.id

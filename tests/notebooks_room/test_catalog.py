@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from nbtools.errors import InputError
@@ -12,6 +14,9 @@ def course(tmp_path, monkeypatch):
     write_notebook(tmp_path / "notebooks", "my notes", "1")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_course_is_found_from_the_clone_from_notebooks_and_from_below(course, monkeypatch):
@@ -54,8 +59,16 @@ def test_what_is_not_a_notebook_is_said_to_be_none(tmp_path):
 
 def test_no_course_in_sight_is_said_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nbtools.notebooks.catalog.CLONE", tmp_path / "no-clone")
     with pytest.raises(InputError, match="no folder notebooks/"):
         find_notebooks()
+
+
+def test_a_copy_of_a_notebook_outside_the_clone_finds_the_courses_notebooks(tmp_path, monkeypatch):
+    """A learner's own folder, or papermill from home: `ParameterForm("04")` ended the run there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NBTOOLS_NOTEBOOKS", raising=False)
+    assert choose_notebooks(["04"])[0].path == ROOT / "notebooks" / "04_finetuning.ipynb"
 
 
 def test_without_a_clone_the_copies_of_the_wheel_serve(tmp_path, monkeypatch):

@@ -68,6 +68,16 @@ def test_the_stored_line_does_not_depend_on_the_machine(recorded, capsys, monkey
     }
 
 
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"schema": 1}', '{"schema": 1, "notebooks": {"01_a": {}}}', '{"schema": 1, "notebooks": {"01_a": 3}}']
+)
+def test_a_broken_record_is_a_line_and_does_not_end_the_notebook(content, tmp_path, monkeypatch, capsys):
+    (tmp_path / "costs.json").write_text(content, encoding="utf8")
+    monkeypatch.setattr(costs, "COSTS_FILE", tmp_path / "costs.json")
+    box("01_a")
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 def test_without_a_record_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(costs, "COSTS_FILE", tmp_path / "none.json")
     box("01_a")

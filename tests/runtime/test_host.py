@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nbtools.runtime.host import HOSTS, headless, hub_offline, hub_token_source, name_host
+from nbtools.runtime.host import HOSTS, headless, hub_offline, hub_token_source, interactive, name_host
 
 TOKEN = "hf_" + "Zq7Xw9Kv2Rb5Nj8" * 2
 
@@ -148,3 +149,34 @@ def test_headless_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert headless() is False
     monkeypatch.setenv("NBTOOLS_HEADLESS", "1")
     assert headless() is True
+
+
+class Kernel:
+    """A kernel whose running cell was asked for by `request`."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.kernel, self.request = self, request
+
+    def get_parent(self, channel: str) -> dict[str, Any]:
+        return self.request
+
+
+@pytest.mark.parametrize(
+    ("request_", "variable", "expected"),
+    [
+        ({"content": {"allow_stdin": True}}, None, True),  # JupyterLab, Notebook, VS Code
+        ({"content": {"allow_stdin": False}}, None, False),  # papermill, nbconvert --execute: nbclient's cells may ask for nothing
+        ({"content": {"allow_stdin": False}}, "0", True),
+        ({"content": {"allow_stdin": True}}, "1", False),
+        ({"content": {"data": {}}}, None, True),  # a message from a view
+        ({}, None, True),
+    ],
+)
+def test_a_program_that_executes_notebooks_is_told_from_a_person(
+    request_: dict[str, Any], variable: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NBTOOLS_HEADLESS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("NBTOOLS_HEADLESS", variable)
+    monkeypatch.setattr("IPython.get_ipython", lambda: Kernel(request_))
+    assert interactive() is expected

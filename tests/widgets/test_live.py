@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import re
+import weakref
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nbtools.widgets import live
+from nbtools.data import pack
+from nbtools.errors import InputError
+from nbtools.models import LanguageModel
+from nbtools.widgets import AttentionExplorer, Microscope, ParameterForm, PromptLab, TokenInspector, TrainingMonitor, live
 from nbtools.widgets.live import LiveView
+from tests.models_at_hand import tiny
 from tests.widgets.front_end import VIEW, say
 
 
@@ -27,6 +36,32 @@ class Lamp(LiveView):
 
 
 VIEWS = [cls for cls in LiveView.__subclasses__() if cls is not Lamp]
+TEXT = "The plot was thin, but the acting was good."
+
+
+def a_run(folder: Path) -> Path:
+    """The folder of a finished run."""
+    row = {"step": 1, "loss": 1.0, "learning_rate": 1e-3, "tokens": 8, "seconds": 1.0}
+    folder.mkdir()
+    (folder / "plan.json").write_text('{"max_steps": 1}', encoding="utf8")
+    (folder / "curve.jsonl").write_text(json.dumps(row) + "\n", encoding="utf8")
+    return folder
+
+
+MAKERS: dict[str, Callable[[LanguageModel, Path], LiveView]] = {
+    "PromptLab": lambda lm, place: PromptLab(lm, "It was", max_new_tokens=4),
+    "AttentionExplorer": lambda lm, place: AttentionExplorer(lm, TEXT),
+    "Microscope": lambda lm, place: Microscope(lm, lm, TEXT, max_new_tokens=4),
+    "TokenInspector": lambda lm, place: TokenInspector(lm, pack([TEXT] * 4, lm, 16)),
+    "ParameterForm": lambda lm, place: ParameterForm("04"),
+    "TrainingMonitor": lambda lm, place: TrainingMonitor(a_run(place / "run")),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """The decoder's kernel is compiled once, before any test is timed."""
+    PromptLab(tiny(), "It was").close()
 
 
 def test_there_are_views() -> None:
@@ -90,6 +125,95 @@ def test_a_cell_that_runs_again_closes_what_it_had_made(monkeypatch: pytest.Monk
         monkeypatch.setattr(live, "_cell", lambda: ("cell-1", run[0]))
         Lamp()
     assert len(live._BY_CELL["cell-1", "Lamp"]) == 1
+
+
+@pytest.mark.parametrize("cls", VIEWS, ids=lambda cls: cls.__name__)
+def test_a_closed_view_holds_neither_a_model_nor_data(cls: Any, tmp_path: Path) -> None:
+    """IPython's `Out` and `_` hold every view that a cell ended in, so each run of such a cell kept one more explorer's arrays."""
+    lm = tiny()
+    model = weakref.ref(lm.model)
+    view = MAKERS[cls.__name__](lm, tmp_path)
+    said, layout = repr(view), view.layout
+    assert sum(len(str(value)) for value in view.get_state().values()) > 1_000
+    view.close()
+    del lm
+    gc.collect()
+    assert model() is None
+    own = [getattr(view, name) for name in view.traits(sync=True) if name[0] != "_" and name != "layout"]
+    assert sum(len(str(value)) for value in own) < 1_000 and layout.comm is None
+    assert repr(view) == said, "what Out shows"
+    with pytest.raises(InputError, match="closed"):
+        getattr(view, cls.holds[0])
+    view.close()
+
+
+def test_a_lab_that_is_closed_while_it_writes_stops(tmp_path: Path) -> None:
+    lab = PromptLab(tiny(), "It was", max_new_tokens=40)
+    lab.start()
+    thread = lab._thread
+    lab.close()
+    assert thread is not None
+    thread.join()
+    assert not lab.nodes and not lab.writing
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the cell that runs was asked with; a test may change it."""
+    request = {"header": {"msg_id": "1"}, "metadata": {"cellId": "a"}, "content": {"code": "view", "allow_stdin": True}}
+    monkeypatch.delenv("NBTOOLS_HEADLESS", raising=False)
+    monkeypatch.setattr("nbtools.runtime.host.cell_request", lambda: request)
+    monkeypatch.setattr(live, "cell_request", lambda: request)
+    return request
+
+
+FAILING: dict[str, Callable[[LanguageModel, Path], LiveView]] = {
+    "PromptLab": lambda lm, place: PromptLab(lm, "It was", top_p=3),
+    "AttentionExplorer": lambda lm, place: AttentionExplorer(lm, TEXT * 100),
+    "Microscope": lambda lm, place: Microscope(lm, lm, ""),
+    "TokenInspector": lambda lm, place: TokenInspector(lm, pack([TEXT] * 4, lm, 16), block=99),
+    "ParameterForm": lambda lm, place: ParameterForm("77"),
+    "TrainingMonitor": lambda lm, place: TrainingMonitor(place / "nothing"),
+}
+
+
+@pytest.mark.parametrize("cls", VIEWS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("person", [True, False])
+def test_a_view_that_cannot_be_made_says_why_and_does_not_end_a_notebook(
+    cls: Any, person: bool, notebook: dict[str, Any], tmp_path: Path
+) -> None:
+    notebook["content"]["allow_stdin"] = person
+    view = FAILING[cls.__name__](tiny(), tmp_path)
+    data = view._repr_mimebundle_()
+    assert data["text/plain"].startswith(f"{cls.__name__} cannot be shown. ") and data.keys() == {"text/plain", "text/html"}
+    assert repr(view) == data["text/plain"] and "\n" not in data["text/plain"]
+    with pytest.raises(InputError, match="could not be made"):
+        getattr(view, cls.holds[-1])
+    view.close()
+
+
+@pytest.mark.parametrize("cls", VIEWS, ids=lambda cls: cls.__name__)
+def test_outside_a_notebook_a_view_that_cannot_be_made_is_an_error(cls: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        FAILING[cls.__name__](tiny(), tmp_path)
+
+
+def test_where_a_program_executes_the_notebook_no_widget_is_opened(notebook: dict[str, Any]) -> None:
+    """Its state would be stored, and nbconvert would prefer it to the still form."""
+    notebook["content"]["allow_stdin"] = False
+    lamp = Lamp()
+    assert lamp.comm is None and lamp._repr_mimebundle_() == {"text/plain": "Lamp()", "text/html": "<p>a lamp</p>"}
+    notebook["content"]["allow_stdin"] = True
+    lamp = Lamp()
+    assert lamp.comm is not None and VIEW in lamp._repr_mimebundle_()[0]
+
+
+def test_without_cell_ids_the_cells_text_tells_which_cell_runs_again(notebook: dict[str, Any]) -> None:
+    del notebook["metadata"]["cellId"]
+    first = Lamp()
+    notebook["header"] = {"msg_id": "2"}
+    second = Lamp()
+    assert first.comm is None and second.comm is not None
 
 
 @pytest.mark.parametrize("stored", ["0", "1"])
