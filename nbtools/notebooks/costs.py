@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from nbtools.health.ladder import LIBRARIES_BYTES
+from nbtools.notebooks.injected import check_injected
 from nbtools.profiles import PROFILES
 from nbtools.runtime import available_memory, headless, measure_matmul, write_text
 
@@ -53,16 +54,19 @@ def record_costs(executions: Iterable[Execution]) -> Path:
     return write_text(COSTS_FILE, json.dumps({"schema": SCHEMA, "notebooks": dict(sorted(costs.items()))}, indent=1) + "\n")
 
 
-def box(name: str, model: str = "mini") -> None:
-    """Print the last lines of a notebook's opening box: the minutes and the memory that it takes on this machine.
+def box(name: str, model: str = "mini", variables: Mapping[str, Any] | None = None) -> None:
+    """Check a notebook's parameters, then print the last lines of its opening box: the minutes and the memory that it takes here.
 
-    name   the notebook, such as "01_attention"
-    model  the profile, or the name or folder of another model, that the notebook's parameters say
+    name       the notebook, such as "01_attention"
+    model      the profile, or the name or folder of another model, that the notebook's parameters say
+    variables  the notebook's `globals()`, whose parameters are checked as by `check_injected`, which says what it raises
 
     Estimated from the recorded run, which was with mini, by comparing the speed of an fp32 matrix product here and there; for another
     profile its needs are added. Where outputs are being stored for later readers, the recorded values themselves, which do not change
     from run to run.
     """
+    if variables is not None:
+        check_injected(variables)
     record = read_costs().get(name)
     if record is None:
         print("Time and memory of this notebook have not been measured yet.")
