@@ -8,7 +8,7 @@ from nbtools.errors import InputError
 from nbtools.values import near_miss, shown
 
 # Learning rates of adapters of rank 16. Hu et al. (2021, arXiv:2106.09685, table 11) train those of GPT-2 medium and large with 2e-4. With
-# smollm2 it was measured (`python -m benchmarks.adapters`): 1.243 bits per byte after 60 steps, 1.306 before, 1.249 with all weights at 2e-5.
+# smollm2 it was measured (`python -m benchmarks.adapters`): 1.243 bits per byte after 60 steps, 1.306 before.
 LORA_RATE = 2e-4
 # Perplexity of 12 validation reviews, 272 before, after `python -m nbtools.training --lora --max_reviews 600 --learning_rate RATE` with
 #   --max_steps 20:                  343 at 2e-2, 227 at 1e-2, 223 at 5e-3, 233 at 2e-3, 240 at 1e-3
