@@ -2,8 +2,8 @@
 
     python -m benchmarks.adapters [--rounds N] [--profile smollm2] [--quick] [--out FILE]
 
-Each training is a process of its own, so that its peak memory is its own; the two alternate. The adapter gets ten times the learning rate,
-since its matrices begin at zero. Batches of 1 and blocks of 256, for a machine with little memory.
+Each training is a process of its own, so that its peak memory is its own; the two alternate. Each has its learning rate of the profile.
+Batches of 1 and blocks of 256, for a machine with little memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def trained(profile: str, lora: bool, steps: int, seed: int) -> Row:
     lm = nbtools.load_model(profile, verbose=False)
     reviews = nbtools.load_reviews("package", max_reviews=max(100, 4 * steps))
     packed = nbtools.pack(reviews.train, lm, min(256, lm.context))
-    rate = lm.defaults.learning_rate * (10 if lora else 1)
+    rate = lm.defaults.lora_learning_rate if lora else lm.defaults.learning_rate
     with tempfile.TemporaryDirectory() as folder:
         tuned = nbtools.finetune(
             lm, packed, output_dir=Path(folder, "tuned"), learning_rate=rate, batch_size=1, max_steps=steps, checkpoint_steps=steps,

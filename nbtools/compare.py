@@ -10,7 +10,7 @@ import numpy as np
 
 from nbtools.attention import trace_attention
 from nbtools.errors import InputError
-from nbtools.generation import Decoding, generate, next_logits
+from nbtools.generation import SamplingParams, generate, next_logits
 from nbtools.tokens import id_texts, visible
 
 if TYPE_CHECKING:
@@ -62,17 +62,15 @@ def _entropy(weights: np.ndarray) -> np.ndarray:
     return -(weights * np.log2(np.where(weights > 0, weights, 1.0))).sum(axis=-1)
 
 
-def sample_pairs(
-    base: LanguageModel, tuned: LanguageModel, prompts: Sequence[str], *, max_new_tokens: int = 50, seed: int = 0, **decoding: Any
-) -> list[dict[str, Any]]:
-    """What each model writes after each prompt with the same values and the same dice.
+def sample_pairs(base: LanguageModel, tuned: LanguageModel, prompts: Sequence[str], **sampling: Any) -> list[dict[str, Any]]:
+    """What each model writes after each prompt with the same values and the same seed.
 
-    Rows with prompt, before, after, seed and decoding. decoding: the fields of `nbtools.generation.Decoding`.
+    Rows with prompt, before, after, seed and decoding. sampling: the fields of `nbtools.generation.SamplingParams` but num_samples.
     """
-    texts = [generate(lm, list(prompts), max_new_tokens=max_new_tokens, seed=seed, **decoding) for lm in (base, tuned)]
-    described = Decoding(**decoding).describe()
+    params = SamplingParams.from_options("sample_pairs", sampling, without=("num_samples",))
+    texts = [generate(lm, list(prompts), **sampling) for lm in (base, tuned)]
     return [
-        {"prompt": prompt, "before": before, "after": after, "seed": seed, "decoding": described}
+        {"prompt": prompt, "before": before, "after": after, "seed": params.seed, "decoding": params.describe()}
         for prompt, before, after in zip(prompts, *texts, strict=True)
     ]
 

@@ -104,9 +104,9 @@ def test_a_dry_run_that_does_not_fit_ends_with_advice_and_exit_code_1(clone):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-p", "max_step", "3"], "Did you mean max_steps?"),
+        (["-p", "max_step", "3"], "Did you mean 'max_steps'?"),
         (["-p", "max_steps", "many"], "must be a whole number"),
-        (["-p", "max_steps", "0"], "the least that makes sense is 1"),
+        (["-p", "max_steps", "0"], "Give a whole number from 1"),
         (["-p", "hf_token", "abcdefgh"], "looks like a secret"),
         (["--profile", "minni"], "Did you mean 'mini'?"),
         (["7"], "There is no notebook called '7'"),

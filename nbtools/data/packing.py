@@ -11,6 +11,7 @@ import numpy as np
 
 from nbtools.errors import InputError
 from nbtools.runtime import cache_folder, progress, put_in_place
+from nbtools.values import CHECKS
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -118,7 +119,7 @@ def pack(part: Dataset | Sequence[str], lm: LanguageModel, block_size: int | Non
 
     Raises InputError when the block is longer than the model's context or the texts do not fill one block.
     """
-    block_size = min(lm.defaults.block_size, lm.context) if block_size is None else block_size
+    block_size = min(lm.defaults.block_size, lm.context) if block_size is None else CHECKS["block_size"]("block_size", block_size)
     if not 2 <= block_size <= lm.context:
         raise InputError(f"block_size is {block_size}, but {lm.name} reads 2 to {lm.context} tokens.", f"Choose up to {lm.context}.")
     texts = texts_of(part)

@@ -14,6 +14,7 @@ from nbtools.data.cleaning import clean, fingerprint, is_broken
 from nbtools.data.sources import PACKAGE, RawReviews, choose_source, read_hub, read_package
 from nbtools.errors import InputError
 from nbtools.runtime import cache_folder, progress, put_in_place
+from nbtools.values import count
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -68,10 +69,10 @@ def load_reviews(
     one part to another: a smaller selection is a subset, part by part, of a larger one. Raises InputError for a bad argument,
     DataError or UnreachableError when the source fails.
     """
-    if max_reviews is not None and (not isinstance(max_reviews, int) or isinstance(max_reviews, bool) or max_reviews < 20):
-        raise InputError(f"max_reviews is {max_reviews!r}.", "Give a whole number of at least 20, or None for all reviews.")
-    if train_reviews is not None and (not isinstance(train_reviews, int) or isinstance(train_reviews, bool) or train_reviews < 2):
-        raise InputError(f"train_reviews is {train_reviews!r}.", "Give a whole number of at least 2, or None for all of the training part.")
+    if max_reviews is not None:
+        max_reviews = count(10**9, low=20)("max_reviews", max_reviews)
+    if train_reviews is not None:
+        train_reviews = count(10**9, low=2)("train_reviews", train_reviews)
     if unlabelled and choose_source(source) != "hub":
         raise InputError("Only the Hub has the unlabelled reviews.", "Use source='hub' with unlabelled=True, or leave it out.")
     folder, extra = _prepare(choose_source(source), unlabelled)

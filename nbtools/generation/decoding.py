@@ -1,85 +1,16 @@
-"""How the next token is chosen: transformers' own warpers, and draws that can be replayed."""
+"""How the next token is chosen: by transformers' own processors, and by draws that can be replayed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from transformers import LogitsProcessor
 
-from nbtools.errors import InputError
+from nbtools.generation.params import SamplingParams
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LogitsProcessorList
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How the next token is chosen. Greedy unless one of the sampling values is given or `do_sample` says otherwise.
-
-    temperature  divides the logits before the softmax; top_k keeps the k largest; top_p keeps the smallest set whose
-    probabilities reach p (Holtzman et al., 2020); min_p keeps tokens with at least p times the largest probability
-    repetition_penalty  divides (or, below zero, multiplies) logits of tokens that the text holds (Keskar et al., 2019)
-    num_beams    1, or the width of a beam search
-    """
-
-    do_sample: bool | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    num_beams: int = 1
-
-    def __post_init__(self) -> None:
-        _within("temperature", self.temperature, 0, None)
-        _within("top_k", self.top_k, 0, None)
-        _within("top_p", self.top_p, 0, 1)
-        _within("min_p", self.min_p, 0, 1)
-        _within("repetition_penalty", self.repetition_penalty, 0, None)
-        if self.num_beams < 1:
-            raise InputError(f"num_beams is {self.num_beams}.", "Give 1 for no beam search, or more.")
-        if self.num_beams > 1 and self.samples:
-            raise InputError("Beam search and sampling were asked for together.", "Leave out num_beams, or the sampling values.")
-
-    @property
-    def samples(self) -> bool:
-        if self.do_sample is not None:
-            return self.do_sample
-        return any(value is not None for value in (self.temperature, self.top_k, self.top_p, self.min_p))
-
-    def warpers(self) -> LogitsProcessorList:
-        """transformers' own warpers for these values, in the order in which its `generate` applies them."""
-        from transformers import LogitsProcessorList, MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-        chosen = LogitsProcessorList()
-        if self.temperature is not None and self.temperature != 1:
-            chosen.append(TemperatureLogitsWarper(float(self.temperature)))
-        if self.top_k:
-            chosen.append(TopKLogitsWarper(self.top_k))
-        if self.top_p is not None and self.top_p < 1:
-            chosen.append(TopPLogitsWarper(float(self.top_p)))
-        if self.min_p is not None:
-            chosen.append(MinPLogitsWarper(float(self.min_p)))
-        return chosen
-
-    def describe(self) -> str:
-        if not self.samples:
-            return "greedy" if self.num_beams == 1 else f"beam search, {self.num_beams} beams"
-        values = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
-        return "sampling, " + (", ".join(f"{name}={value}" for name, value in values.items() if value is not None) or "no warper")
-
-
-def _within(name: str, value: float | None, low: float, high: float | None) -> None:
-    if value is None:
-        return
-    wrong_type = isinstance(value, bool) or not isinstance(value, int if name == "top_k" else (int, float))
-    zero = value == 0 and name not in {"top_k", "min_p"}  # there zero means "off"; elsewhere it has no meaning
-    if wrong_type or zero or value < low or (high is not None and value > high):
-        bounds = f"above {low}" if high is None else f"between {low} and {high}"
-        raise InputError(f"{name} is {value!r}.", f"Give a number {bounds}, or None. For greedy decoding leave out all sampling values.")
 
 
 class SeededDraw(LogitsProcessor):
@@ -134,18 +65,17 @@ class PromptRepetition(LogitsProcessor):
 
 
 class Chooser:
-    """Chooses each row's next token: the processors of transformers' `generate` for one Decoding, in its order, and SeededDraw.
+    """Chooses each row's next token: the processors of transformers' `generate` for one SamplingParams, in its order, and SeededDraw.
 
     seeds  one a row. A row is known by its place there, whichever rows are still at work.
     """
 
-    def __init__(self, choice: Decoding, seeds: Sequence[int]) -> None:
-        from transformers import RepetitionPenaltyLogitsProcessor, TopKLogitsWarper
+    def __init__(self, params: SamplingParams, seeds: Sequence[int]) -> None:
+        from transformers import TopKLogitsWarper
 
-        penalty = choice.repetition_penalty
-        self.penalize = None if penalty is None else RepetitionPenaltyLogitsProcessor(float(penalty))
-        self.draws = SeededDraw(seeds) if choice.samples else None
-        warpers = choice.warpers() if choice.samples else []
+        self.params = params
+        self.draws = SeededDraw(seeds) if params.samples else None
+        warpers = params.warpers()
         top_k = next((place + 1 for place, one in enumerate(warpers) if isinstance(one, TopKLogitsWarper)), 0)
         self.first, self.rest = warpers[:top_k], warpers[top_k:]
 
@@ -153,9 +83,9 @@ class Chooser:
         """logits float32 [rows, vocabulary] of the rows named, and each one's tokens so far; the tokens chosen."""
         import torch
 
-        if self.penalize:
+        if self.params.repetition_penalty is not None:
             pairs = zip(histories, logits, strict=True)
-            logits = torch.cat([self.penalize(torch.tensor([ids]), one[None]) for ids, one in pairs])  # type: ignore[arg-type]
+            logits = torch.cat([self.params.penalized(torch.tensor([ids]), one[None]) for ids, one in pairs])
         if self.draws is None:
             return logits.argmax(-1).tolist()
         none = torch.empty(len(logits), 0, dtype=torch.long)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
-from nbtools.generation.decoding import Decoding, PromptRepetition, SeededDraw
+from nbtools.generation.decoding import PromptRepetition, SeededDraw
+from nbtools.generation.params import SamplingParams
 from nbtools.models import Turns, evaluating
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Task:
 
     rows: Sequence[list[int]]
     new_tokens: int
-    choice: Decoding
+    params: SamplingParams
     seeds: Sequence[int]
     ends: set[int]
     number: torch.dtype
@@ -71,22 +72,22 @@ def continue_rows(
     """
     import torch
 
-    rows, choice = task.rows, task.choice
+    rows, params = task.rows, task.params
     longest = max(map(len, rows))
     pad = lm.document_id
     # Left padding: generation goes on at the right edge, and every row must end there.
     input_ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=lm.device)
     attention_mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=lm.device)
     processors: list[LogitsProcessor] = []
-    if choice.repetition_penalty is not None:
-        padding = [longest - len(row) for row in rows for _ in range(choice.num_beams)]
-        processors.append(PromptRepetition(float(choice.repetition_penalty), padding))
-    if choice.samples:
-        processors += [*choice.warpers(), SeededDraw(task.seeds)]
+    if params.repetition_penalty is not None:
+        padding = [longest - len(row) for row in rows for _ in range(params.num_beams)]
+        processors.append(PromptRepetition(params.repetition_penalty, padding))
+    if params.samples:
+        processors += [*params.warpers(), SeededDraw(task.seeds)]
     settings = GenerationConfig(
         max_new_tokens=task.new_tokens,
         do_sample=False,  # SeededDraw has drawn already: the greedy choice among one token
-        num_beams=choice.num_beams,
+        num_beams=params.num_beams,
         eos_token_id=sorted(task.ends),
         pad_token_id=pad,
         use_cache=True,

@@ -7,56 +7,56 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbtools.errors import InputError
+from nbtools.errors import InputError, MachineError
 from nbtools.generation import kernel, library
 from nbtools.generation.decoder import Cache, Decoder, prepare, refusal
-from nbtools.generation.decoding import Chooser, Decoding
+from nbtools.generation.decoding import Chooser
+from nbtools.generation.params import SamplingParams
 from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
 from nbtools.models import Turns, exclusive, exclusively
-from nbtools.runtime import choose_dtype
+from nbtools.runtime import available_memory, choose_dtype
+from nbtools.values import Text
 
 if TYPE_CHECKING:
     import torch
 
     from nbtools.models import LanguageModel
 
+DTYPES = Text(("fp32", "bf16", "auto"))
+
 
 def generate(
     lm: LanguageModel,
     prompts: str | Sequence[str],
     *,
-    max_new_tokens: int = 50,
-    max_length: int | None = None,
-    seed: int = 0,
-    num_samples: int = 1,
     dtype: str | None = None,
     on_text: Callable[[str], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-    **decoding: Any,
+    **sampling: Any,
 ) -> str | list[str]:
     """Continue each prompt; returns the texts, prompt included (one text for a single string, else a list).
 
-    max_new_tokens   at most this many tokens are added; `max_length` bounds prompt and continuation together instead
-    seed             of every prompt's own random stream: the same prompt, seed and values give the same text, alone or in a batch
-    num_samples      texts a prompt; sample j uses seed + j, and a list is returned, prompt by prompt
+    sampling         the fields of `SamplingParams`: do_sample, temperature, top_k, top_p, min_p, repetition_penalty, num_beams,
+                     max_new_tokens (50), max_length, seed (0), num_samples (1; with more, a list is returned, prompt by prompt)
     dtype            number format of the weights while decoding. None: as the model holds them (fp32 in this course), which gives
                      transformers' own tokens. "bf16": half the bytes to read, so nearly twice as fast for a model larger than the
                      processor's cache; a token may differ where two are almost equally likely. "auto": what
                      `nbtools.runtime.choose_dtype` measured to be fast here; "fp32": full precision
     on_text          called with the whole new text after every token (one prompt, one sample, no beams)
     should_stop      asked after every token; True ends the generation there
-    decoding         the fields of `Decoding`: do_sample, temperature, top_k, top_p, min_p, repetition_penalty, num_beams
 
+    The same prompt, seed and values give the same text, alone or in a batch.
     GPT-2 and Llama models on a CPU are decoded by `nbtools.generation.decoder`, all else by transformers' `generate`, with the same
     results (`decoder_name` tells). In bf16 the first call copies the weights and keeps the copy until `release(lm.model)`.
 
     An empty prompt starts from end-of-text, as every training document does. A prompt that leaves no room in the model's
-    context loses its beginning, with a warning that says how much. Raises InputError for anything that is not text.
+    context loses its beginning, with a warning that says how much. Raises InputError for anything that is not text, for an unknown name
+    and for an invalid value, and MachineError for more texts at once than memory can hold.
     """
+    params = SamplingParams.from_options("generate", sampling, also=("dtype", "on_text", "should_stop"))
     single = isinstance(prompts, str)
     texts = check_prompts([prompts] if single else prompts)  # type: ignore[list-item]
-    choice = Decoding(**decoding)
-    if on_text is not None and (len(texts) * num_samples > 1 or choice.num_beams > 1):
+    if on_text is not None and (len(texts) * params.num_samples > 1 or params.num_beams > 1):
         raise InputError("Text can be followed for one prompt, one sample and no beams only.", "Leave out on_text.")
 
     def tell() -> None:
@@ -65,7 +65,7 @@ def generate(
 
     # A text that nobody follows is written in one turn; between two tokens of another one the model is free.
     with exclusive(lm.model) if on_text is None and should_stop is None else nullcontext():
-        plan = _plan(lm, texts, max_new_tokens, max_length, seed, num_samples, dtype, choice)
+        plan = _plan(lm, texts, params, dtype)
         found: list[list[int]] = [[] for _ in plan.rows]
         if plan.decoder is None:
 
@@ -81,32 +81,29 @@ def generate(
                 tell()
                 if should_stop is not None and should_stop():
                     break
-    repeated = [text for text in texts for _ in range(num_samples)]
+    repeated = [text for text in texts for _ in range(params.num_samples)]
     results = [text + plan.text(row, ids) for row, (text, ids) in enumerate(zip(repeated, found, strict=True))]
-    return results[0] if single and num_samples == 1 else results
+    return results[0] if single and params.num_samples == 1 else results
 
 
 def stream(
     lm: LanguageModel,
     prompt: str,
     *,
-    max_new_tokens: int = 50,
-    max_length: int | None = None,
-    seed: int = 0,
     dtype: str | None = None,
-    **decoding: Any,
+    **sampling: Any,
 ) -> Iterator[str]:
-    """The continuation of one prompt piece by piece, as each token is made; the arguments of `generate`.
+    """The continuation of one prompt piece by piece, as each token is made; the arguments of `generate`, but for num_samples.
 
     The pieces joined are the text that `generate` adds. A token that ends inside a character waits for the rest of it. Closing the
     iterator, or leaving its loop, ends the generation. Beams have no text before they end and are refused.
     """
     if not isinstance(prompt, str):
         raise InputError(f"The prompt is {type(prompt).__name__}, not text.", "Give one string; `generate` takes a list.")
-    choice = Decoding(**decoding)
-    if choice.num_beams > 1:
+    params = SamplingParams.from_options("stream", sampling, also=("dtype",), without=("num_samples",))
+    if params.num_beams > 1:
         raise InputError("A beam search knows its text only at the end.", "Leave out num_beams, or call generate.")
-    return _pieces(_plan(lm, [prompt], max_new_tokens, max_length, seed, 1, dtype, choice))
+    return _pieces(_plan(lm, [prompt], params, dtype))
 
 
 def _pieces(plan: _Plan) -> Iterator[str]:
@@ -150,7 +147,7 @@ class _Plan:
     rows: list[list[int]]
     seeds: list[int]
     limits: list[int]
-    choice: Decoding
+    params: SamplingParams
     ends: set[int]
     number: torch.dtype
     decoder: Decoder | None
@@ -163,37 +160,50 @@ class _Plan:
         return added_text(self.lm, self.rows[row], ids[:stop])
 
     def library_task(self) -> library.Task:
-        return library.Task(self.rows, max(self.limits), self.choice, self.seeds, self.ends, self.number, self.turns)
+        return library.Task(self.rows, max(self.limits), self.params, self.seeds, self.ends, self.number, self.turns)
 
 
-def _plan(
-    lm: LanguageModel, texts: list[str], max_new_tokens: int, max_length: int | None, seed: int, samples: int, dtype: str | None,
-    choice: Decoding,
-) -> _Plan:  # fmt: skip
-    rows = [ids for ids in encode(lm, texts, max_new_tokens, max_length) for _ in range(samples)]
-    seeds = [seed + sample for _ in texts for sample in range(samples)]
-    limits = [min(max_new_tokens if max_length is None else max(1, max_length - len(row)), lm.context - len(row)) for row in rows]
+def _plan(lm: LanguageModel, texts: list[str], params: SamplingParams, dtype: str | None) -> _Plan:
+    most, length = params.max_new_tokens, params.max_length
+    rows = [ids for ids in encode(lm, texts, most, length) for _ in range(params.num_samples)]
+    seeds = [params.seed + sample for _ in texts for sample in range(params.num_samples)]
+    limits = [min(most if length is None else max(1, length - len(row)), lm.context - len(row)) for row in rows]
     with exclusive(lm.model):
         number, turns = _number_format(lm, dtype), Turns(lm)
-        decoder = prepare(lm.model, number) if choice.num_beams == 1 else None
-    return _Plan(lm, rows, seeds, limits, choice, end_ids(lm), number, decoder, turns)
+        _check_memory(lm, len(rows) * params.num_beams, max(len(row) + limit for row, limit in zip(rows, limits, strict=True)), number)
+        decoder = prepare(lm.model, number) if params.num_beams == 1 else None
+    return _Plan(lm, rows, seeds, limits, params, end_ids(lm), number, decoder, turns)
+
+
+def _check_memory(lm: LanguageModel, rows: int, length: int, number: torch.dtype) -> None:
+    """Raise MachineError where keys, values and logits of `rows` texts of `length` tokens are more than the free memory."""
+    import torch
+
+    config = lm.model.config
+    groups = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    cache = 2 * config.num_hidden_layers * groups * size * length * number.itemsize
+    needed = rows * (cache + 4 * config.vocab_size)
+    free = torch.cuda.mem_get_info()[0] if lm.device.type == "cuda" else available_memory()
+    if needed > free:
+        problem = f"{rows:,} texts of up to {length:,} tokens at once need {needed / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are free."
+        raise MachineError(problem, "Give fewer prompts at a time, or a smaller num_samples, num_beams or max_new_tokens.")
 
 
 def _number_format(lm: LanguageModel, name: str | None) -> torch.dtype:
     import torch
 
-    formats = {None: lm.model.dtype, "fp32": torch.float32, "bf16": torch.bfloat16}
-    if name == "auto":
+    if name is None:
+        return lm.model.dtype
+    if DTYPES("dtype", name) == "auto":
         return choose_dtype().torch_dtype
-    if name not in formats:
-        raise InputError(f"dtype is {name!r}.", 'Give "fp32", "bf16", "auto" or None.')
-    return formats[name]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
 
 
 def _steps(plan: _Plan, decoder: Decoder) -> Iterator[list[tuple[int, int]]]:
     """Yields after every step the tokens made: (row, token). A row leaves at its end or its limit."""
     cache = Cache.empty(decoder.weights, len(plan.rows), max(len(row) + limit for row, limit in zip(plan.rows, plan.limits, strict=True)))
-    chooser = Chooser(plan.choice, plan.seeds)
+    chooser = Chooser(plan.params, plan.seeds)
     histories = [list(row) for row in plan.rows]
     # Samples of one prompt read it once.
     firsts = [plan.rows.index(row) for row in plan.rows]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 from nbtools.generation.decoder import Cache, prepare
-from nbtools.generation.decoding import Decoding, SeededDraw
+from nbtools.generation.decoding import SeededDraw
+from nbtools.generation.params import SamplingParams
 from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
 from nbtools.models import Turns, evaluating, exclusive
 from nbtools.tokens import id_texts
+from nbtools.values import CHECKS
 
 if TYPE_CHECKING:
     import torch
@@ -75,12 +77,14 @@ class TextTree:
         made = [one for one in self.ids(node)[len(self.prompt_ids) :] if one not in self.ends]
         return self.prompt + added_text(self.lm, self.prompt_ids, made)
 
-    def grow(self, node: int, count: int, seed: int, choice: Decoding, should_stop: Callable[[], bool] | None = None) -> Iterator[Node]:
+    def grow(
+        self, node: int, count: int, seed: int, params: SamplingParams, should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[Node]:
         """Go on from `node` by at most `count` tokens, and yield each. Ends at an end-of-text and where the context is full.
 
         Raises InputError for beams, which have no token before they end.
         """
-        if choice.num_beams > 1:
+        if params.num_beams > 1:
             raise InputError("A beam search knows its text only at the end.", "Leave out num_beams.")
         ids = self.ids(node)
         if node != ROOT and self.nodes[node].token in self.ends:
@@ -90,7 +94,7 @@ class TextTree:
         logits = reader.read(ids)
         for _ in range(min(count, self.lm.context - len(ids))):
             depth = len(ids) - len(self.prompt_ids)
-            made = self._choose(node, ids, logits, choice, dice[depth])
+            made = self._choose(node, ids, logits, params, dice[depth])
             yield made
             node = made.number
             ids.append(made.token)
@@ -99,7 +103,7 @@ class TextTree:
             if len(ids) < self.lm.context:
                 logits = reader.read([made.token])
 
-    def fork(self, node: int, token: int, choice: Decoding) -> Node:
+    def fork(self, node: int, token: int, params: SamplingParams) -> Node:
         """Another token in the place of `node`, chosen by hand; an earlier choice of the same one is found again."""
         self.path(node)
         place = self.nodes[node]
@@ -107,20 +111,20 @@ class TextTree:
             if other.parent == place.parent and other.token == token:
                 return other
         ids = self.ids(place.parent)
-        return self._add(place.parent, ids, self.probabilities(ids, choice), token, None)
+        return self._add(place.parent, ids, self.probabilities(ids, params), token, None)
 
-    def probabilities(self, ids: list[int], choice: Decoding) -> torch.Tensor:
-        """The distribution after `ids`, float64 [vocabulary], as `choice` warps it."""
-        return _warped(self.logits(ids), ids, choice).double().softmax(-1)
+    def probabilities(self, ids: list[int], params: SamplingParams) -> torch.Tensor:
+        """The distribution after `ids`, float64 [vocabulary], as `params` warp it."""
+        return _warped(self.logits(ids), ids, params).double().softmax(-1)
 
     def logits(self, ids: list[int]) -> torch.Tensor:
         """The logits after `ids`, float32 [vocabulary], before anything is done to them."""
         return _Reader(self.lm, len(ids)).read(ids)
 
-    def _choose(self, parent: int, ids: list[int], logits: torch.Tensor, choice: Decoding, uniform: float) -> Node:
-        scores = _warped(logits, ids, choice)
+    def _choose(self, parent: int, ids: list[int], logits: torch.Tensor, params: SamplingParams, uniform: float) -> Node:
+        scores = _warped(logits, ids, params)
         probabilities = scores.double().softmax(-1)
-        if choice.samples:
+        if params.samples:
             return self._add(parent, ids, probabilities, SeededDraw.land(scores, uniform), uniform)
         return self._add(parent, ids, probabilities, int(scores.argmax()), None)
 
@@ -140,20 +144,16 @@ def uniforms(seed: int, count: int) -> list[float]:
     """The first `count` numbers of a seed's stream: those that `nbtools.generate` draws with."""
     import torch
 
-    stream = torch.Generator().manual_seed(seed)
+    stream = torch.Generator().manual_seed(CHECKS["seed"]("seed", seed))
     return [float(torch.rand((), generator=stream, dtype=torch.float64)) for _ in range(count)]
 
 
-def _warped(logits: torch.Tensor, ids: list[int], choice: Decoding) -> torch.Tensor:
-    """What a token is chosen by: the repetition penalty, and, where dice are thrown, transformers' warpers. float32 [vocabulary]"""
+def _warped(logits: torch.Tensor, ids: list[int], params: SamplingParams) -> torch.Tensor:
+    """The scores that a token is chosen by: repetition penalty, then transformers' warpers where tokens are drawn. float32 [vocabulary]"""
     import torch
-    from transformers import RepetitionPenaltyLogitsProcessor
 
     held: Any = torch.tensor([ids])
-    scores: Any = logits[None]
-    if choice.repetition_penalty is not None:
-        scores = RepetitionPenaltyLogitsProcessor(float(choice.repetition_penalty))(held, scores)
-    return choice.warpers()(held, scores)[0] if choice.samples else scores[0]
+    return params.warpers()(held, params.penalized(held, logits[None]))[0]  # type: ignore[arg-type]
 
 
 class _Reader:

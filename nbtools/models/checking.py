@@ -10,7 +10,7 @@ from typing import Any
 
 from nbtools.errors import InputError, ModelError, UnreachableError
 from nbtools.models.screening import count_weights, refuse_links
-from nbtools.profiles import PROFILES
+from nbtools.profiles import PROFILES, check_spelling
 from nbtools.runtime import available_memory, hub_state
 
 TRAINED_BYTES, ADAPTED_BYTES, SAMPLED_BYTES = 16, 4.6, 4  # a weight in fp32: all trained with AdamW; frozen beside adapters; only used
@@ -80,6 +80,7 @@ def inspect_model(name: str) -> ModelFacts:
         return _of_folder(name, Path(locate(name)[0]))
     if Path(name).expanduser().is_dir():
         return _of_folder(name, Path(name).expanduser())
+    check_spelling(name)
     return _of_hub(profile.repository if profile else name)
 
 

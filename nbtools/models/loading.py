@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from nbtools.errors import CourseError, InputError, ModelError, UnreachableError
 from nbtools.models.locking import exclusively
 from nbtools.models.screening import screen
-from nbtools.profiles import OTHER, PROFILES, Profile
+from nbtools.profiles import OTHER, PROFILES, Profile, check_spelling
 from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
+from nbtools.values import Text
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+ATTENTION = Text(("sdpa", "eager"))
 MINI_FOLDER = Path(__file__).parent.parent / "assets" / "mini"
 
 
@@ -77,8 +79,8 @@ class LanguageModel:
 def locate(name: str) -> tuple[str, str, Profile | None]:
     """Where the model called `name` lies: (what transformers is given, the place in words, profile or None).
 
-    Raises InputError for an empty name, UnreachableError where only the Hub has it and the Hub is switched off, ModelError
-    for a profile that must be fetched first and for a folder that holds no model.
+    Raises InputError for an empty name and for a profile's that is misspelt, UnreachableError where only the Hub has it and the Hub is
+    switched off, ModelError for a profile that must be fetched first and for a folder that holds no model.
     """
     if not isinstance(name, str) or not name.strip():
         raise InputError("The model's name is empty.", f"Give a profile ({', '.join(PROFILES)}), a Hub name or a folder.")
@@ -91,6 +93,7 @@ def locate(name: str) -> tuple[str, str, Profile | None]:
             return str(folder), f"folder {name}", _profile_of(folder)
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise ModelError(f"There is no folder {name}.", "Check the path, or give a profile or a Hub name.")
+        check_spelling(name)
         _check_hub(name)
         return name, f"Hugging Face Hub, {name}", None
     if profile.origin == "package":
@@ -128,6 +131,7 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     quiet_libraries()
     # A repository without safetensors is refused; transformers would ask a service on the Hub to convert its pickles.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    ATTENTION("attention", attention)
     place, source, profile = locate(name)
     _check_name_of(place)
     # With the Hub out of reach its client would try for most of a minute before it takes the copy that it has.

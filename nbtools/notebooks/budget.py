@@ -187,7 +187,7 @@ def _estimate_training(values: dict[str, Any], runs: Path) -> Estimate:
     lm = load_model(values.get("model") or values["profile"], verbose=False)
     reviews = load_reviews(values.get("dataset") or "auto", values.get("max_reviews") or lm.defaults.max_reviews)
     scoring = [*reviews.validation["text"], *reviews.test["text"]] * 2
-    names = ("epochs", "max_steps", "learning_rate", "batch_size", "lora", "seed")
+    names = ("epochs", "max_steps", "learning_rate", "batch_size", "gradient_accumulation_steps", "lora", "seed")
     settings = {name: values[name] for name in names if name in values}
     folder = values.get("output_dir") or runs / "tuned" / lm.name
     packed = pack(reviews.train, lm, values.get("block_size"))

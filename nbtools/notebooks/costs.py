@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import psutil
 
 from nbtools.errors import decoration
 from nbtools.health.ladder import LIBRARIES_BYTES
+from nbtools.notebooks.injected import check_injected
 from nbtools.profiles import PROFILES
 from nbtools.runtime import available_memory, headless, measure_matmul, say, write_text
 
@@ -54,17 +55,24 @@ def record_costs(executions: Iterable[Execution]) -> Path:
     return write_text(COSTS_FILE, json.dumps({"schema": SCHEMA, "notebooks": dict(sorted(costs.items()))}, indent=1) + "\n")
 
 
-@decoration
-def box(name: str, model: str = "mini") -> None:
-    """Print the last lines of a notebook's opening box: the minutes and the memory that it takes on this machine.
+def box(name: str, model: str = "mini", variables: Mapping[str, Any] | None = None) -> None:
+    """Check a notebook's parameters, then print the last lines of its opening box: the minutes and the memory that it takes here.
 
-    name   the notebook, such as "01_attention"
-    model  the profile, or the name or folder of another model, that the notebook's parameters say
+    name       the notebook, such as "01_attention"
+    model      the profile, or the name or folder of another model, that the notebook's parameters say
+    variables  the notebook's `globals()`, whose parameters are checked as by `check_injected`, which says what it raises
 
     Estimated from the recorded run, which was with mini, by comparing the speed of an fp32 matrix product here and there; for another
     profile its needs are added. Where outputs are being stored for later readers, the recorded values themselves, which do not change
     from run to run.
     """
+    if variables is not None:
+        check_injected(variables)
+    _print_costs(name, model)
+
+
+@decoration
+def _print_costs(name: str, model: str) -> None:
     record = read_costs().get(name)
     if record is None:
         say("Time and memory of this notebook have not been measured yet.")

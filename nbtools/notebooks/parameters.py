@@ -7,9 +7,9 @@ a comment). Tests hold this reader to `papermill.inspect_notebook` on the course
 from __future__ import annotations
 
 import ast
-import difflib
 import io
 import math
+import numbers
 import re
 import tokenize
 from collections.abc import Iterable, Mapping
@@ -19,6 +19,7 @@ from typing import Any
 from nbtools.errors import InputError
 from nbtools.notebooks.catalog import Notebook
 from nbtools.profiles import get_profile
+from nbtools.values import CHECKS, near_miss, shown
 
 # What a name may not be made of: papermill stores every parameter in the executed notebook, in plain sight.
 SECRET_WORDS = {"apikey", "auth", "credential", "credentials", "key", "passphrase", "passwd", "password", "pwd", "secret", "token"}
@@ -27,13 +28,6 @@ SECRET_VALUE = re.compile(
     r"\b(hf|sk|gh[pousr]|github_pat)[_-][A-Za-z0-9_-]{20,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|xox[abprs]-[\w-]{10,}"
     r"|eyJ[\w-]{10,}\.[\w-]{10,}\.|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@"
 )
-
-COUNTS = {"batch_size", "block_size", "epochs", "num_beams", "num_samples"} | {
-    f"max_{of}" for of in ("length", "new_tokens", "reviews", "steps")
-}
-ABOVE_ZERO = {"learning_rate", "repetition_penalty", "temperature"}
-NOT_NEGATIVE = {"min_p", "seed", "top_k", "top_p"}
-AT_MOST = {"min_p": 1, "seed": 2**32 - 1, "top_p": 1}
 
 KINDS = {
     "int": "a whole number such as 20",
@@ -66,13 +60,17 @@ class Parameter:
 
 def read_parameters(notebook: Notebook) -> dict[str, Parameter]:
     """The parameters of a notebook by name, in the cell's order. Raises InputError for a cell that is not Python."""
-    source = notebook.parameter_source
     try:
-        lines = ast.parse(source).body
+        return declared(notebook.parameter_source)
     except SyntaxError as error:
         raise InputError(
             f"The parameters cell of {notebook.name} is not valid Python: {error.msg}.", "Mend that cell in Jupyter."
         ) from None
+
+
+def declared(source: str) -> dict[str, Parameter]:
+    """The parameters that the `source` of a cell declares. Raises SyntaxError."""
+    lines = ast.parse(source).body
     comments = {
         token.start[0]: token.string.lstrip("# ").strip()
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
@@ -106,17 +104,16 @@ def check_parameters(notebooks: Iterable[Notebook], given: Mapping[str, Any], pr
         if given.get("profile", profile) != profile:
             raise InputError(f"Two profiles are given: {profile!r} and {given['profile']!r}.", "Give one of them.")
         given["profile"] = profile
-    declared = {notebook.name: read_parameters(notebook) for notebook in notebooks}
-    known = list(dict.fromkeys(name for parameters in declared.values() for name in parameters))
+    by_notebook = {notebook.name: read_parameters(notebook) for notebook in notebooks}
+    known = list(dict.fromkeys(name for parameters in by_notebook.values() for name in parameters))
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            guess = f"Did you mean {near[0]}? " if near else ""
+            guess = near_miss(name, known)
             listing = f"The parameters are: {', '.join(known)}." if known else "The chosen notebooks have no parameters."
             raise InputError(f"No chosen notebook has a parameter called {name!r}.", guess + listing)
     return {
         notebook: {name: coerce(parameters[name], value) for name, value in given.items() if name in parameters}
-        for notebook, parameters in declared.items()
+        for notebook, parameters in by_notebook.items()
     }
 
 
@@ -145,9 +142,9 @@ def coerce(parameter: Parameter, value: Any) -> Any:
         return None
     try:
         result = _as_kind(parameter.kind, parameter.inner, value)
-    except (ValueError, SyntaxError, TypeError, RecursionError):
+    except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError):
         wanted = KINDS.get(parameter.kind, "a value")
-        raise InputError(f"{name} must be {wanted.partition(' such')[0]}, and {value!r} is not.", f"Give {wanted}.") from None
+        raise InputError(f"{name} must be {wanted.partition(' such')[0]}, and {shown(value)} is not.", f"Give {wanted}.") from None
     _check_possible(name, result)
     return result
 
@@ -165,11 +162,11 @@ def _as_kind(kind: str, inner: str, value: Any) -> Any:
             raise ValueError
         return word in ("true", True)
     if kind == "int":
-        if isinstance(value, bool) or not (text or isinstance(value, int)):
+        if isinstance(value, bool) or not (text or isinstance(value, numbers.Integral)):
             raise ValueError
         return int(value)
     if kind == "float":
-        if isinstance(value, bool) or not (text or isinstance(value, (int, float))):
+        if isinstance(value, bool) or not (text or isinstance(value, numbers.Real)):
             raise ValueError
         number = float(value)
         if not math.isfinite(number):
@@ -205,18 +202,8 @@ def _literal_or_text(text: str) -> Any:
 def _check_possible(name: str, value: Any) -> None:
     if name == "profile" and isinstance(value, str):
         get_profile(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return
-    if name in COUNTS and value < (1 if isinstance(value, int) else 1e-9):
-        raise InputError(f"{name} is {value}, and the least that makes sense is 1.", f"Give {name} a value from 1 on.")
-    if name in ABOVE_ZERO and value <= 0:
-        raise InputError(f"{name} is {value}, and must be above 0.", f"Give {name} a value above 0.")
-    if name in NOT_NEGATIVE and value < 0:
-        raise InputError(f"{name} is {value}, and must not be negative.", f"Give {name} a value from 0 on.")
-    if name in AT_MOST and value > AT_MOST[name]:
-        raise InputError(
-            f"{name} is {value}, and the most that makes sense is {AT_MOST[name]}.", f"Give {name} a value up to {AT_MOST[name]}."
-        )
+    if name in CHECKS and not isinstance(value, (list, dict)):
+        CHECKS[name](name, value)
 
 
 def _declare(name: str, annotation: str, value: ast.expr, comment: str) -> Parameter:

@@ -18,6 +18,7 @@ from nbtools.generation import generate
 from nbtools.models import load_model, note_training
 from nbtools.runtime import progress, seed_everything
 from nbtools.training.memory import free_memory, held_memory, least_memory, refuse
+from nbtools.values import CHECKS
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +69,11 @@ class Experiment:
     learning_rate: float | None = None
     seed: int = 0
     runs: dict[str, Run] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "max_reviews", "block_size", "batch_size", "learning_rate", "seed"):
+            if name != "learning_rate" or self.learning_rate is not None:
+                setattr(self, name, CHECKS[name](name, getattr(self, name)))
 
     @functools.cached_property
     def lm(self) -> LanguageModel:

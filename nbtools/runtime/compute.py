@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from nbtools.errors import InputError
 from nbtools.runtime import cgroup
+from nbtools.values import CHECKS
 
 if TYPE_CHECKING:
     import torch
@@ -129,14 +129,12 @@ def choose_threads(wanted: int | None = None) -> tuple[int, str]:
     """How many threads PyTorch should compute with, and why: the fastest of what this machine allows, by measurement.
 
     PyTorch starts one a core that it sees. In a container that may be more than the container's share of time, and then each
-    product waits for threads that do not run. Raises InputError for a number below 1.
+    product waits for threads that do not run. Raises InputError for a number below 1, or of more threads than help.
     """
     import torch
 
     if wanted is not None:
-        if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
-            raise InputError(f"threads is {wanted!r}.", "Give a whole number of at least 1, or None.")
-        return wanted, "asked for"
+        return CHECKS["threads"]("threads", wanted), "asked for"
     default = torch.get_num_threads()
     if os.environ.get("OMP_NUM_THREADS"):
         return default, "OMP_NUM_THREADS says so"
@@ -190,4 +188,4 @@ def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and PyTorch on every device."""
     from transformers import set_seed
 
-    set_seed(seed)
+    set_seed(CHECKS["seed"]("seed", seed))

@@ -18,7 +18,15 @@ from nbtools.sweeps.terminal import words_of
 if TYPE_CHECKING:
     from rich.table import Table
 
-STEP_NAMES = ("profile", "model", "dataset", "block_size", "batch_size", "lora")  # what the time and memory of a step depend on
+STEP_NAMES = (
+    "profile",
+    "model",
+    "dataset",
+    "block_size",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "lora",
+)  # what the time and memory of a step depend on
 MOST_PROBES = 8  # each takes about a quarter of a minute
 SHOWN = 40  # rows of the table
 

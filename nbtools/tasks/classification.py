@@ -14,6 +14,7 @@ from nbtools.errors import InputError, MachineError
 from nbtools.models import evaluating, load_model
 from nbtools.runtime import choose_dtype, progress, quiet_libraries, seed_everything
 from nbtools.training.memory import free_memory, held_memory
+from nbtools.values import CHECKS, count
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -121,8 +122,9 @@ def train_classifier(
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    if epochs < 1 or not learning_rate > 0 or batch_size < 1 or max_tokens < 2:
-        raise InputError("epochs, learning_rate, batch_size or max_tokens is too small.", "Give values above 0, and at least 2 tokens.")
+    epochs, max_tokens = count(10**5)("epochs", epochs), count(10**6, low=2)("max_tokens", max_tokens)
+    learning_rate, batch_size = CHECKS["learning_rate"]("learning_rate", learning_rate), CHECKS["batch_size"]("batch_size", batch_size)
+    seed = CHECKS["seed"]("seed", seed)
     quiet_libraries()
     lm = load_model(model, verbose=False)
     _refuse_impossible(lm)

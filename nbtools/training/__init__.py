@@ -1,5 +1,6 @@
 """Fine-tune a causal language model with Hugging Face's Trainer, so that a stop at any moment loses little and breaks nothing."""
 
+from nbtools.training.config import FinetuneConfig
 from nbtools.training.estimate import Estimate, estimate
 from nbtools.training.finetune import Finetuned, finetune
 from nbtools.training.quick import tuned_model
@@ -9,6 +10,7 @@ from nbtools.training.sharing import push_model, write_card
 __all__ = [
     "SCHEMA",
     "Estimate",
+    "FinetuneConfig",
     "Finetuned",
     "estimate",
     "finetune",

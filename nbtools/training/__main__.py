@@ -21,7 +21,7 @@ from nbtools.errors import CourseError
 from nbtools.evaluation import Score, evaluate
 from nbtools.models import load_model
 from nbtools.runtime import device, say, tolerant_output
-from nbtools.training import finetune, write_metrics
+from nbtools.training import FinetuneConfig, finetune, write_metrics
 
 
 def named(name: str, help: str) -> Any:
@@ -34,10 +34,12 @@ def main(
     dataset: Annotated[str, named("dataset", "Where the reviews come from: auto, package, hub.")] = "auto",
     max_reviews: Annotated[int | None, named("max_reviews", "Reviews used, all parts together.")] = None,
     block_size: Annotated[int | None, named("block_size", "Tokens a block.")] = None,
-    batch_size: Annotated[int | None, named("batch_size", "Blocks a step, of all processes together.")] = None,
+    batch_size: Annotated[int | None, named("batch_size", "Blocks per pass, of all processes together.")] = None,
+    gradient_accumulation_steps: Annotated[int, named("gradient_accumulation_steps", "Passes per optimizer step.")] = 1,
     max_steps: Annotated[int | None, named("max_steps", "Optimizer steps.")] = None,
     epochs: Annotated[float | None, named("epochs", "Passes over the blocks, in place of max_steps.")] = None,
     learning_rate: Annotated[float | None, named("learning_rate", "Peak of the schedule.")] = None,
+    lora: Annotated[bool, typer.Option("--lora", help="Train low-rank adapters instead of all weights.")] = False,
     seed: Annotated[int, named("seed", "Of the order of the blocks.")] = 0,
     output_dir: Annotated[str | None, named("output_dir", "Where the run is kept. Default: runs/tuned/<profile>.")] = None,
     sample: Annotated[list[str] | None, named("sample", "A prompt that is continued along the way, more than once for several.")] = None,
@@ -47,6 +49,11 @@ def main(
 
     Example: accelerate launch --multi_gpu --num_processes 2 -m nbtools.training --max_steps 20
     """
+    settings = {
+        "batch_size": batch_size, "gradient_accumulation_steps": gradient_accumulation_steps, "max_steps": max_steps, "epochs": epochs,
+        "learning_rate": learning_rate, "lora": lora, "seed": seed,
+    }  # fmt: skip
+    FinetuneConfig(**settings)  # type: ignore[arg-type]  # an invalid value is refused before anything is read
     processes = PartialState(cpu=device().type == "cpu")
     with processes.local_main_process_first():  # one process of a machine reads and tokenizes; the others find it in the cache
         lm = load_model(model or profile, verbose=processes.is_main_process)
@@ -57,10 +64,7 @@ def main(
         return {part: evaluate(scored, reviews.part(part), part) for part in ("validation", "test")} if processes.is_main_process else {}
 
     before = score(lm)
-    tuned = finetune(
-        lm, packed, output_dir=output_dir, batch_size=batch_size, max_steps=max_steps, epochs=epochs, learning_rate=learning_rate,
-        seed=seed, resume=resume, prompts=sample or (), validation=reviews.validation,
-    )  # fmt: skip
+    tuned = finetune(lm, packed, output_dir=output_dir, resume=resume, prompts=sample or (), validation=reviews.validation, **settings)
     after = score(tuned.lm)
     if processes.is_main_process:
         path = write_metrics(tuned, before=before, after=after, reviews=reviews, packed=packed)

@@ -14,6 +14,7 @@ from nbtools.errors import InputError, MachineError
 from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, progress, say
 from nbtools.training.adamw import one_pass_at_hand
 from nbtools.training.fast_path import FastPath, fits, has_adapters
+from nbtools.values import CHECKS
 
 # On two cores compiling takes about so long (without AVX-512: 25 to 45 s), and a compiled pass in bf16 is 5 to 10 % shorter than a plain
 # one (mini, GPT-2 small, SmolLM2); it is tried only where a fifth of a plain run would be longer than that. In fp32 a compiled pass was
@@ -24,14 +25,17 @@ FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose(
-    model: Any, batch: dict[str, torch.Tensor], steps: int, *, dtype: str | None, compile: bool | None, threads: int | None
-) -> dict[str, Any]:
-    """The choices for `steps` steps on batches like `batch`; a value that is given is not measured.
+    model: Any, batch: dict[str, torch.Tensor], steps: int, passes: int = 1, *,
+    dtype: str | None, compile: bool | None, threads: int | None,
+) -> dict[str, Any]:  # fmt: skip
+    """The choices for `steps` steps of `passes` passes on batches like `batch`; a value that is given is not measured.
+
+    Gradients of several passes are summed in fp32, as autocast does it, so then there are no bf16 copies, whose gradients are bf16.
 
     Raises InputError for a value that does not exist, MachineError where compiling was asked for and cannot be done.
     """
-    if dtype is not None and dtype not in FORMATS:
-        raise InputError(f"dtype is {dtype!r}.", 'Give "fp32", "bf16" or "fp16", or None to have it measured.')
+    if dtype is not None:
+        CHECKS["dtype"]("dtype", dtype)
     count, why = choose_threads(threads)
     torch.set_num_threads(count)
     number = choose_dtype() if dtype is None else NumberFormat(dtype, "asked for", {})
@@ -54,21 +58,30 @@ def choose(
             raise MachineError("The compiled path is for training all weights, and these are adapters.", "Leave compile out.")
         why = "adapters are not compiled"
         return {**chosen, "loss": "fused", "bf16_copies": False, "compile": False, "compile_reason": why}
-    compiled, why, figures = _choose_compile(model, batch, steps, number.torch_dtype, compile)
-    copies = number.name == "bf16" and (compiled or one_pass_at_hand())
+    copies = number.name == "bf16" and passes == 1
+    compiled, why, figures = _choose_compile(model, batch, steps * passes, number.torch_dtype, compile, copies)
+    copies = copies and (compiled or one_pass_at_hand())
     return {**chosen, "loss": "fused", "bf16_copies": copies, "compile": compiled, "compile_reason": why, **figures}
 
 
-def repeat(model: Any, choices: Mapping[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+def repeat(model: Any, choices: Mapping[str, Any], wanted: dict[str, Any], passes: int = 1) -> dict[str, Any]:
     """`choices` of an earlier measurement, once it is clear that they can be kept here. wanted: what was asked for beside them.
+
+    passes  per step, as in `choose`
 
     Raises InputError where something else was asked for as well, or they are no choices, or were made for another device or kind of
     model; MachineError where compiling cannot be done.
     """
     if asked := [name for name, value in wanted.items() if value is not None]:
         raise InputError(f"choices were given, and {', '.join(asked)} beside them.", "Give one or the other.")
+    if not isinstance(choices, Mapping):
+        raise InputError(f"choices are of type {type(choices).__name__}, not a mapping.", "Give those of an estimate or of a metrics.json.")
     if missing := {"device", "dtype", "threads", "compile", "loss", "bf16_copies"} - choices.keys():
         raise InputError(f"choices lack {', '.join(sorted(missing))}.", "Give those of an estimate or of a run's metrics.json, whole.")
+    for name in ("dtype", "threads", "compile"):
+        CHECKS[name](name, choices[name])
+    if choices["bf16_copies"] and passes > 1:
+        raise InputError("choices were made for a training without gradient accumulation.", "Leave them out: they are measured anew.")
     if choices["device"] != str(device()):
         raise InputError(f"choices were made for {choices['device']}, and this is {device()}.", "Leave them out: they are measured anew.")
     whole = choices["compile"] or choices["bf16_copies"]  # what adapters are not trained with
@@ -97,7 +110,7 @@ def describe(choices: dict[str, Any]) -> str:
 
 
 def _choose_compile(
-    model: Any, batch: dict[str, torch.Tensor], steps: int, dtype: torch.dtype, wanted: bool | None
+    model: Any, batch: dict[str, torch.Tensor], passes: int, dtype: torch.dtype, wanted: bool | None, copies: bool
 ) -> tuple[bool, str, dict[str, float]]:
     if wanted is not None:
         if wanted and not compiler_at_hand():
@@ -106,21 +119,20 @@ def _choose_compile(
     if dtype == torch.float32:
         return False, "in fp32 a compiled pass is no shorter (measured with mini and SmolLM2)", {}
     with _undisturbed(model):
-        half = dtype == torch.bfloat16
-        _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False, copies=half and one_pass_at_hand()))
+        _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False, copies=copies and one_pass_at_hand()))
         figures = {"plain_pass_seconds": round(plain, 3)}
-        if steps * plain * MOST_SAVED < COMPILE_SECONDS:
-            return False, f"{steps} steps of {plain:.2f} s (probed) are over before compiling is repaid", figures
+        if passes * plain * MOST_SAVED < COMPILE_SECONDS:
+            return False, f"{passes} passes of {plain:.2f} s (probed) are over before compiling is repaid", figures
         if not compiler_at_hand():
             return False, "no C++ compiler is at hand", figures
         for _ in progress([None], "compiling", unit="program"):
-            first, fast = time_passes(model, batch, FastPath(model, dtype, compiled=True, copies=half))
+            first, fast = time_passes(model, batch, FastPath(model, dtype, compiled=True, copies=copies))
     figures |= {"compiled_pass_seconds": round(fast, 3), "compile_seconds": round(first - fast, 1)}
     if fast >= plain:
         return False, f"a pass takes {fast:.2f} s compiled and {plain:.2f} s plain (probed)", figures
     repaid = max(1, round((first - fast) / (plain - fast)))
     said = f"a pass takes {fast:.2f} s instead of {plain:.2f} s (probed); compiling took {first - fast:.0f} s"
-    return True, f"{said}, repaid after {repaid} of {steps} steps", figures
+    return True, f"{said}, repaid after {repaid} of {passes} passes", figures
 
 
 def time_passes(model: Any, batch: dict[str, torch.Tensor], fast: FastPath) -> tuple[float, float]:

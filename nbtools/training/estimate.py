@@ -28,10 +28,11 @@ from nbtools.runtime import device, keep_freed_memory, progress, quiet_libraries
 from nbtools.training import loop
 from nbtools.training.callbacks import LOGGING_STEPS
 from nbtools.training.choices import choose, fast_path
+from nbtools.training.config import FinetuneConfig
 from nbtools.training.finetune import VALIDATION_SAMPLE
 from nbtools.training.loop import dropping, with_adapters
 from nbtools.training.memory import PeakMemory, free_memory, held_memory, refuse, refuse_impossible
-from nbtools.training.plan import folder_of, make_plan, share_of
+from nbtools.training.plan import folder_of, share_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -91,23 +92,14 @@ def estimate(
     output_dir: str | Path | None = None,
     validation: Dataset | Sequence[str] | None = None,
     scoring: Dataset | Sequence[str] = (),
-    learning_rate: float | None = None,
-    batch_size: int | None = None,
-    epochs: float | None = None,
-    max_steps: int | None = None,
-    seed: int = 0,
-    lora: bool = False,
-    dropout: float | None = 0.0,
-    dtype: str | None = None,
-    compile: bool | None = None,
-    threads: int | None = None,
-    checkpoint_steps: int | None = None,
+    **settings: Any,
 ) -> Estimate:
     """What `finetune` with these arguments will take: seconds, bytes of memory, bytes of disk, and what it will choose.
 
     Give the estimate's `choices` to `finetune`, so that nothing is measured and compiled a second time.
 
-    scoring  texts that are scored beside the training, each as often as it stands here; the rest as in `finetune`
+    scoring   texts that are scored beside the training, each as often as it stands here
+    settings  the fields of `FinetuneConfig` but report_to, as in `finetune`
 
     Takes six steps of the run itself, with a learning rate of zero, one checkpoint beside `output_dir` and a few scored texts; then
     all of it is taken back: weights, gradients, random states, threads and disk are as before. Raises MachineError, with advice,
@@ -115,7 +107,8 @@ def estimate(
     impossible plan.
     """
     start = time.perf_counter()
-    plan = make_plan(lm, train, learning_rate, batch_size, epochs, max_steps, seed, lora, dropout)
+    config = FinetuneConfig.from_options("estimate", settings, ("output_dir", "validation", "scoring"), without=("report_to",))
+    plan = config.plan(lm, train)
     disk = next(folder for folder in folder_of(plan, output_dir).absolute().parents if folder.is_dir())  # the nearest that is there already
     sample = [] if validation is None else texts_of(validation)[:VALIDATION_SAMPLE]
     scored = texts_of(scoring)
@@ -124,12 +117,12 @@ def estimate(
     free, free_disk = free_memory() + held_memory(), shutil.disk_usage(disk).free
     share = share_of(plan["batch_size"], PartialState(cpu=device().type == "cpu").num_processes)
     with _undisturbed(lm.model), tempfile.TemporaryDirectory(prefix=".probe-", dir=disk) as place, PeakMemory() as peak:
-        seed_everything(seed)
-        with _adapted(lm, lora) as model, keep_freed_memory(), dropping(model, dropout):
+        seed_everything(config.seed)
+        with _adapted(lm, config.lora) as model, keep_freed_memory(), dropping(model, config.dropout):
             refuse_impossible(model, share, train.block_size)
             batch = default_data_collator([train[number % len(train)] for number in range(share)])
             batch = {name: part.to(device()) for name, part in batch.items()}
-            choices = choose(model, batch, plan["max_steps"], dtype=dtype, compile=compile, threads=threads)
+            choices = choose(model, batch, plan["max_steps"], plan["gradient_accumulation_steps"], **config.wanted)
             torch.set_num_threads(choices["threads"])
             refuse_impossible(model, share, train.block_size, choices)
             trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
@@ -143,7 +136,7 @@ def estimate(
         model_bytes = _size(save_model(lm, Path(place, "model")))
         saving = time.perf_counter() - saving
     refuse(peak.bytes, free, lm.model, share, train.block_size)
-    saves = (plan["max_steps"] - 1) // (checkpoint_steps or max(1, plan["max_steps"] // 5))
+    saves = (plan["max_steps"] - 1) // (config.checkpoint_steps or max(1, plan["max_steps"] // 5))
     at_once = max(min(saves, 3) * probe.checkpoint_bytes, min(saves, 2) * probe.checkpoint_bytes + model_bytes)
     _refuse_disk(at_once, free_disk, disk)
     seconds_a_token = probe.scoring_seconds / max(1, computed_tokens(texts, lm))

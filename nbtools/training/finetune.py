@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers import default_data_collator
+from transformers import TrainerCallback, default_data_collator
 
 from nbtools.data import texts_of
 from nbtools.errors import InputError, MachineError
@@ -23,19 +23,21 @@ from nbtools.runtime import device, disk_is_full, keep_freed_memory, quiet_libra
 from nbtools.training import folders, loop
 from nbtools.training.callbacks import LOGGING_STEPS, Curve, Draw
 from nbtools.training.choices import choose, describe, fast_path, repeat
+from nbtools.training.config import FinetuneConfig, tokens_per_step
 from nbtools.training.fast_path import FastPath
 from nbtools.training.following import log_samples
 from nbtools.training.loop import dropping, with_adapters
 from nbtools.training.memory import refuse_impossible
-from nbtools.training.plan import folder_of, make_plan, share_of
+from nbtools.training.plan import folder_of, share_of
+from nbtools.values import CHECKS, shown
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import TrainerCallback
 
     from nbtools.data import Packed
     from nbtools.models import LanguageModel
 
+NAMES = ("output_dir", "validation", "resume", "choices", "callbacks", "draw", "prompts")  # beside those of FinetuneConfig
 VALIDATION_SAMPLE = 32  # reviews scored for each point of the curve
 
 
@@ -69,75 +71,60 @@ def finetune(
     *,
     output_dir: str | Path | None = None,
     validation: Dataset | Sequence[str] | None = None,
-    learning_rate: float | None = None,
-    batch_size: int | None = None,
-    epochs: float | None = None,
-    max_steps: int | None = None,
-    seed: int = 0,
     resume: bool = False,
-    lora: bool = False,
-    dropout: float | None = 0.0,
-    dtype: str | None = None,
-    compile: bool | None = None,
-    threads: int | None = None,
     choices: Mapping[str, Any] | None = None,
-    checkpoint_steps: int | None = None,
-    report_to: str = "none",
     callbacks: Sequence[TrainerCallback] = (),
     draw: Draw | None = None,
     prompts: Sequence[str] = (),
+    **settings: Any,
 ) -> Finetuned:
     """Fine-tune `lm` in place on packed blocks; the model is then in `output_dir`/model and the same object is in the result.
 
     output_dir   final folder (default: runs/tuned/<profile>); an earlier one of that name is renamed, not overwritten
     validation   texts for the points of the curve between start and end: 32 of them, scored token-exactly at every fifth
-    learning_rate, batch_size (blocks a step), max_steps   None means the profile's value; `epochs` instead of max_steps
     resume       go on with the interrupted run of the same plan from its newest whole checkpoint
-    lora         train low-rank adapters only (Hu et al., 2021; needs the extra [lora]) and merge them into the saved model
-    dropout      while training; None: the checkpoint's own. 0 by default: in a run of an epoch or so there is little to overfit
-    dtype        "fp32", "bf16" or "fp16" for the passes; None: measured, chosen and recorded. Weights are trained in fp32
-    compile      None: when a probe of some passes says that the run is long enough to repay it; said, and recorded
-    threads      of PyTorch; None: the fastest number that this machine allows, recorded
     choices      of an estimate or of an earlier run's metrics.json, to be repeated instead of dtype, compile and threads
-    checkpoint_steps   a checkpoint every so many steps (default: a fifth of the run); the newest two are kept
-    report_to    passed to Trainer: "none", "tensorboard" (its files go to the run's folder `logs`), "mlflow" (to where MLFLOW_TRACKING_URI
-                 says) …; callbacks: more of Trainer's callbacks
+    callbacks    more of Trainer's callbacks; with report_to="tensorboard" its files go to the run's folder `logs`
     draw         makes the live picture of the curve in a notebook (`nbtools.plots.training.draw_curve`)
     prompts      continued greedily at the start and at every score, into `samples.jsonl`: what the model would write by then
+    settings     the fields of `FinetuneConfig`: learning_rate, batch_size, gradient_accumulation_steps, epochs, max_steps, seed, lora,
+                 dropout, dtype, compile, threads, checkpoint_steps, report_to. Of the checkpoints, the newest two are kept
 
     Under `accelerate launch` the processes share each step's blocks: batch_size is of all of them together, one model is saved,
     and every process returns the same result.
 
     Ctrl-C ends the running step, saves a checkpoint and raises RunError that says how to go on. Raises InputError for an
-    impossible plan and for a model that a call has trained before, MachineError when memory cannot do or the disk is full, RunError
-    when a loss is not a number any more (nothing of that step is kept).
+    unknown name, for an invalid value and for a model that a call has trained before, MachineError when memory cannot do or the disk is
+    full, RunError when a loss is not a number any more (nothing of that step is kept).
     """
+    config = FinetuneConfig.from_options("finetune", settings, also=NAMES)
+    plan = config.plan(lm, train)
+    resume = CHECKS["resume"]("resume", resume)
+    _check_callbacks(callbacks)
     if lm.trained and not resume:
         problem = f"This {lm.name} was already changed by a fine-tuning here, so it is no base model any more."
         raise InputError(problem, "Load it again with load_model, or pass resume=True to go on with an interrupted run.")
-    loop.refuse_reports(report_to)
-    plan = make_plan(lm, train, learning_rate, batch_size, epochs, max_steps, seed, lora, dropout)
+    loop.refuse_reports(config.report_to)
     target = folder_of(plan, output_dir)
     processes = PartialState(cpu=device().type == "cpu")
     share = share_of(plan["batch_size"], processes.num_processes)
     quiet_libraries()
-    seed_everything(seed)
+    seed_everything(config.seed)
     release(lm.model)  # what decoding keeps of the weights, in another format
-    trained = with_adapters(lm) if lora else lm.model
-    wanted = {"dtype": dtype, "compile": compile, "threads": threads}
-    with keep_freed_memory(), dropping(trained, dropout):
-        folder, choices, checkpoint = _open(lm, trained, train, target, plan, resume, share, choices, wanted)
+    trained = with_adapters(lm) if config.lora else lm.model
+    with keep_freed_memory(), dropping(trained, config.dropout):
+        folder, choices, checkpoint = _open(lm, trained, train, target, plan, resume, share, choices, config.wanted)
         torch.set_num_threads(choices["threads"])
         fast = fast_path(trained, choices)
-        curve = _curve(lm, trained, fast, folder, plan, train.block_size, validation, draw, prompts)
-        seed_everything(seed)
+        curve = _curve(lm, trained, fast, folder, plan, validation, draw, prompts)
+        seed_everything(config.seed)
         lm.trained = True
         with _full_disk_explained(folder):
             steps = loop.train(
-                trained, train, folder, plan, choices, fast, share, [curve, *callbacks], save_steps=checkpoint_steps,
-                report_to=report_to, checkpoint=checkpoint,
+                trained, train, folder, plan, choices, fast, share, [curve, *callbacks], save_steps=config.checkpoint_steps,
+                report_to=config.report_to, checkpoint=checkpoint,
             )  # fmt: skip
-            tuned = replace(lm, model=trained.merge_and_unload() if lora else trained)  # type: ignore[operator]
+            tuned = replace(lm, model=trained.merge_and_unload() if config.lora else trained)  # type: ignore[operator]
             tuned.model.eval()
             if processes.is_main_process:
                 save_model(tuned, folder / "model")
@@ -149,11 +136,20 @@ def finetune(
         target,
         rows,
         steps,
-        steps * plan["batch_size"] * train.block_size,
+        steps * tokens_per_step(plan),
         rows[-1]["seconds"] if rows else curve.seconds,
         choices,
         {name: value for name, value in plan.items() if name != "blocks_sha256"},
     )
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    """Raise InputError for anything that is not a list of Trainer's callbacks."""
+    for one in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+        if not isinstance(one, TrainerCallback) and not (isinstance(one, type) and issubclass(one, TrainerCallback)):
+            raise InputError(f"A callback is {shown(one)}, which is no TrainerCallback.", "Give a list of objects of such classes.")
+    if isinstance(callbacks, TrainerCallback):
+        raise InputError("callbacks is a single callback.", "Give a list: [callback].")
 
 
 def _open(
@@ -170,8 +166,9 @@ def _open(
             refuse_impossible(model, share, train.block_size)
             batch = default_data_collator([train[number % len(train)] for number in range(share)])
             batch = {name: part.to(device()) for name, part in batch.items()}
-            choices = choose(model, batch, plan["max_steps"], **wanted) if given is None else repeat(model, given, wanted)
-            opened = [(folders.begin(target, {**plan, "choices": choices}), choices, None)]
+            passes = plan["gradient_accumulation_steps"]
+            chosen = choose(model, batch, plan["max_steps"], passes, **wanted) if given is None else repeat(model, given, wanted, passes)
+            opened = [(folders.begin(target, {**plan, "choices": chosen}), chosen, None)]
     if processes.num_processes > 1:
         broadcast_object_list(opened)
     folder, choices, checkpoint = opened[0]
@@ -190,7 +187,6 @@ def _curve(
     fast: FastPath | None,
     folder: Path,
     plan: dict[str, Any],
-    block_size: int,
     validation: Any,
     draw: Draw | None,
     prompts: Sequence[str],
@@ -206,7 +202,7 @@ def _curve(
 
     every = max(LOGGING_STEPS, round(plan["max_steps"] / 5 / LOGGING_STEPS) * LOGGING_STEPS)
     asked = validate if sample or prompts else None
-    return Curve(folder / "curve.jsonl", plan["batch_size"] * block_size, asked, every, draw)
+    return Curve(folder / "curve.jsonl", tokens_per_step(plan), asked, every, draw)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ def reopen(output_dir: Path, plan: dict[str, Any]) -> tuple[Path, dict[str, Any]
             f"{why} The same values would lead there again.",
             f"Start anew with resume=False and a lower learning_rate; or, if the machine was at fault, delete {folder / BROKEN}.",
         )
-    begun = json.loads((folder / "plan.json").read_text(encoding="utf8"))
+    begun = {"gradient_accumulation_steps": 1, **json.loads((folder / "plan.json").read_text(encoding="utf8"))}  # older plans lack it
     changed = [name for name in plan if name != "choices" and plan[name] != begun.get(name)]
     if changed:
         said = ", ".join(f"{name} was {begun.get(name)!r}, is {plan[name]!r}" for name in changed)

@@ -100,6 +100,8 @@ def train(
     settings: dict[str, Any] = {
         "output_dir": str(folder / "checkpoints"),
         "per_device_train_batch_size": share,
+        # Trainer divides each pass's summed loss by the labelled tokens of all passes of the step: the mean over tokens, not over passes.
+        "gradient_accumulation_steps": plan.get("gradient_accumulation_steps", 1),
         "max_steps": plan["max_steps"],
         "learning_rate": plan["learning_rate"],
         "warmup_steps": min(50, plan["max_steps"] // 10),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from nbtools.generation import Decoding
+from nbtools.generation import SamplingParams
 
 if TYPE_CHECKING:
     from nbtools.models import LanguageModel
@@ -21,13 +21,21 @@ def given(settings: dict[str, Any], names: list[str]) -> dict[str, Any]:
 def as_generate(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings as `nbtools.generate` takes them."""
     if not settings["temperature"]:
-        return given(settings, ["repetition_penalty"])
+        return given(settings, ["repetition_penalty"])  # greedy
     return {"temperature": settings["temperature"], **given(settings, list(OFF))}
 
 
-def decoding_of(settings: dict[str, Any]) -> Decoding:
-    """Raises InputError for impossible values."""
-    return Decoding(**as_generate(settings))
+def params_of(settings: dict[str, Any]) -> SamplingParams:
+    """Raises InputError for an invalid value."""
+    return SamplingParams(**_repeated(settings))
+
+
+def checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """`settings` with every number as Python's own, and None as the value that switches a knob off. Raises InputError as `params_of` does,
+    for a knob that is off as well."""
+    settings = {name: OFF.get(name) if value is None else value for name, value in settings.items()}
+    params = SamplingParams(**settings)
+    return {name: getattr(params, name) for name in settings}
 
 
 def as_python(lm: LanguageModel, prompt: str, settings: dict[str, Any]) -> str:
@@ -40,7 +48,7 @@ def as_command(lm: LanguageModel, prompt: str, settings: dict[str, Any]) -> str:
     """The papermill command that runs notebook 03 with these values; it has no parameter for the repetition penalty."""
     values = {"profile": _model(lm), "short_prompt": prompt, **_repeated(settings)}  # what notebook 03 calls the prompt of its lab
     if settings["temperature"] == 0:
-        values["temperature"] = None  # greedy
+        values["temperature"] = 0  # greedy; left out, the notebook's own value would count
     options = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in values.items() if name != "repetition_penalty")
     return f"papermill notebooks/03_generation.ipynb out.ipynb {options}"
 

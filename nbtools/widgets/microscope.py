@@ -12,7 +12,7 @@ from nbtools.attention import AttentionTrace, trace_attention
 from nbtools.compare import attention_shift, likelier
 from nbtools.errors import InputError
 from nbtools.generation import ROOT, TextTree
-from nbtools.generation.decoding import Decoding
+from nbtools.generation.params import SamplingParams
 from nbtools.plots.compare import draw_likelier
 from nbtools.plots.table import as_text
 from nbtools.widgets.attention_explorer import triangles
@@ -58,9 +58,8 @@ class Microscope(LiveView):
         seed: int = 0,
     ) -> None:
         self.base, self.tuned = base, tuned
-        self.decoding = Decoding(temperature=temperature, top_k=top_k, top_p=top_p)
-        self.max_new_tokens = max_new_tokens
-        super().__init__(**self._seen(prompt, seed))
+        self.params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
+        super().__init__(**self._seen(prompt, self.params.seed))
 
     def _seen(self, prompt: str, seed: int) -> dict[str, Any]:
         rising = likelier(self.base, self.tuned, prompt, SHOWN)
@@ -90,14 +89,14 @@ class Microscope(LiveView):
     def _written(self, prompt: str, seed: int) -> dict[str, Any]:
         made = []
         for lm in (self.base, self.tuned):
-            tree = TextTree(lm, prompt, self.max_new_tokens)
-            made.append(list(tree.grow(ROOT, self.max_new_tokens, seed, self.decoding)))
+            count = self.params.max_new_tokens
+            made.append(list(TextTree(lm, prompt, count).grow(ROOT, count, seed, self.params)))
         before, after = made
         same = (one.token == other.token for one, other in zip(before, after, strict=False))
         parting = next((place for place, equal in enumerate(same) if not equal), -1)
         return {
             "before": [one.text for one in before], "after": [one.text for one in after], "parting": parting,
-            "decoding": self.decoding.describe(),
+            "decoding": self.params.describe(),
         }  # fmt: skip
 
     def on_look(self, content: dict[str, Any]) -> None:

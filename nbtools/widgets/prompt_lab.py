@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import traitlets
 
 from nbtools.errors import InputError
-from nbtools.generation import ROOT, Decoding, Node, TextTree, generate, uniforms
+from nbtools.generation import ROOT, Node, SamplingParams, TextTree, generate, uniforms
 from nbtools.plots.table import as_text
 from nbtools.runtime import interactive
 from nbtools.tokens import id_texts, visible
-from nbtools.widgets.knobs import as_command, as_python, decoding_of, given
+from nbtools.widgets.knobs import as_command, as_python, checked, given, params_of
 from nbtools.widgets.live import LiveView
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ class PromptLab(LiveView):
         if not isinstance(prompt, str):
             raise InputError(f"The prompt is {type(prompt).__name__}, not text.", "Give a string.")
         longest = min(400, lm.context - 1)
-        settings = {
+        settings = checked({
             "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty,
-            "max_new_tokens": min(max_new_tokens, longest), "seed": seed,
-        }  # fmt: skip
-        decoding_of(settings)  # refuses impossible values before anything is shown
+            "max_new_tokens": max_new_tokens, "seed": seed,
+        })  # fmt: skip
+        settings["max_new_tokens"] = min(settings["max_new_tokens"], longest)
         config = lm.model.config
         size = f"{lm.parameters / 1e6:,.0f} million parameters, context {lm.context:,}, {config.vocab_size:,} tokens"
         kind = f"{type(lm.model).__name__}, {size}"
@@ -143,7 +143,7 @@ class PromptLab(LiveView):
 
     def on_fork(self, content: dict[str, Any]) -> None:
         def go() -> None:
-            branch = self._tree.fork(int(content["node"]), int(content["token"]), decoding_of(self.settings))
+            branch = self._tree.fork(int(content["node"]), int(content["token"]), params_of(self.settings))
             left = self.settings["max_new_tokens"] - branch.depth - 1
             self._keep(branch)
             if left > 0:
@@ -173,7 +173,7 @@ class PromptLab(LiveView):
             count, penalty = self.settings["max_new_tokens"], given(self.settings, ["repetition_penalty"])
             sampled = {**given(self.settings, ["top_k", "top_p", "min_p"]), "temperature": self.settings["temperature"] or 1.0}
             ways: dict[str, dict[str, Any]] = {
-                "greedy": {}, Decoding(**sampled).describe(): sampled, f"beam search, {BEAMS} beams": {"num_beams": BEAMS},
+                "greedy": {}, SamplingParams(**sampled).describe(): sampled, f"beam search, {BEAMS} beams": {"num_beams": BEAMS},
             }  # fmt: skip
             rows = []
             for name, values in ways.items():
@@ -218,7 +218,7 @@ class PromptLab(LiveView):
             self._tree, node = self._plant(settings["max_new_tokens"]), ROOT
         made = []
         count, seed = settings["max_new_tokens"], settings["seed"]
-        for new in self._tree.grow(node, count, seed, decoding_of(settings), self._stop.is_set):
+        for new in self._tree.grow(node, count, seed, params_of(settings), self._stop.is_set):
             self._keep(new)
             made.append(new.number)
         self.nodes = [asdict(one) for one in self._tree.nodes]
@@ -252,7 +252,7 @@ class PromptLab(LiveView):
             self.logits = logits.numpy().tobytes()
 
     def _probabilities(self, ids: list[int]) -> Any:
-        return self._tree.probabilities(ids, decoding_of(self.settings))
+        return self._tree.probabilities(ids, params_of(self.settings))
 
     def _notice_prompt(self, change: Any) -> None:
         """A new prompt begins a new tree; a text that is being written keeps its own, and the next one sees to it.
@@ -271,6 +271,7 @@ class PromptLab(LiveView):
         self._look()
 
     def _follow_settings(self, change: Any = None) -> None:
+        params_of(self.settings)
         self.dice = uniforms(self.settings["seed"], self.limits["longest"] + 1)
         self.python = as_python(self.lm, self.prompt, self.settings)
         self.command = as_command(self.lm, self.prompt, self.settings)

@@ -19,7 +19,7 @@ from nbtools.attention import knock_out_each, logit_lens, read_attention, trace_
 from nbtools.compare import attention_shift
 from nbtools.data import pack
 from nbtools.evaluation import block_nll
-from nbtools.generation import Decoding, generate, next_logits
+from nbtools.generation import SamplingParams, generate, next_logits
 from nbtools.generation.decoding import SeededDraw
 from nbtools.widgets.live import script
 from tests.browser.jupyterlab import HANG, Lab, find_browser, open_page, run_all, running_lab, wait_for_kernel
@@ -186,7 +186,7 @@ def test_the_browsers_warpers_are_transformers_own(page: Page) -> None:
                 scores = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([history]), scores)  # type: ignore[arg-type]
             free = (scores[0] / settings["temperature"]).double().softmax(-1)
             given = {name: value for name, value in settings.items() if name != "repetition_penalty" and (name != "top_p" or value < 1)}
-            warped = Decoding(**given).warpers()(torch.tensor([history]), scores)[0]  # type: ignore[arg-type]
+            warped = SamplingParams(**given).warpers()(torch.tensor([history]), scores)[0]  # type: ignore[arg-type]
             theirs, ours = warped.double().softmax(-1), torch.tensor(one["probabilities"], dtype=torch.float64)
             differing = (theirs > 0) != (ours > 0)
             if differing.any():

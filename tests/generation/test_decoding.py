@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from nbtools.generation import Decoding, PromptRepetition, SeededDraw
+from nbtools.generation import PromptRepetition, SamplingParams, SeededDraw
 from nbtools.generation.decoding import Chooser
 from tests.models_at_hand import tiny
 
@@ -35,9 +35,9 @@ def test_rows_of_a_draw_do_not_see_each_other():
 
 
 def test_a_decoding_describes_itself():
-    assert Decoding().describe() == "greedy"
-    assert Decoding(num_beams=4).describe() == "beam search, 4 beams"
-    assert Decoding(temperature=0.7, top_k=50).describe() == "sampling, temperature=0.7, top_k=50"
+    assert SamplingParams().describe() == "greedy"
+    assert SamplingParams(num_beams=4).describe() == "beam search, 4 beams"
+    assert SamplingParams(temperature=0.7, top_k=50).describe() == "sampling, temperature=0.7, top_k=50"
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -70,7 +70,7 @@ def test_a_draw_is_the_inverse_transform_of_the_whole_softmax(seed):
 )
 def test_the_token_chosen_is_what_transformers_processors_leave(values):
     """Held to the processors that `generate` builds from the same values, over the whole vocabulary, and then SeededDraw."""
-    choice = Decoding(**values)
+    choice = SamplingParams(**values)
     known = {name: value for name, value in values.items() if name != "do_sample"}
     settings = GenerationConfig(do_sample=choice.samples, **known)
     settings.top_k = values.get("top_k") or 0
@@ -89,7 +89,7 @@ def test_the_token_chosen_is_what_transformers_processors_leave(values):
 
 def test_a_row_keeps_its_own_draws_when_others_have_ended():
     logits = torch.randn(3, 40, generator=torch.Generator().manual_seed(0))
-    together, apart = (Chooser(Decoding(do_sample=True), [5, 6, 7]) for _ in range(2))
+    together, apart = (Chooser(SamplingParams(do_sample=True), [5, 6, 7]) for _ in range(2))
     first = together(logits, [0, 1, 2], [[]] * 3)
     assert [apart(logits[row : row + 1], [row], [[]])[0] for row in (2, 0, 1)] == [first[row] for row in (2, 0, 1)]
     assert together(logits[2:], [2], [[]]) == apart(logits[2:], [2], [[]])

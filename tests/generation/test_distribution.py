@@ -35,3 +35,18 @@ def test_the_distribution_covers_the_vocabulary_and_knows_its_entropy():
     assert 0 < found.entropy < 13
     assert next_tokens(mini(), "The movie was", top_k=1).entropy == 0
     assert len(found.texts(3)) == 3
+
+
+@pytest.mark.parametrize("values", [{}, {"temperature": 0.8}, {"temperature": 1.3, "top_k": 30, "top_p": 0.9}, {"do_sample": True}])
+@pytest.mark.parametrize("penalty", [0.5, 1.2, 3.0])
+def test_the_distribution_knows_the_repetition_penalty(values, penalty):
+    """It was accepted and ignored: the tokens of the prompt kept the probabilities that they had without it."""
+    lm, prompt = mini(), "The movie was the best movie of the year, and the movie was"
+    settings = GenerationConfig(do_sample=True, repetition_penalty=penalty, **{k: v for k, v in values.items() if k != "do_sample"})
+    settings.top_k = values.get("top_k", 0)
+    own, ids = lm.model._get_logits_processor(settings), torch.tensor([lm.tokenizer(prompt)["input_ids"]])
+    expected = own(ids, next_logits(lm, prompt)[None].clone()).double().softmax(-1)[0].numpy()
+    ours = next_tokens(lm, prompt, repetition_penalty=penalty, **values)
+    assert ours.probabilities == pytest.approx(expected[ours.ids], abs=1e-12)
+    plain = next_tokens(lm, prompt, **values)
+    assert np.abs(ours.probabilities - plain.probabilities).max() > 1e-3

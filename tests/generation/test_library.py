@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from nbtools.generation import generate
-from nbtools.generation.decoding import Decoding
 from nbtools.generation.library import Task, continue_rows, tokens
+from nbtools.generation.params import SamplingParams
 from tests.models_at_hand import mini, tiny
 
 
 def _task(ids, new_tokens=6, number=torch.float32):
-    return Task([ids], new_tokens, Decoding(), [0], {0}, number)
+    return Task([ids], new_tokens, SamplingParams(), [0], {0}, number)
 
 
 def test_tokens_come_one_by_one_as_transformers_makes_them():

@@ -95,7 +95,7 @@ def test_what_is_not_text_is_refused(bad):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"temperature": 0}, {"temperature": -1}, {"top_p": 1.5}, {"top_p": 0}, {"top_k": -1}, {"top_k": 2.5}, {"min_p": 2}, {"num_beams": 0},
+    [{"temperature": -1}, {"top_p": 1.5}, {"top_p": 0}, {"top_k": -1}, {"top_k": 2.5}, {"min_p": 2}, {"num_beams": 0},
      {"num_beams": 2, "temperature": 0.5}, {"temperature": "hot"}, {"repetition_penalty": 0}, {"max_new_tokens": 0},
      {"max_new_tokens": 512}],
 )  # fmt: skip
@@ -188,7 +188,7 @@ def test_an_error_in_a_streams_thread_reaches_the_reader(monkeypatch):
         list(stream(lm, "The"))
 
 
-@pytest.mark.parametrize("bad", [{"num_beams": 2}, {"temperature": 0}, {"dtype": "int4"}, {"max_new_tokens": 0}])
+@pytest.mark.parametrize("bad", [{"num_beams": 2}, {"num_samples": 2}, {"temperature": -1}, {"dtype": "int4"}, {"max_new_tokens": 0}])
 def test_a_stream_refuses_before_its_first_piece(bad):
     with pytest.raises(InputError):
         stream(mini(), "The", **bad)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nbtools.errors import InputError, MachineError, ModelError, UnreachableError
-from nbtools.models import load_model, locate, parameter_table, save_model
+from nbtools.models import inspect_model, load_model, locate, parameter_table, save_model
 from nbtools.models.loading import MINI_FOLDER
 from nbtools.profiles import PROFILES, get_profile
 from tests.models_at_hand import mini, tiny
@@ -122,6 +122,25 @@ def test_with_the_hub_off_the_profiles_that_work_here_are_named(monkeypatch, tmp
         with pytest.raises(UnreachableError, match="switched off") as caught:
             load_model(name)
         assert "mini" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "right"), [("Mini", "mini"), ("mini ", "mini"), ("minni", "mini"), ("GPT2", "gpt2"), ("gpt-2", "gpt2"), ("smollm", "smollm2")]
+)
+@pytest.mark.parametrize("look_for", [load_model, locate, inspect_model])
+def test_a_misspelt_profile_is_named_before_the_hub_is_asked(monkeypatch, name, right, look_for):
+    """It was looked for on the Hub, whose answer says nothing of profiles."""
+    for module in ("loading", "checking"):
+        monkeypatch.setattr(f"nbtools.models.{module}.hub_state", lambda: pytest.fail("the Hub was asked"))
+    with pytest.raises(InputError) as refused:
+        look_for(name)
+    assert f"Did you mean {right!r}?" in refused.value.remedy and repr(name) in refused.value.problem
+
+
+@pytest.mark.parametrize("name", ["gpt2-xl", "openai-gpt", "bert-base-uncased", "owner/mini", "owner/gpt-2"])
+def test_names_of_the_hub_are_not_taken_for_misspelt_profiles(monkeypatch, name):
+    monkeypatch.setattr("nbtools.models.loading._check_hub", lambda repository: None)
+    assert locate(name)[0] == name
 
 
 def test_smollm2_says_how_it_is_fetched(monkeypatch, tmp_path):

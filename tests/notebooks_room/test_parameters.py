@@ -75,8 +75,8 @@ def test_text_becomes_the_declared_type(notebook, name, text, value):
         ("learning_rate", "nan", "must be a number"), ("lora", "1", "must be True or False"), ("lora", 1, "must be True or False"),
         ("sizes", "[1, 'a']", "must be a list"), ("sizes", "[1", "must be a list"), ("seed", "None", "must be a whole number"),
         ("seed", None, "cannot be None"), ("prompt", 3, "must be text"),
-        ("max_steps", "0", "the least"), ("learning_rate", "0", "above 0"), ("learning_rate", "-1e-4", "above 0"),
-        ("top_p", "1.5", "the most"), ("seed", "-1", "not be negative"), ("seed", str(2**32), "the most"),
+        ("max_steps", "0", "from 1 up"), ("learning_rate", "0", "above 0"), ("learning_rate", "-1e-4", "above 0"),
+        ("top_p", "1.5", "up to"), ("seed", "-1", "from 0 up"), ("seed", str(2**32), "up to"),
         ("profile", "minni", "no profile called 'minni'"),
     ],
 )  # fmt: skip
@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused(notebook, name, value, words):
 def test_an_unknown_name_is_refused_with_the_nearest(notebook):
     with pytest.raises(InputError) as caught:
         given(notebook, max_step="3")
-    assert "'max_step'" in caught.value.problem and "Did you mean max_steps?" in caught.value.remedy
+    assert "'max_step'" in caught.value.problem and "Did you mean 'max_steps'?" in caught.value.remedy
 
 
 def test_a_parameter_goes_only_to_the_notebooks_that_have_it(tmp_path, notebook):

@@ -11,6 +11,7 @@ from nbtools.evaluation import evaluate
 from nbtools.models import load_model
 from nbtools.training import finetune
 from nbtools.training.callbacks import StayFinite
+from nbtools.values import CHECKS, Number
 from tests.models_at_hand import tiny
 
 
@@ -82,7 +83,8 @@ def test_an_earlier_run_is_kept_under_another_name(reviews, tmp_path, capsys):
     assert "kept as run-1" in capsys.readouterr().out
 
 
-def test_a_run_that_fails_leaves_the_earlier_model_as_it_was(reviews, tmp_path):
+def test_a_run_that_fails_leaves_the_earlier_model_as_it_was(reviews, tmp_path, monkeypatch):
+    monkeypatch.setitem(CHECKS, "learning_rate", Number(0, 1e31, above=True))  # a rate that is refused otherwise
     run(tiny(), reviews, tmp_path / "run", max_steps=2)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with pytest.raises(RunError, match="not a number"):

@@ -29,6 +29,7 @@ from nbtools.data import Packed
 from nbtools.errors import InputError, RunError
 from nbtools.training import finetune, folders
 from nbtools.training.callbacks import StayFinite
+from nbtools.values import CHECKS, Number
 from tests.models_at_hand import needs_a_compiler, tiny
 
 STEPS, CHECKPOINT_STEPS = 60, 7  # no checkpoint falls on a row of the curve, nor on the end of an epoch of 16 steps
@@ -409,7 +410,8 @@ def test_a_last_step_that_spoils_the_weights_leaves_no_model(tmp_path):
     assert not (tmp_path / "run").exists() and not (folders.unfinished(tmp_path / "run") / "model").exists()
 
 
-def test_a_run_that_diverged_is_not_resumed_into_the_same_end(tmp_path, capsys):
+def test_a_run_that_diverged_is_not_resumed_into_the_same_end(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(CHECKS, "learning_rate", Number(0, 1e31, above=True))  # a rate that is refused otherwise
     with pytest.raises(RunError, match=r"not a number, at step \d+ of 60") as error:
         run(tmp_path / "run", learning_rate=1e30)
     assert "lower than 1e+30" in error.value.remedy

@@ -1,0 +1,50 @@
+"""A running notebook's own parameters, checked from within: papermill injects values of any type, and only warns of unknown names."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nbtools.errors import InputError
+from nbtools.notebooks.parameters import KINDS, Parameter, coerce, declared
+from nbtools.values import check_names, shown
+
+INJECTED = "# Parameters"  # the first line of the cell that papermill puts behind the one tagged `parameters`
+
+
+def check_injected(variables: Mapping[str, Any]) -> None:
+    """Check the parameters of the notebook whose global variables are `variables`, as its executed cells declare them.
+
+    A parameter is a line `name: type = value` of an executed cell. The cells come from IPython's history, not from a file, so that a copy
+    of a notebook is checked by its own parameters wherever it lies. Raises InputError for a value of a wrong type, an invalid value, and
+    an injected name that no line declares, with the nearest one.
+    """
+    parameters: dict[str, Parameter] = {}
+    injected: list[str] = []
+    for source, lines in _cells(variables):
+        if source.startswith(INJECTED):
+            injected += [
+                target.id for line in lines if isinstance(line, ast.Assign) for target in line.targets if isinstance(target, ast.Name)
+            ]
+        elif any(isinstance(line, ast.AnnAssign) for line in lines):
+            parameters |= {name: found for name, found in declared(source).items() if found.kind and name not in parameters}
+    if not parameters:
+        return
+    check_names("This notebook", injected, parameters)
+    for name, parameter in parameters.items():
+        value = variables.get(name)
+        if isinstance(value, str) and parameter.kind not in {"str", ""}:
+            wanted = KINDS[parameter.kind]
+            raise InputError(f"{name} is the text {shown(value)}, and must be {wanted.partition(' such')[0]}.", f"Give {wanted}.")
+        coerce(parameter, value)
+
+
+def _cells(variables: Mapping[str, Any]) -> Iterator[tuple[str, list[ast.stmt]]]:
+    """The executed cells that are Python, with their statements; none outside of IPython."""
+    history = variables.get("In", [])
+    for source in history if isinstance(history, list) else []:
+        try:
+            yield str(source), ast.parse(str(source)).body
+        except (SyntaxError, ValueError):  # a cell of another language, or one that was run with its mistake
+            continue

@@ -1,0 +1,169 @@
+"""Checks of single values: an option is checked by its name, in one table, before any work starts.
+
+One name means the same everywhere (in functions, notebooks and on the command line), so its bounds are written once, here. The upper bounds
+are far above what is useful: they stop a slip of the keyboard before it takes all memory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from nbtools.errors import InputError
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number from `low` to `high`; calling it checks a value and returns it as Python's int or float.
+
+    NumPy's numbers are accepted; True, False and text are not numbers here.
+    """
+
+    low: float
+    high: float
+    whole: bool = False
+    """Whether only whole numbers are allowed; 3.0 is not one."""
+    above: bool = False
+    """Whether `low` itself is excluded."""
+    below: bool = False
+    """Whether `high` itself is excluded."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        kind: Any = numbers.Integral if self.whole else numbers.Real
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise InputError(f"{name} is {shown(value)}, which is not {self._noun()}.", f"Give {self}.")
+        try:
+            number = int(value) if self.whole else float(value)
+        except (OverflowError, ValueError):  # an int that no float can hold
+            number = math.inf
+        enough = number > self.low if self.above else number >= self.low
+        few_enough = number < self.high if self.below else number <= self.high
+        if not enough or not few_enough:  # both are False of NaN
+            raise InputError(f"{name} is {shown(value)}.", f"Give {self}.")
+        return number
+
+    def __str__(self) -> str:
+        low = f"above {self.low:,}" if self.above else f"from {self.low:,}"
+        high = f"below {self.high:,}" if self.below else f"up to {self.high:,}"
+        return f"{self._noun()} {low} {high}"
+
+    def _noun(self) -> str:
+        return "a whole number" if self.whole else "a number"
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text; with `options`, one of them."""
+
+    options: tuple[str, ...] = ()
+
+    def __call__(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise InputError(f"{name} is {shown(value)}, which is not text.", f"Give {self}.")
+        if self.options and value not in self.options:
+            raise InputError(f"{name} is {shown(value)}.", f"{near_miss(value, self.options)}Give {self}.")
+        return str(value)
+
+    def __str__(self) -> str:
+        return f"one of: {', '.join(self.options)}" if self.options else "text"
+
+
+def switch(name: str, value: Any) -> bool:
+    """True or False, NumPy's included; numbers and words are refused."""
+    if isinstance(value, bool) or type(value).__name__ in {"bool_", "bool"}:
+        return bool(value)
+    raise InputError(f"{name} is {shown(value)}.", "Give True or False.")
+
+
+def count(high: int, low: int = 1) -> Number:
+    """A whole number from `low` to `high`."""
+    return Number(low, high, whole=True)
+
+
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    # decoding
+    "do_sample": switch,
+    "temperature": Number(0, 100),
+    "top_k": count(10**9, low=0),
+    "top_p": Number(0, 1, above=True),
+    "min_p": Number(0, 1),
+    "repetition_penalty": Number(0.01, 100),
+    "num_beams": count(1_000),
+    "num_samples": count(10_000),
+    "max_new_tokens": count(10**6),
+    "max_length": count(10**6, low=2),
+    # training
+    "learning_rate": Number(0, 10, above=True),
+    "batch_size": count(10**5),
+    "gradient_accumulation_steps": count(10**5),
+    "epochs": Number(0, 10**5, above=True),
+    "max_steps": count(10**8),
+    "checkpoint_steps": count(10**8),
+    "dropout": Number(0, 1, below=True),
+    "lora": switch,
+    "resume": switch,
+    "compile": switch,
+    "dtype": Text(("fp32", "bf16", "fp16")),
+    "report_to": Text(),
+    # More threads than processors only wait; of a hundred thousand, the system refuses one and the process ends.
+    "threads": count(max(64, 4 * (os.cpu_count() or 1))),
+    # both
+    "seed": count(2**32 - 1, low=0),  # what NumPy takes
+    # data
+    "block_size": count(10**6, low=2),
+    **{name: count(10**9) for name in ("max_reviews", "max_texts", "train_reviews")},
+    # runs
+    **{name: count(10_000) for name in ("processes", "seeds", "workers")},
+}
+
+
+class Checked:
+    """Base of a frozen dataclass whose fields are checked, and converted, by `CHECKS`. None passes where the annotation allows it."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if value is not None or "None" not in str(field.type):
+                object.__setattr__(self, field.name, CHECKS[field.name](field.name, value))
+
+    @classmethod
+    def from_options(cls, caller: str, options: Mapping[str, Any], also: Iterable[str] = (), without: Collection[str] = ()) -> Self:
+        """The values in `options`. Raises InputError for a name that `caller` does not take, with the nearest one.
+
+        also     further names that `caller` takes, for the advice
+        without  fields that `caller` does not take
+        """
+        known = [field.name for field in fields(cls) if field.name not in without]  # type: ignore[arg-type]
+        check_names(caller, options, known, also)
+        return cls(**options)
+
+
+def check_names(caller: str, given: Iterable[str], known: Iterable[str], also: Iterable[str] = ()) -> None:
+    """Raise InputError for the first name in `given` that is not in `known`; the advice lists `known` and `also`."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            listed = [*known, *also]
+            raise InputError(f"{caller} has no option {name!r}.", f"{near_miss(name, listed)}The options are: {', '.join(listed)}.")
+
+
+def near_miss(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """ "Did you mean …? " with the name in `known` that `name` is most like, letter case and outer blanks aside; or an empty text."""
+    by_lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.strip().lower(), by_lower, n=1, cutoff=cutoff)
+    return f"Did you mean {by_lower[near[0]]!r}? " if near else ""
+
+
+def shown(value: Any) -> str:
+    """`value` as an error quotes it: on one line, and not longer than that."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than Python prints
+        text = f"a number of about {value.bit_length() * 0.30103:,.0f} digits"
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
