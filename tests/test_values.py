@@ -81,7 +81,7 @@ def test_numpys_numbers_are_taken_as_pythons() -> None:
 @pytest.mark.parametrize("beside", [{}, {"top_k": 50, "top_p": 0.9}, {"do_sample": True}, {"repetition_penalty": 1.3}])
 def test_a_temperature_of_zero_is_greedy_everywhere(beside: dict[str, Any]) -> None:
     """It was refused, although it is greedy in the prompt lab, and in every other library."""
-    lm, penalty = mini(), {name: value for name, value in beside.items() if name == "repetition_penalty"}
+    lm, penalty = tiny(), {name: value for name, value in beside.items() if name == "repetition_penalty"}
     greedy = generate(lm, PROMPT, max_new_tokens=8, **penalty)
     values = {"temperature": 0, **beside}
     assert generate(lm, PROMPT, max_new_tokens=8, **values) == greedy

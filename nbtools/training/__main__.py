@@ -49,11 +49,11 @@ def main(
 
     Example: accelerate launch --multi_gpu --num_processes 2 -m nbtools.training --max_steps 20
     """
-    settings = {
+    settings: dict[str, Any] = {
         "batch_size": batch_size, "gradient_accumulation_steps": gradient_accumulation_steps, "max_steps": max_steps, "epochs": epochs,
         "learning_rate": learning_rate, "lora": lora, "seed": seed,
     }  # fmt: skip
-    FinetuneConfig(**settings)  # type: ignore[arg-type]  # an invalid value is refused before anything is read
+    FinetuneConfig(**settings)  # an invalid value is refused before anything is read
     processes = PartialState(cpu=device().type == "cpu")
     with processes.local_main_process_first():  # one process of a machine reads and tokenizes; the others find it in the cache
         lm = load_model(model or profile, verbose=processes.is_main_process)
