@@ -11,6 +11,7 @@ import numpy as np
 from nbtools.attention import trace_attention
 from nbtools.errors import InputError
 from nbtools.generation import Decoding, generate, next_logits
+from nbtools.texts import check_texts
 from nbtools.tokens import id_texts, visible
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def sample_pairs(
 
     Rows with prompt, before, after, seed and decoding. decoding: the fields of `nbtools.generation.Decoding`.
     """
-    texts = [generate(lm, list(prompts), max_new_tokens=max_new_tokens, seed=seed, **decoding) for lm in (base, tuned)]
+    prompts = check_texts(prompts, "prompts")
+    texts = [generate(lm, prompts, max_new_tokens=max_new_tokens, seed=seed, **decoding) for lm in (base, tuned)]
     described = Decoding(**decoding).describe()
     return [
         {"prompt": prompt, "before": before, "after": after, "seed": seed, "decoding": described}

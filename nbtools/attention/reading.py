@@ -105,7 +105,7 @@ def read_attention(lm: LanguageModel, text: str) -> Reading:
     """
     import torch
 
-    check_text(lm, text, arrays=2)
+    text = check_text(lm, text, arrays=2)
     ids, tokens = token_texts(lm.tokenizer, text)
     kept: list[dict[str, Any]] = []
     with _watched(lm.model, kept), torch.inference_mode():

@@ -13,6 +13,7 @@ from nbtools.generation.decoder import Cache, Decoder, prepare, refusal
 from nbtools.generation.decoding import Chooser, Decoding
 from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
 from nbtools.runtime import choose_dtype
+from nbtools.texts import check_text
 
 if TYPE_CHECKING:
     import torch
@@ -97,8 +98,7 @@ def stream(
     The pieces joined are the text that `generate` adds. A token that ends inside a character waits for the rest of it. Closing the
     iterator, or leaving its loop, ends the generation. Beams have no text before they end and are refused.
     """
-    if not isinstance(prompt, str):
-        raise InputError(f"The prompt is {type(prompt).__name__}, not text.", "Give one string; `generate` takes a list.")
+    prompt = check_text(prompt, "prompt")
     choice = Decoding(**decoding)
     if choice.num_beams > 1:
         raise InputError("A beam search knows its text only at the end.", "Leave out num_beams, or call generate.")
