@@ -11,6 +11,7 @@ import numpy as np
 from nbtools.attention import trace_attention
 from nbtools.errors import InputError
 from nbtools.generation import SamplingParams, generate, next_logits
+from nbtools.texts import check_texts
 from nbtools.tokens import id_texts, visible
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def sample_pairs(base: LanguageModel, tuned: LanguageModel, prompts: Sequence[st
 
     Rows with prompt, before, after, seed and decoding. sampling: the fields of `nbtools.generation.SamplingParams` but num_samples.
     """
+    prompts = check_texts(prompts, "prompts")
     params = SamplingParams.from_options("sample_pairs", sampling, without=("num_samples",))
-    texts = [generate(lm, list(prompts), **sampling) for lm in (base, tuned)]
+    texts = [generate(lm, prompts, **sampling) for lm in (base, tuned)]
     return [
         {"prompt": prompt, "before": before, "after": after, "seed": params.seed, "decoding": params.describe()}
         for prompt, before, after in zip(prompts, *texts, strict=True)

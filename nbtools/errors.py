@@ -9,8 +9,9 @@ from typing import ParamSpec
 
 P = ParamSpec("P")
 
-# What a terminal obeys or a line is reordered by: control characters but tab and line feed, and Unicode's marks of direction.
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# What a terminal obeys or a line is reordered by: control characters but tab and line feed, Unicode's marks of direction,
+# and halves of surrogate pairs, which no encoding can write.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:

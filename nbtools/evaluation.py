@@ -8,16 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nbtools.data import texts_of, tokenize
+from nbtools.data import tokenize
 from nbtools.errors import InputError
 from nbtools.models import evaluating
 from nbtools.runtime import progress
+from nbtools.texts import check_text, check_texts
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from nbtools.data import Packed
+    from nbtools.data import Packed, Tokens
     from nbtools.models import LanguageModel
 
 WINDOW = 512  # tokens a review is scored in at once: one scheme for every model, whatever it was trained with
@@ -77,15 +78,17 @@ def evaluate(lm: LanguageModel, texts: Dataset | Sequence[str], label: str = "va
 
     The scheme does not depend on how the model was trained: windows of 512 tokens (or the model's context, if shorter) that
     move by half of that; a token counts in the first window that reaches it. Sums and token counts, not means of batch means:
-    those weigh short batches too much. Raises InputError when there is nothing to score.
+    those weigh short batches too much. A control token that a text spells out is scored as text.
+
+    Raises InputError when there is nothing to score, and for anything but a collection of strings.
     """
     import numpy as np
     import torch
 
-    texts = texts_of(texts)
+    texts = check_texts(texts)
     if not any(texts):
         raise InputError("There is no text to score.", "Give at least one text that is not empty.")
-    windows = sorted(_windows(lm, texts, label), key=lambda window: -len(window.ids))
+    windows = sorted(_windows(lm, tokenize(texts, lm, f"tokenizing {label}")), key=lambda window: -len(window.ids))
     per_review = np.zeros(len(texts))
     batches = list(_batches(windows, int(lm.model.config.vocab_size)))
     with evaluating(lm.model), torch.inference_mode():
@@ -97,10 +100,9 @@ def evaluate(lm: LanguageModel, texts: Dataset | Sequence[str], label: str = "va
     return Score(float(per_review.sum()), tokens, size, len(texts), per_review)
 
 
-def _windows(lm: LanguageModel, texts: list[str], label: str) -> Iterator[_Window]:
+def _windows(lm: LanguageModel, tokens: Tokens) -> Iterator[_Window]:
     import numpy as np
 
-    tokens = tokenize(texts, lm, f"tokenizing {label}")
     window = min(WINDOW, lm.context)
     stride = min(STRIDE, window // 2)
     edge = np.array([lm.document_id], dtype=np.int32)
@@ -158,14 +160,15 @@ def copied_spans(text: str, corpus: Dataset | Sequence[str], words: int = 8) -> 
     """The longest runs of at least `words` words that `text` shares with a text of `corpus`, longest first.
 
     Words are compared without case and punctuation at their edges. Memory does not grow with the corpus: the n-grams of
-    `text` are kept and the corpus is read past them.
+    `text` are kept and the corpus is read past them. Raises InputError for a text that is no string, or a corpus that is no collection of
+    strings.
     """
-    mine = _words(text)
+    mine = _words(check_text(text))
     grams: dict[tuple[str, ...], list[int]] = {}
     for at in range(len(mine) - words + 1):
         grams.setdefault(tuple(mine[at : at + words]), []).append(at)
     best: dict[int, tuple[int, int]] = {}  # where a run begins in `text` -> (its length, training text)
-    for index, other in enumerate(texts_of(corpus) if grams else []):
+    for index, other in enumerate(check_texts(corpus, "corpus")):
         theirs = _words(other)
         for there in range(len(theirs) - words + 1):
             for here in grams.get(tuple(theirs[there : there + words]), ()):

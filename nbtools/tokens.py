@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nbtools.errors import printable
+from nbtools.texts import repair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,12 +26,20 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int
     Byte-level tokenizers cut inside a character (an emoji is four bytes). Offsets then give the same character to each of its
     tokens; all but the first show as "·", so that the texts joined, without "·", are `text` again.
     """
+    text = repair(text)
     encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
     pieces, end = [], 0
     for start, stop in encoded["offset_mapping"]:
         pieces.append("·" if stop <= end and stop > start else text[max(start, end) : stop])
         end = max(end, stop)
     return list(encoded["input_ids"]), pieces
+
+
+def control_tokens_in(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> dict[str, int]:
+    """In how many of `texts` each of the tokenizer's control tokens stands, spelled out (`<|endoftext|>`, say)."""
+    spelled = [str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    counts = Counter(one for text in texts for one in spelled if one in text)
+    return dict(counts.most_common())
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:

@@ -126,5 +126,5 @@ def logit_lens(lm: LanguageModel, text: str, place: int = -1, top: int = 5) -> L
 
 
 def _ids(lm: LanguageModel, text: str) -> list[int]:
-    check_text(lm, text)
+    text = check_text(lm, text)
     return list(lm.tokenizer(text, add_special_tokens=False)["input_ids"])

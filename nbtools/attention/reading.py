@@ -108,7 +108,7 @@ def read_attention(lm: LanguageModel, text: str) -> Reading:
     """
     import torch
 
-    check_text(lm, text, arrays=2)
+    text = check_text(lm, text, arrays=2)
     ids, tokens = token_texts(lm.tokenizer, text)
     with _watched(lm.model) as kept, torch.inference_mode():
         lm.model(torch.tensor([ids], device=lm.device), use_cache=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nbtools import texts
 from nbtools.errors import InputError, MachineError, ModelError
 from nbtools.models import evaluating
 from nbtools.runtime import available_memory
@@ -60,7 +61,7 @@ def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
     """
     import torch
 
-    check_text(lm, text, arrays=2)
+    text = check_text(lm, text, arrays=2)
     config = lm.model.config
     ids, tokens = token_texts(lm.tokenizer, text)
     with attending(lm.model), torch.inference_mode():
@@ -74,9 +75,13 @@ def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
     return AttentionTrace(text, ids, tokens, np.stack(arrays), lm.name)
 
 
-def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> None:
-    """Raise what `trace_attention` raises for a text that cannot be traced. arrays: float32 copies of all weights that are held at once."""
-    if not isinstance(text, str) or not text:
+def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> str:
+    """`text`, repaired (`nbtools.texts`). arrays: float32 copies of all weights that are held at once.
+
+    Raises what `trace_attention` raises for a text that cannot be traced.
+    """
+    text = texts.check_text(text)
+    if not text:
         raise InputError("There is no text to trace.", "Give a sentence as a string.")
     count = len(lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     if count > lm.context:
@@ -85,6 +90,7 @@ def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> None:
     needed = arrays * 4 * config.num_hidden_layers * config.num_attention_heads * count**2
     if needed > available_memory():
         raise MachineError(f"The weights of {count} tokens need {needed / 1e9:.1f} GB, more than is free here.", "Give a shorter text.")
+    return text
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from nbtools.errors import DataError, InputError
+from nbtools.texts import check_texts, repair
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _lines(path: Path) -> Iterator[Document]:
                 raise DataError(f"Line {number} of {path.name} is no object with a text.", 'A line looks like {"text": "…"}.') from error
             if not isinstance(text, str):
                 raise DataError(f"The text in line {number} of {path.name} is {type(text).__name__}.", "It must be a string.")
-            yield Document(str(row.get("source") or f"line {number}"), text)
+            yield Document(str(row.get("source") or f"line {number}"), repair(text))
 
 
 def _open(path: Path) -> IO[str]:
@@ -82,6 +83,7 @@ def split_corpus(documents: Sequence[Document], held_out: Sequence[str]) -> tupl
 
     Raises InputError for a name that no document has, and when nothing would be left to train on.
     """
+    held_out = check_texts(held_out, "held_out")
     names = {document.source for document in documents}
     if missing := [name for name in held_out if name not in names]:
         raise InputError(f"No document is called {missing[0]!r}.", f"There are {len(names)}, for example {sorted(names)[0]!r}.")

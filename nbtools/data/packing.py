@@ -11,6 +11,8 @@ import numpy as np
 
 from nbtools.errors import InputError
 from nbtools.runtime import cache_folder, progress, put_in_place
+from nbtools.texts import check_texts, say
+from nbtools.tokens import control_tokens_in
 from nbtools.values import CHECKS
 
 if TYPE_CHECKING:
@@ -86,20 +88,30 @@ class Packed:
 
 
 def texts_of(part: Dataset | Sequence[str]) -> list[str]:
-    """The texts of a part of the reviews, or of any sequence of strings."""
-    column = getattr(part, "column_names", None)
-    return [str(text) for text in (part if column is None else part["text"])]  # type: ignore[call-overload]
+    """The texts of a part of the reviews, or of any collection of strings. Raises InputError for anything else (`check_texts`)."""
+    return check_texts(part)
 
 
-def tokenize(texts: Iterable[str], lm: LanguageModel, label: str = "tokenizing") -> Tokens:
-    """The ids of `texts`, from the cache when the same texts met the same tokenizer before."""
-    texts = list(texts)
-    folder = cache_folder("tokens") / _cache_key(texts, lm)
+def tokenize(texts: Dataset | Iterable[str], lm: LanguageModel, label: str = "tokenizing", *, control_tokens: bool = False) -> Tokens:
+    """The ids of `texts`, from the cache when the same texts met the same tokenizer before.
+
+    control_tokens   what becomes of a control token that a text spells out, such as `<|endoftext|>`. False: it is text like any other,
+                     and a note says so, because a text that ends documents inside would be several. True: it is the control token (texts
+                     that a chat template has rendered need this)
+    """
+    texts = check_texts(texts)
+    if not control_tokens and (spelled := control_tokens_in(lm.tokenizer, texts)):
+        counted = ", ".join(f"{token} in {count:,}" for token, count in list(spelled.items())[:3])
+        say(f"texts that spell out control tokens: {counted}. Read as plain text; control_tokens=True reads them as control tokens.")
+    folder = cache_folder("tokens") / _cache_key(texts, lm, control_tokens)
     if (folder / "starts.npy").is_file():
         return Tokens(np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "starts.npy"))
     pieces: list[np.ndarray] = []
     for start in progress(range(0, len(texts), 256), label, unit="x256 texts"):
-        batch = lm.tokenizer(texts[start : start + 256], add_special_tokens=False, return_attention_mask=False, verbose=False)
+        batch = lm.tokenizer(
+            texts[start : start + 256], add_special_tokens=False, split_special_tokens=not control_tokens,
+            return_attention_mask=False, verbose=False,
+        )  # fmt: skip
         pieces += [np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"]]
     starts = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
     tokens = Tokens(np.concatenate(pieces) if pieces else np.zeros(0, np.int32), starts)
@@ -109,7 +121,7 @@ def tokenize(texts: Iterable[str], lm: LanguageModel, label: str = "tokenizing")
     return tokens
 
 
-def pack(part: Dataset | Sequence[str], lm: LanguageModel, block_size: int | None = None) -> Packed:
+def pack(part: Dataset | Sequence[str], lm: LanguageModel, block_size: int | None = None, *, control_tokens: bool = False) -> Packed:
     """Pack the texts of `part`, in its order, into blocks of `block_size` tokens (None: the profile's value).
 
     Each document begins with the end-of-text token, at position 0: its first word is predicted from end-of-text alone, and
@@ -117,13 +129,15 @@ def pack(part: Dataset | Sequence[str], lm: LanguageModel, block_size: int | Non
     transformers keeps them apart by the restarting positions when the model is called with `use_cache=False` and without an
     attention mask. A document that a block's edge cuts goes on in the next block, at position 0 and without its beginning.
 
+    A text that spells out a control token cannot end its document early: see `tokenize`, also for `control_tokens`.
+
     Raises InputError when the block is longer than the model's context or the texts do not fill one block.
     """
     block_size = min(lm.defaults.block_size, lm.context) if block_size is None else CHECKS["block_size"]("block_size", block_size)
     if not 2 <= block_size <= lm.context:
         raise InputError(f"block_size is {block_size}, but {lm.name} reads 2 to {lm.context} tokens.", f"Choose up to {lm.context}.")
     texts = texts_of(part)
-    tokens = tokenize(texts, lm)
+    tokens = tokenize(texts, lm, control_tokens=control_tokens)
     lengths = np.diff(tokens.starts) + 1
     total = int(lengths.sum())
     blocks = total // block_size
@@ -156,12 +170,12 @@ def pack(part: Dataset | Sequence[str], lm: LanguageModel, block_size: int | Non
     return Packed(ids[:used].reshape(shape), positions[:used].reshape(shape), documents[:used].reshape(shape), counts)
 
 
-def _cache_key(texts: list[str], lm: LanguageModel) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+def _cache_key(texts: list[str], lm: LanguageModel, control_tokens: bool) -> str:
+    digest = hashlib.blake2b(b"control tokens" if control_tokens else b"plain text", digest_size=16)
     backend = getattr(lm.tokenizer, "backend_tokenizer", None)
     digest.update(backend.to_str().encode() if backend is not None else f"{lm.name}{lm.tokenizer!r}".encode())
     for text in texts:
-        raw = text.encode("utf8", "surrogatepass")
+        raw = text.encode()
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)
     return digest.hexdigest()

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nbtools.texts import check_texts
+
 KINDS: dict[str, re.Pattern[str]] = {
     "e-mail address": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     "telephone number": re.compile(
@@ -14,7 +16,7 @@ KINDS: dict[str, re.Pattern[str]] = {
     ),
     "key or token": re.compile(
         r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|xox[abprs]-[\w-]{10,}"
-        r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+        r"|(?<![\w-])eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     ),
     "card number": re.compile(r"(?<![\d.-])(?:\d[ -]?){12,18}\d(?![\d-])"),
     "bank account (IBAN)": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
@@ -37,7 +39,7 @@ def find_personal_data(texts: Sequence[str]) -> list[PersonalData]:
     Card numbers must pass Luhn's check (ISO/IEC 7812-1) and IBANs theirs (ISO 13616), or any long number would be one.
     """
     found = []
-    for number, text in enumerate(texts):
+    for number, text in enumerate(check_texts(texts)):
         taken: list[tuple[int, int]] = []
         for kind in ("key or token", "bank account (IBAN)", "card number", "e-mail address", "telephone number"):
             for match in KINDS[kind].finditer(text):

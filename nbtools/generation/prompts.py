@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nbtools.errors import InputError
 from nbtools.runtime import say
+from nbtools.texts import check_texts
 from nbtools.tokens import decode
 
 if TYPE_CHECKING:
@@ -18,10 +19,7 @@ def check_prompts(prompts: Sequence[str]) -> list[str]:
     """The prompts as a list. Raises InputError for anything that is not a list of strings."""
     if not isinstance(prompts, (list, tuple)) or not prompts:
         raise InputError(f"The prompt is {prompts!r}, which is not text.", "Give a string, or a list of strings.")
-    for prompt in prompts:
-        if not isinstance(prompt, str):
-            raise InputError(f"A prompt is {type(prompt).__name__}, not text.", "Give a string, or a list of strings.")
-    return list(prompts)
+    return check_texts(prompts, "prompts")
 
 
 def encode(lm: LanguageModel, texts: list[str], max_new_tokens: int, max_length: int | None) -> list[list[int]]:
@@ -33,7 +31,6 @@ def encode(lm: LanguageModel, texts: list[str], max_new_tokens: int, max_length:
         raise InputError(f"{max_new_tokens} new tokens do not fit: {lm.name} reads {lm.context}.", f"Give at most {lm.context - 1}.")
     rows = []
     for text in texts:
-        text = text.encode("utf8", "replace").decode("utf8")  # half a surrogate pair is not text
         ids = list(lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) or [lm.document_id]
         if (surplus := len(ids) - room) > 0:
             say(f"Warning: of the prompt's {len(ids):,} tokens {room:,} fit; the first {surplus:,} were left out.", file=sys.stderr)

@@ -15,6 +15,7 @@ from nbtools.generation.params import SamplingParams
 from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
 from nbtools.models import Turns, exclusive, exclusively
 from nbtools.runtime import available_memory, choose_dtype
+from nbtools.texts import check_text
 from nbtools.values import Text
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def stream(
     The pieces joined are the text that `generate` adds. A token that ends inside a character waits for the rest of it. Closing the
     iterator, or leaving its loop, ends the generation. Beams have no text before they end and are refused.
     """
-    if not isinstance(prompt, str):
-        raise InputError(f"The prompt is {type(prompt).__name__}, not text.", "Give one string; `generate` takes a list.")
+    prompt = check_text(prompt, "prompt")
     params = SamplingParams.from_options("stream", sampling, also=("dtype",), without=("num_samples",))
     if params.num_beams > 1:
         raise InputError("A beam search knows its text only at the end.", "Leave out num_beams, or call generate.")

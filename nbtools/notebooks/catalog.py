@@ -92,7 +92,7 @@ def choose_notebooks(names: Iterable[str] = ()) -> list[Notebook]:
     A name is a path ("mine/04_finetuning.ipynb"), a number ("4", "04"), or a stem with or without its number ("finetuning").
     Raises InputError for an unknown name (with the nearest one) and for two notebooks of one name.
     """
-    names = list(names)
+    names = [names] if isinstance(names, str) else list(names)
     paths = [_resolve(name) for name in names] if names else find_notebooks()
     chosen: dict[str, Notebook] = {}
     for path in paths:

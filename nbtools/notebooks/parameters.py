@@ -26,7 +26,7 @@ SECRET_WORDS = {"apikey", "auth", "credential", "credentials", "key", "passphras
 # Tokens of the Hub, OpenAI, GitHub, AWS, Google and Slack, signed tokens, private keys, and a password in an address.
 SECRET_VALUE = re.compile(
     r"\b(hf|sk|gh[pousr]|github_pat)[_-][A-Za-z0-9_-]{20,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|xox[abprs]-[\w-]{10,}"
-    r"|eyJ[\w-]{10,}\.[\w-]{10,}\.|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@"
+    r"|(?<![\w-])eyJ[\w-]{10,}\.[\w-]{10,}\.|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@"
 )
 
 KINDS = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nbtools.errors import InputError
 from nbtools.models import evaluating
 from nbtools.runtime import quiet_libraries
+from nbtools.texts import check_text
 from nbtools.values import CHECKS
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def instruct(lm: LanguageModel, instruction: str, max_new_tokens: int = 80) -> s
     if not getattr(lm.tokenizer, "chat_template", None):
         raise InputError(f"{lm.name} was not trained to follow instructions: it has no chat template.", "Take smollm2, for example.")
     max_new_tokens = CHECKS["max_new_tokens"]("max_new_tokens", max_new_tokens)
+    instruction = check_text(instruction, "instruction")
     quiet_libraries()
     asked: Any = lm.tokenizer.apply_chat_template(
         [{"role": "user", "content": instruction}], add_generation_prompt=True, return_tensors="pt", return_dict=True

@@ -12,6 +12,7 @@ import numpy as np
 
 from nbtools.errors import InputError
 from nbtools.runtime import progress, quiet_libraries, seed_everything
+from nbtools.texts import check_texts
 
 FORMS = ("%-d %B %Y", "%B %-d, %Y", "%a, %d %b %Y", "the %-dth of %B, %Y", "%-d.%-m.%Y")
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
@@ -74,6 +75,7 @@ def encode(texts: Sequence[str]) -> tuple[Any, Any]:
     """ids and mask, [texts, longest + 1]: a letter an id, then END, then padding."""
     import torch
 
+    texts = check_texts(texts)
     known = {letter: number for number, letter in enumerate(LETTERS, 2)}
     for text in texts:
         if strange := next((letter for letter in text if letter not in known), None):

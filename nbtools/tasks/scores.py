@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbtools.errors import InputError, MachineError
+from nbtools.texts import check_texts
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class TextScores:
 
 def score_texts(texts: Sequence[str], references: Sequence[str]) -> TextScores:
     """Compare each text with its reference. Raises InputError for lists of different lengths, MachineError without the libraries."""
+    texts, references = check_texts(texts), check_texts(references, "references")
     if len(texts) != len(references) or not texts:
         raise InputError(f"{len(texts)} texts cannot be compared with {len(references)} references.", "Give one reference a text.")
     try:

@@ -19,12 +19,13 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, default_data_collator
 
-from nbtools.data import texts_of, tokenize
+from nbtools.data import tokenize
 from nbtools.errors import MachineError
 from nbtools.evaluation import STRIDE, WINDOW, evaluate
 from nbtools.generation import release
 from nbtools.models import exclusively, save_model
 from nbtools.runtime import device, keep_freed_memory, progress, quiet_libraries, seed_everything
+from nbtools.texts import check_texts
 from nbtools.training import loop
 from nbtools.training.callbacks import LOGGING_STEPS
 from nbtools.training.choices import choose, fast_path
@@ -110,8 +111,8 @@ def estimate(
     config = FinetuneConfig.from_options("estimate", settings, ("output_dir", "validation", "scoring"), without=("report_to",))
     plan = config.plan(lm, train)
     disk = next(folder for folder in folder_of(plan, output_dir).absolute().parents if folder.is_dir())  # the nearest that is there already
-    sample = [] if validation is None else texts_of(validation)[:VALIDATION_SAMPLE]
-    scored = texts_of(scoring)
+    sample = [] if validation is None else check_texts(validation, "validation")[:VALIDATION_SAMPLE]
+    scored = check_texts(scoring, "scoring")
     quiet_libraries()
     release(lm.model)  # as finetune does
     free, free_disk = free_memory() + held_memory(), shutil.disk_usage(disk).free

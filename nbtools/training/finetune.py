@@ -14,12 +14,12 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, default_data_collator
 
-from nbtools.data import texts_of
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
 from nbtools.generation import release
 from nbtools.models import exclusively, save_model
 from nbtools.runtime import device, disk_is_full, keep_freed_memory, quiet_libraries, say, seed_everything
+from nbtools.texts import check_texts
 from nbtools.training import folders, loop
 from nbtools.training.callbacks import LOGGING_STEPS, Curve, Draw
 from nbtools.training.choices import choose, describe, fast_path, repeat
@@ -105,6 +105,8 @@ def finetune(
         problem = f"This {lm.name} was already changed by a fine-tuning here, so it is no base model any more."
         raise InputError(problem, "Load it again with load_model, or pass resume=True to go on with an interrupted run.")
     loop.refuse_reports(config.report_to)
+    prompts = check_texts(prompts, "prompts")
+    validation = None if validation is None else check_texts(validation, "validation")[:VALIDATION_SAMPLE]
     target = folder_of(plan, output_dir)
     processes = PartialState(cpu=device().type == "cpu")
     share = share_of(plan["batch_size"], processes.num_processes)
@@ -191,7 +193,7 @@ def _curve(
     draw: Draw | None,
     prompts: Sequence[str],
 ) -> Curve:
-    sample = [] if validation is None else texts_of(validation)[:VALIDATION_SAMPLE]
+    sample = validation or []
 
     def validate(step: int) -> dict[str, float]:
         with fast.paused() if fast else contextlib.nullcontext():

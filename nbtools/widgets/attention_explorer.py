@@ -14,6 +14,7 @@ from nbtools.attention.reading import MODES
 from nbtools.errors import InputError
 from nbtools.generation import next_tokens
 from nbtools.plots.attention import draw_heads
+from nbtools.texts import repair
 from nbtools.tokens import id_texts, visible
 from nbtools.widgets.live import LiveView
 
@@ -138,7 +139,7 @@ class AttentionExplorer(LiveView):
         """The first token of each word, as it would stand after a space; without words, the likeliest next tokens."""
         if not words.strip():
             return next_tokens(self.lm, self.reading.trace.text).ids[:WORDS].tolist()
-        return [int(self.lm.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0]) for word in words.split()]
+        return [int(self.lm.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0]) for word in repair(words).split()]
 
     def _snippet(self, row: int, column: int) -> str:
         return (

@@ -15,6 +15,7 @@ from nbtools.generation import ROOT, TextTree
 from nbtools.generation.params import SamplingParams
 from nbtools.plots.compare import draw_likelier
 from nbtools.plots.table import as_text
+from nbtools.texts import repair
 from nbtools.widgets.attention_explorer import triangles
 from nbtools.widgets.live import LiveView
 
@@ -100,7 +101,7 @@ class Microscope(LiveView):
         }  # fmt: skip
 
     def on_look(self, content: dict[str, Any]) -> None:
-        prompt = str(content["prompt"])
+        prompt = repair(str(content["prompt"]))
         if not prompt:
             raise InputError("The prompt is empty.", "Write the beginning of a text.")
         self._show(self._seen(prompt, int(content["seed"])))

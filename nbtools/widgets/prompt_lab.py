@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
-from nbtools.errors import InputError
 from nbtools.generation import ROOT, Node, SamplingParams, TextTree, generate, uniforms
 from nbtools.plots.table import as_text
 from nbtools.runtime import interactive
+from nbtools.texts import check_text, repair
 from nbtools.tokens import id_texts, visible
 from nbtools.widgets.knobs import as_command, as_python, checked, given, params_of
 from nbtools.widgets.live import LiveView
@@ -74,8 +74,7 @@ class PromptLab(LiveView):
         max_new_tokens: int = 50,
         seed: int = 0,
     ) -> None:
-        if not isinstance(prompt, str):
-            raise InputError(f"The prompt is {type(prompt).__name__}, not text.", "Give a string.")
+        prompt = check_text(prompt, "prompt")
         longest = min(400, lm.context - 1)
         settings = checked({
             "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty,
@@ -266,7 +265,7 @@ class PromptLab(LiveView):
                 self._computing.release()
 
     def _follow_prompt(self) -> None:
-        if self._tree.prompt != self.prompt:
+        if self._tree.prompt != repair(self.prompt):
             self._tree = self._plant()
         self._look()
 

@@ -17,6 +17,7 @@ import traitlets
 from nbtools.errors import InputError, RunError
 from nbtools.plots import Table
 from nbtools.runtime import interactive
+from nbtools.texts import check_texts
 from nbtools.training.following import RunState, read_run
 from nbtools.widgets.live import LiveView
 
@@ -74,7 +75,7 @@ class TrainingMonitor(LiveView):
         Where nobody looks on (papermill, nbconvert) the call returns when the run has ended, and raises RunError when it failed.
         """
         options = [f"--{name}={value}" for name, value in settings.items() if value is not None]
-        options += [f"--sample={prompt}" for prompt in prompts] + ["--resume"] * resume
+        options += [f"--sample={prompt}" for prompt in check_texts(prompts, "prompts")] + ["--resume"] * resume
         log = Path(tempfile.mkstemp(prefix="training-", suffix=".log")[1])
         with log.open("wb") as file:
             command = [sys.executable, "-m", "nbtools.training", f"--profile={profile}", f"--output_dir={output_dir}", *options]

@@ -90,7 +90,7 @@ def test_a_folder_is_read_whole_and_what_is_no_text_is_named(tmp_path):
 def test_a_long_text_file_is_cut_at_empty_lines(tmp_path):
     paragraphs = [f"Paragraph {number}. " + "It goes on and on about nothing. " * 20 for number in range(60)]
     (tmp_path / "book.txt").write_text("\n\n".join(paragraphs))
-    texts = load_texts(tmp_path / "book.txt")
+    texts = load_texts(tmp_path / "book.txt", unit="document")
     assert 10 <= texts.counts["kept"] <= 20
     assert "".join(everything(texts)).count("Paragraph") == 60
 
@@ -146,9 +146,9 @@ def test_odd_rows_are_dropped_and_named_with_their_lines(tmp_path):
     texts = load_texts(tmp_path / "odd.csv")
     notes = "\n".join(texts.notes)
     assert "rows with another number of fields than the 2 of the first line: 2 (line 5, line 33)" in notes
-    assert "rows without a text: 1 (line 8)" in notes and "fewer than three words, or with lost bytes: 1 (line 11)" in notes
+    assert "rows without a text: 1 (line 8)" in notes and "texts of a single word or none: 1 (line 11)" in notes
     assert texts.counts == {
-        "read": 38, "kept": 35, "empty": 1, "not text": 0, "too short or broken": 1, "duplicate": 1, "not drawn": 0,
+        "read": 38, "kept": 35, "empty": 1, "not text": 0, "too short": 1, "lost bytes": 0, "duplicate": 1, "not drawn": 0,
     }  # fmt: skip
     assert "35" not in repr(texts).splitlines()[1] and "note: rows with another" in repr(texts)
 
@@ -156,7 +156,7 @@ def test_odd_rows_are_dropped_and_named_with_their_lines(tmp_path):
 def test_an_old_encoding_is_seen_and_said(tmp_path):
     rows = [text.replace("something", "déjà vu “so”") for text in GOOD]
     (tmp_path / "old.txt").write_bytes("\n\n".join(text + " x" * 1_000 for text in rows).encode("cp1252"))
-    texts = load_texts(tmp_path / "old.txt")
+    texts = load_texts(tmp_path / "old.txt", unit="paragraph")
     assert "déjà vu “so”" in "".join(everything(texts))
     assert texts.notes == ["files not in UTF-8, read as Windows-1252: 1 (old.txt, line 1)"]
     (tmp_path / "wide.csv").write_bytes(good_csv().encode("utf-16"))
@@ -165,8 +165,8 @@ def test_an_old_encoding_is_seen_and_said(tmp_path):
     assert "é é" in everything(load_texts(tmp_path / "given.txt", encoding="latin-1"))[0]
 
 
-def test_markup_is_cleaned_and_doubles_are_kept_once():
-    texts = load_texts([*GOOD, *[text.replace(" ", "  ") for text in GOOD], "A line<br />and &quot;another&quot; line."])
+def test_markup_is_cleaned_where_that_is_asked_for_and_doubles_are_kept_once():
+    texts = load_texts([*GOOD, *[text.replace(" ", "  ") for text in GOOD], "A line<br />and &quot;another&quot; line."], clean="html")
     assert texts.counts["duplicate"] == 40 and 'A line\nand "another" line.' in everything(texts)
 
 

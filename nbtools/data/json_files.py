@@ -1,0 +1,127 @@
+"""JSON lines, and JSON files that are one value: an array, an object of columns, an object around an array, or a single object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nbtools.data.columns import Field, turns
+from nbtools.data.notes import Notes
+from nbtools.data.opening import LONGEST, decoded, lines_of
+from nbtools.errors import DataError
+from nbtools.runtime import available_memory
+
+VALUE_SHARE = 32  # a JSON value is held whole, and its objects can take that many times its characters
+AS_LINES = 'Write one object per line instead, as .jsonl: {"text": "…"}.'
+
+
+def read_json(path: Path, column: str | None, encoding: str, notes: Notes, *, lines: bool) -> Iterator[tuple[str, Any]]:
+    """The texts of a file. lines: whether its name says that it has one value per line (.jsonl)."""
+    if not _is_one_value(path, encoding, lines):
+        yield from _lines(path, column, encoding, notes)
+        return
+    try:
+        value = _value(path, encoding)
+    except (ValueError, RecursionError) as error:
+        if lines:
+            raise DataError(f"{path.name}: no line of it is JSON.", 'A line looks like {"text": "…"}.') from None
+        raise DataError(f"{path.name} is no JSON: {error}.", 'Mend it, or write one object per line: {"text": "…"}.') from None
+    rows, column = _rows(value, column, path.name, notes)
+    field = Field(column, path.name, notes)
+    for number, row in enumerate(rows, 1):
+        yield f"item {number}", field.of(row, f"item {number}")
+
+
+def _is_one_value(path: Path, encoding: str, lines: bool) -> bool:
+    """Told by the first two lines: one value per line when the first is complete and another follows.
+
+    A first line that is no JSON is a damaged line in a .jsonl file, unless it only opens an array or object, and in a .json file the
+    beginning of a value over many lines.
+    """
+    with decoded(path, encoding) as file:
+        filled = (line.strip() for line in iter(lambda: file.readline(LONGEST + 1), "") if line.strip())
+        first, second = next(filled, ""), next(filled, "")
+    if not first.startswith(("[", "{")):
+        return False
+    if not second:
+        return not lines or first.startswith("[")
+    if lines:
+        return first in ("[", "{", "[{")
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        # A damaged first line of many: the next one is complete.
+        return not _is_object(second)
+    return False
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _lines(path: Path, column: str | None, encoding: str, notes: Notes) -> Iterator[tuple[str, Any]]:
+    field = Field(column, path.name, notes)
+    good = bad = 0
+    with decoded(path, encoding) as file:
+        for number, line in enumerate(lines_of(file, path), 1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                bad += 1
+                notes.add("lines that are no JSON", f"line {number}")
+                continue
+            good += 1
+            yield f"line {number}", field.of(value, f"line {number}")
+    if bad and not good:
+        raise DataError(f"{path.name}: no line of it is JSON.", 'A line looks like {"text": "…"}.')
+
+
+def _value(path: Path, encoding: str) -> Any:
+    most = available_memory() // VALUE_SHARE
+    with decoded(path, encoding) as file:
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise DataError(f"{path.name} is one JSON value of more than {most / 1e6:,.0f} million characters, too much to hold.", AS_LINES)
+    return json.loads(text)
+
+
+def _rows(value: Any, column: str | None, where: str, notes: Notes) -> tuple[list[Any], str | None]:
+    """The rows in a value, and the column in them."""
+    if isinstance(value, list):
+        return ([value] if turns(value) else value), column
+    if not isinstance(value, dict):
+        return [value], column
+    if columns := _columns(value):
+        count = len(next(iter(columns.values())))
+        return [{name: cells[index] for name, cells in columns.items()} for index in range(count)], column
+    arrays = {name: inner for name, inner in value.items() if isinstance(inner, list) and inner and not turns(inner)}
+    outer, _, inner = (column or "").partition(".")
+    if outer not in arrays and len(arrays) == 1 and (column is None or column not in value):
+        outer, inner = next(iter(arrays)), column or ""
+    if outer in arrays:
+        notes.remark(f"{where}: the rows are the array under {outer!r}")
+        return arrays[outer], inner or None
+    return [value], column
+
+
+def _columns(value: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Columns of equal length, as lists or, as pandas writes them, as objects with the same keys; empty for anything else."""
+    inner = list(value.values())
+    if inner and all(isinstance(one, list) for one in inner):
+        columns = dict(value)
+    elif len(inner) > 0 and all(isinstance(one, dict) and one and all(key.isdecimal() for key in one) for one in inner):
+        if any(one.keys() != inner[0].keys() for one in inner):
+            return {}
+        columns = {name: list(cells.values()) for name, cells in value.items()}
+    else:
+        return {}
+    lengths = {len(cells) for cells in columns.values()}
+    plain = not any(isinstance(cell, dict) for cells in columns.values() for cell in cells[:1])
+    return columns if len(lengths) == 1 and lengths != {0} and plain else {}

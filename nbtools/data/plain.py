@@ -1,0 +1,82 @@
+"""Plain text files: cut into one text per line, per paragraph, or kept as documents; which of these is guessed where it is not said."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from nbtools.data.notes import Notes
+from nbtools.data.opening import LONGEST, SNIFFED, decoded, lines_of
+from nbtools.errors import InputError
+
+UNITS = ("line", "paragraph", "document")
+PIECE = 2_000  # characters; a longer document is cut at empty lines into pieces of at least that many
+FEW = 10  # texts: a unit that gives fewer is not guessed, since nothing could be held out
+WRAPPED = 100  # characters: longer lines are paragraphs that an editor wraps, not lines that a person broke
+
+
+def check_unit(unit: str | None) -> None:
+    if unit is not None and unit not in UNITS:
+        raise InputError(f"There is no unit {unit!r}.", f"Give one of {', '.join(UNITS)}, or None to have it guessed.")
+
+
+def read_plain(path: Path, encoding: str, unit: str | None, notes: Notes) -> Iterator[tuple[str, str]]:
+    """The texts of a file with the line that each begins at."""
+    if unit is None:
+        with decoded(path, encoding) as file:
+            unit = guess_unit(file.read(SNIFFED))
+        others = " or ".join(repr(other) for other in UNITS if other != unit)
+        pieces = f", a long one in pieces of {PIECE:,} characters" if unit == "document" else ""
+        notes.remark(f"text files read as one text per {unit}{pieces} (guessed; unit={others} reads them otherwise)")
+    with decoded(path, encoding) as file:
+        numbered = enumerate(lines_of(file, path), 1)
+        if unit == "line":
+            yield from ((f"line {number}", line) for number, line in numbered if line.strip())
+        else:
+            yield from _blocks(numbered, PIECE if unit == "document" else 1)
+
+
+def _blocks(numbered: Iterator[tuple[int, str]], least: int) -> Iterator[tuple[str, str]]:
+    """Lines up to an empty one that comes after at least `least` characters, or up to the longest that a text may be."""
+    piece: list[str] = []
+    size, start = 0, 1
+    for number, line in numbered:
+        if (not line.strip() and size >= least) or size + len(line) > LONGEST:
+            yield f"line {start}", "".join(piece)
+            piece, size, start = [], 0, number + 1
+            if not line.strip():
+                continue
+            start = number
+        if not piece and not line.strip():
+            start = number + 1
+            continue
+        piece.append(line)
+        size += len(line)
+    if piece:
+        yield f"line {start}", "".join(piece)
+
+
+def guess_unit(head: str) -> str:
+    """What the beginning of a file looks like.
+
+    Blocks between empty lines are texts, unless they are lines that a person broke: a book that is wrapped at 72 characters, verses, code.
+    Without empty lines, lines are texts, unless they are broken or indented in the same way.
+    """
+    filled = [line for line in head.split("\n") if line.strip()]
+    blocks = ["\n".join(lines) for is_text, lines in groupby(head.split("\n"), key=lambda line: bool(line.strip())) if is_text]
+    if not filled:
+        return "document"
+    indented = sum(line[0] in " \t" for line in filled) / len(filled)
+    if len(blocks) >= FEW:
+        broken = sum("\n" in block for block in blocks) / len(blocks)
+        long = sum(len(line) > WRAPPED for line in filled) / len(filled)
+        return "document" if indented > 0.1 or (broken > 0.3 and long < 0.05) else "paragraph"
+    if len(filled) < FEW or indented > 0.1 or len(filled) < FEW * len(blocks):
+        return "document"
+    longest = sorted(map(len, filled))[int(len(filled) * 0.9)]
+    full = sum(len(line) > 0.8 * longest for line in filled) / len(filled)
+    ended = sum(line.rstrip()[-1] in ".!?…。！？\"'”’)" for line in filled) / len(filled)
+    is_wrapped = longest <= WRAPPED and full > 0.7 and ended < 0.3 and statistics.median(map(len, filled)) > 40
+    return "document" if is_wrapped else "line"

@@ -1,0 +1,162 @@
+"""One column of a table: CSV with whatever stands between its fields, and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from nbtools.data.columns import LIKELY, Field, choose_column
+from nbtools.data.notes import Notes
+from nbtools.data.opening import LONGEST, SNIFFED, decoded, lines_of
+from nbtools.errors import DataError
+from nbtools.runtime import available_memory
+
+DELIMITERS = (",", ";", "\t", "|")
+SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=([^\r\n])"?[\r\n]*', re.IGNORECASE)  # Excel's first line, which is no row
+LOOKED_AT = 50  # rows, to tell the delimiter and whether there is a line of names
+
+Row = tuple[int, list[str]]  # the line that it begins at, its fields
+
+
+def read_csv(path: Path, column: str | None, encoding: str, notes: Notes) -> Iterator[tuple[str, Any]]:
+    """The cells of the column with the text, each with the line that its row begins at."""
+    csv.field_size_limit(LONGEST)
+    with decoded(path, encoding, newline="") as file:
+        sample = file.read(SNIFFED)
+        file.seek(0)
+        skipped = 0
+        if said := SEPARATOR_LINE.fullmatch(sample.partition("\n")[0]):
+            file.readline()
+            skipped, delimiter = 1, said[1]
+        else:
+            delimiter = "\t" if ".tsv" in path.name.lower()[-7:] else guess_delimiter(sample)
+        lines = lines_of(file, path, skipped + 1)
+        if delimiter is None:
+            notes.remark(f"{path.name}: its lines have different numbers of commas, so it is read as a single column")
+            rows = ((number, [line.rstrip("\r\n")]) for number, line in enumerate(lines, skipped + 1) if line.strip())
+            yield from _cells(path, column, rows, notes)
+            return
+        reader = csv.reader(lines, delimiter=delimiter)
+        try:
+            yield from _cells(path, column, _numbered(reader, skipped), notes)
+        except csv.Error as error:
+            line = reader.line_num + skipped
+            raise DataError(f"{path.name}, line {line}: {error}.", "Look at that line; a quotation mark may be missing.") from None
+
+
+def guess_delimiter(sample: str) -> str | None:
+    """The delimiter by which most of the first rows have as many fields, and more than one. None: commas and the like are punctuation."""
+    shares: dict[str, tuple[float, int]] = {}
+    names: list[str] = []
+    for delimiter in DELIMITERS:
+        try:
+            rows = [row for row in islice(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), LOOKED_AT) if row]
+        except csv.Error:
+            rows = []
+        width = len(rows[0]) if rows else 0
+        if width > 1:
+            names += [name.strip().lower() for name in rows[0]]
+            shares[delimiter] = sum(len(row) == width for row in rows) / len(rows), width
+        elif rows and sum(len(row) > 1 for row in rows) > len(rows) / 2 and delimiter != "\t":
+            shares.setdefault(delimiter, (0.0, 0))
+    if not shares:
+        return ","
+    best = max(shares, key=lambda one: shares[one])
+    return best if shares[best][0] > 0.5 or set(names) & set(LIKELY) else None
+
+
+def _numbered(reader: Any, skipped: int) -> Iterator[Row]:
+    line = skipped + 1
+    for row in reader:
+        if row:
+            yield line, row
+        line = skipped + reader.line_num + 1
+
+
+def _cells(path: Path, column: str | None, rows: Iterator[Row], notes: Notes) -> Iterator[tuple[str, Any]]:
+    first = list(islice(rows, LOOKED_AT))
+    if not first:
+        raise DataError(f"{path.name} holds no rows.", "Give a table with a line of column names and rows below.")
+    header, below = first[0][1], [row for _, row in first[1:] if len(row) == len(first[0][1])]
+    if column is None and not _has_names(header, below):
+        header, below = [f"column {number}" for number in range(1, len(header) + 1)], [row for _, row in first]
+        notes.remark(f"{path.name} has no line of column names: its first line is read as a text")
+    else:
+        del first[0]
+    if twice := [name for name, count in Counter(header).items() if count > 1]:
+        raise DataError(f"{path.name}, line 1: two columns have the same name, {twice[0]!r}.", "Give each column a name of its own.")
+    sample = dict(zip(header, below[0] if below else [""] * len(header), strict=False))
+    at = header.index(choose_column(sample, column, path.name))
+    for line, row in chain(first, rows):
+        if len(row) != len(header):
+            notes.add(f"rows with another number of fields than the {len(header)} of the first line", f"line {line}")
+            continue
+        yield f"line {line}", row[at]
+
+
+def _has_names(header: list[str], below: list[list[str]]) -> bool:
+    """Whether the first line holds names of columns, and not a row like those below it."""
+    names = [name.strip() for name in header]
+    if any(name.lower() in LIKELY for name in names) or not below:
+        return True
+    columns = [[row[index].strip() for row in below] for index in range(len(names))]
+    if any(name.replace(".", "").isdecimal() or name in cells for name, cells in zip(names, columns, strict=True) if name):
+        return False  # a number, or a label that comes again
+    if any(not _has_digit(name) and all(map(_has_digit, cells)) for name, cells in zip(names, columns, strict=True)):
+        return True  # a name above numbers or dates
+    for name, cells in zip(names, columns, strict=True):
+        words = len(name.split())
+        usual = statistics.median(len(cell.split()) for cell in cells)
+        if words > 1 and (name[-1] in ".!…。！" or (words > 3 and name[-1] != "?") or 2 * words > usual):
+            return False
+    return True
+
+
+def _has_digit(text: str) -> bool:
+    return any(character.isdecimal() for character in text)
+
+
+def read_parquet(path: Path, column: str | None, notes: Notes) -> Iterator[tuple[str, Any]]:
+    """The values of the column with the text. A nested column is read as it is, and `column` may be a path into it."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        names = file.schema_arrow.names
+        head = next(file.iter_batches(batch_size=1), None)
+        if head is None or not head.num_rows:
+            raise DataError(f"{path.name} holds no rows.", "Give a table with some rows.")
+        chosen = choose_column(head.to_pylist()[0], column, path.name)
+        outer = max((name for name in names if chosen == name or chosen.startswith(f"{name}.")), key=len)
+        _refuse_large_chunks(path, file.metadata, outer)
+        kind = file.schema_arrow.field(outer).type
+        # A string that many rows share stays one, as it is in the file, and each row is taken by itself.
+        shared = [outer] if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else None
+        file = parquet.ParquetFile(path, read_dictionary=shared)
+        field, number = Field(chosen, path.name, notes), 0
+        for batch in file.iter_batches(batch_size=100, columns=[outer]):
+            for value in batch.column(0):
+                number += 1
+                place = f"row {number}"
+                yield place, field.of({outer: value.as_py()}, place)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path.name} is no whole Parquet file: {str(error).splitlines()[0]}", "Get it again, or write it anew.") from None
+
+
+def _refuse_large_chunks(path: Path, metadata: Any, name: str) -> None:
+    """Raise DataError where one group of rows of a column, which may be unpacked at once, would fill a quarter of the free memory."""
+    largest = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        parts = [group.column(index) for index in range(group.num_columns)]
+        inside = [part for part in parts if part.path_in_schema == name or part.path_in_schema.startswith(f"{name}.")]
+        largest = max(largest, sum(part.total_uncompressed_size for part in inside))
+    if largest > available_memory() // 4:
+        raise DataError(f"{path.name} unpacks to {largest / 1e9:.1f} GB at a time.", "Write it anew with smaller row groups.")

@@ -1,0 +1,87 @@
+"""Where a caller's texts come in: a list of strings is accepted, a single string or anything else is not taken for one."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nbtools.errors import InputError
+
+SURROGATES = re.compile("[\ud800-\udfff]")
+SHOWN = 40  # characters of a text that an error quotes
+
+
+def repair(text: str) -> str:
+    """`text` as Unicode that can be encoded: two halves of a surrogate pair are joined, a lone half becomes U+FFFD."""
+    if not SURROGATES.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def say(message: str) -> None:
+    """Tell the person something that does not stop the work, on standard error."""
+    print(f"Note: {message}", file=sys.stderr)
+
+
+def check_text(text: Any, name: str = "text") -> str:
+    """`text`, repaired. Raises InputError for anything but a string."""
+    if not isinstance(text, str):
+        raise InputError(f"{name} is {describe(text)}, not a string.", "Give one text as a string.")
+    repaired = repair(text)
+    if repaired != text:
+        say(f"{name} holds half of a character (a lone surrogate), now U+FFFD.")
+    return repaired
+
+
+def check_texts(texts: Any, name: str = "texts") -> list[str]:
+    """The texts of a list, of any iterable of strings, or of the column `text` of a data set or table; repaired.
+
+    Raises InputError for a single string, for anything that is no such collection, and for an item that is no string, with its index.
+    """
+    found = list(_items(texts, name))
+    wrong = [index for index, text in enumerate(found) if not isinstance(text, str)]
+    if wrong:
+        more = f" ({len(wrong):,} of {len(found):,} items are not strings)" if len(wrong) > 1 else ""
+        raise InputError(
+            f"{name}[{wrong[0]}] is {describe(found[wrong[0]])}, not a string{more}.", "Leave such items out, or convert them yourself."
+        )
+    repaired = [repair(str(text)) for text in found]
+    changed = [index for index, (before, after) in enumerate(zip(found, repaired, strict=True)) if before != after]
+    if changed:
+        say(f"{name}: {len(changed):,} with half of a character (a lone surrogate), now U+FFFD; the first is {name}[{changed[0]}].")
+    return repaired
+
+
+def _items(texts: Any, name: str) -> Iterable[Any]:
+    if isinstance(texts, str):
+        raise InputError(
+            f"{name} is a single string, where a list of texts is meant.",
+            f"Put it into a list: [{texts[:SHOWN]!r}{'…' * (len(texts) > SHOWN)}]",
+        )
+    columns = getattr(texts, "column_names", None)
+    if columns is None and hasattr(texts, "columns"):  # a pandas table
+        columns = [str(column) for column in texts.columns]
+    if isinstance(columns, Mapping):
+        raise InputError(
+            f"{name} is a data set with parts: {', '.join(columns)}.", f"Give one of them, such as dataset[{next(iter(columns))!r}]."
+        )
+    if columns is not None:
+        if "text" not in columns:
+            raise InputError(f"{name} has no column 'text', but {', '.join(columns)}.", "Give one column of it, as a list of strings.")
+        return texts["text"]  # type: ignore[no-any-return]
+    if isinstance(texts, (bytes, bytearray, Mapping)) or not isinstance(texts, Iterable):
+        part = " Give one part, such as reviews.train." if hasattr(texts, "train") else ""
+        raise InputError(f"{name} is {describe(texts)}, not a list of strings.", f'Give a list such as ["a text", "another text"].{part}')
+    return texts
+
+
+def describe(value: Any) -> str:
+    """What a value is, for an error: `None`, `nan (a float)`, `3 (an int)`, `a dict`."""
+    kind = type(value).__name__
+    if value is None:
+        return "None"
+    if isinstance(value, (int, float)):
+        return f"{str(value)[:SHOWN]} ({kind})"
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
