@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 
 from nbtools.errors import InputError
+
+MINI_FOLDER = Path(__file__).parent / "assets" / "mini"  # the model that comes with the package
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import CourseError, InputError, ModelError, UnreachableError
 from nbtools.models.screening import screen
-from nbtools.profiles import OTHER, PROFILES, Profile
+from nbtools.profiles import MINI_FOLDER, OTHER, PROFILES, Profile
 from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-MINI_FOLDER = Path(__file__).parent.parent / "assets" / "mini"
 
 
 @dataclass

@@ -91,7 +91,8 @@ def finetune(
     output_dir   final folder (default: runs/tuned/<profile>); an earlier one of that name is renamed, not overwritten
     validation   texts for the points of the curve between start and end: 32 of them, scored token-exactly at every fifth
     learning_rate, batch_size (blocks a step), max_steps   None means the profile's value; `epochs` instead of max_steps
-    resume       go on with the interrupted run of the same plan from its newest whole checkpoint
+    resume       go on with the interrupted run of the same plan from its newest whole checkpoint. Where NBTOOLS_RESUME=1 is set, as
+                 `nbtools run` does for its notebooks, such a run is continued without this, and one that is not there is begun
     lora         train low-rank adapters only (Hu et al., 2021; needs the extra [lora]) and merge them into the saved model
     dropout      while training; None: the checkpoint's own. 0 by default: in a run of an epoch or so there is little to overfit
     dtype        "fp32", "bf16" or "fp16" for the passes; None: measured, chosen and recorded. Weights are trained in fp32
@@ -163,6 +164,8 @@ def _open(
     processes = PartialState()
     opened: list[Any] = [None]
     if processes.is_main_process:
+        if folders.resumes_by_itself() and not lm.trained:
+            resume = folders.can_resume(target, plan) or (resume and folders.has_interrupted(target))
         if resume:
             opened = [folders.reopen(target, plan)]
         else:
@@ -214,5 +217,7 @@ def _full_disk_explained(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:  # safetensors raises its own kind when a disk is full
         if disk_is_full(error):
-            raise MachineError(f"The disk is full; the unfinished run is {folder}.", "Free some space, then pass resume=True.") from error
+            raise MachineError(
+                f"The disk is full; the unfinished run is {folder}.", f"Free some space. {folders.how_to_resume()}"
+            ) from error
         raise
