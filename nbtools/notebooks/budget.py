@@ -73,7 +73,8 @@ class Budget:
                 escape(cost.name), _minutes(cost.seconds), _gigabytes(cost.memory_bytes), _gigabytes(cost.disk_bytes), escape(words)
             )
         most = max((cost.memory_bytes or 0 for cost in self.costs), default=0)
-        footers = ["Total", _minutes(sum(known)), _gigabytes(most), _gigabytes(sum(cost.disk_bytes for cost in self.costs))]
+        total = _minutes(sum(known)) if len(known) == len(self.costs) else f"over {_minutes(sum(known))}"
+        footers = ["Total", total, _gigabytes(most), _gigabytes(sum(cost.disk_bytes for cost in self.costs))]
         free = f"free: {_gigabytes(self.free_memory_bytes)} of memory, {_gigabytes(self.free_disk_bytes)} of disk"
         for column, footer in zip(table.columns, [*footers, free], strict=True):
             column.footer = footer
@@ -152,7 +153,10 @@ def _cost(notebook: Notebook, plan: Plan) -> Cost:
     if estimated is None:
         return Cost(notebook.name, seconds, memory, page, given, "; ".join(notes))
     # The notebook probes as well, before it trains.
-    total = (seconds or 0.0) + estimated.seconds + estimated.probe_seconds
+    total: float | None = (seconds or 0.0) + estimated.seconds + estimated.probe_seconds
+    if estimated.disturbance:
+        notes.append(f"the probe was disturbed ({estimated.disturbance}); if that goes on, {_minutes(total)} minutes")
+        total = None
     return Cost(notebook.name, total, estimated.memory_bytes, page + estimated.disk_bytes, given, "; ".join(notes))
 
 

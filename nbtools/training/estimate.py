@@ -39,8 +39,13 @@ if TYPE_CHECKING:
     from nbtools.data import Packed
     from nbtools.models import LanguageModel
 
-PROBE_STEPS = 6  # the first warms up, the last but one is followed by a checkpoint and a score, as in the run
+PROBES, LENGTH = 3, 2  # short probes of so many steps each; the best one counts
+PROBE_STEPS = 1 + PROBES * LENGTH  # the first step warms up; the last but one is followed by a checkpoint and a score, as in the run
 PROBE_TEXTS = 8  # scored, of those that the curve scores
+# A probe counts as disturbed where the two best differ by more than a quarter, or where this thread, which waits for nothing but a busy
+# processor while it trains on one, ran for less than so much of the time.
+SPREAD, BUSY = 1.25, 0.75
+LEAST_SECONDS = 0.5  # of probes, in all: shorter ones are of toys, and clocks are too coarse for them
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Estimate:
     memory_bytes, free_memory_bytes  the most that the process will hold, and what it may hold (what it has and what is free)
     disk_bytes, free_disk_bytes      the most that lies on the disk at once, and what was free there; kept_bytes: what stays
     choices      what finetune would choose, to be given to it; probe_seconds: what the estimate took
+    disturbance  what disturbed the probe: the times are then not known, and those given are as they would be if it went on; "" for nothing
     """
 
     parts: dict[str, float]
@@ -64,6 +70,7 @@ class Estimate:
     free_disk_bytes: int
     choices: dict[str, Any]
     probe_seconds: float
+    disturbance: str = ""
 
     @property
     def seconds(self) -> float:
@@ -76,8 +83,11 @@ class Estimate:
         long = ", ".join(f"{name} {_duration(seconds)}" for name, seconds in self.parts.items() if seconds >= 0.5)
         compiled = "compiled" if self.choices["compile"] else "not compiled"
         disk = f"{_gigabytes(self.disk_bytes)} while it trains, {_gigabytes(self.kept_bytes)} kept, of {_gigabytes(self.free_disk_bytes)}"
+        time = f"{_duration(self.seconds)} for {self.steps} steps{f' ({long})' if long else ''}"
+        if self.disturbance:
+            time = f"time not known, because the probe was disturbed: {self.disturbance}; if that went on, {time}"
         return (
-            f"{_duration(self.seconds)} for {self.steps} steps{f' ({long})' if long else ''}\n"
+            f"{time}\n"
             f"memory: {_gigabytes(self.memory_bytes)} of {_gigabytes(self.free_memory_bytes)}; disk: {disk}\n"
             f"in {self.choices['dtype']}, {compiled}, threads: {self.choices['threads']}; probed in {_duration(self.probe_seconds)}"
         )
@@ -108,7 +118,7 @@ def estimate(
 
     scoring  texts that are scored beside the training, each as often as it stands here; the rest as in `finetune`
 
-    Takes six steps of the run itself, with a learning rate of zero, one checkpoint beside `output_dir` and a few scored texts; then
+    Takes seven steps of the run itself, with a learning rate of zero, one checkpoint beside `output_dir` and a few scored texts; then
     all of it is taken back: weights, gradients, random states, threads and disk are as before. Raises MachineError, with advice,
     when memory or disk will not do (before anything is tried where the shapes alone say so), and what `finetune` raises for an
     impossible plan.
@@ -163,6 +173,7 @@ def estimate(
         free_disk_bytes=free_disk,
         choices=choices,
         probe_seconds=time.perf_counter() - start,
+        disturbance=probe.disturbance(),
     )
 
 
@@ -172,8 +183,9 @@ class _Probe(TrainerCallback):
     def __init__(self, lm: LanguageModel, texts: list[str], folder: Path) -> None:
         self.lm, self.texts, self.folder = lm, texts, folder
         self.scoring_seconds = 0.0
-        self._steps: list[float] = []
-        self._mark = 0.0
+        self._steps: list[tuple[float, float]] = []  # wall seconds, and of them those that this thread ran
+        self._scores: list[tuple[float, float]] = []
+        self._mark = (0.0, 0.0)
 
     def run(self, train: Packed, plan: dict[str, Any], choices: dict[str, Any], share: int) -> None:
         model, checkpoints = self.lm.model, self.folder / "checkpoints"
@@ -188,11 +200,20 @@ class _Probe(TrainerCallback):
 
     @property
     def step_seconds(self) -> float:
-        return statistics.median(self._steps[1:])
+        return min(wall for wall, _ in self._probes())
 
-    def _lap(self) -> float:
-        before, self._mark = self._mark, time.perf_counter()
-        return self._mark - before
+    def _probes(self) -> list[tuple[float, float]]:
+        """A step's wall seconds and running seconds in each probe."""
+        probes = [self._steps[at : at + LENGTH] for at in range(1, len(self._steps), LENGTH)]
+        return [(statistics.fmean(wall for wall, _ in probe), statistics.fmean(ran for _, ran in probe)) for probe in probes]
+
+    def disturbance(self) -> str:
+        """What disturbed the probes, in words; "" where nothing did."""
+        return disturbance(self._probes(), LENGTH) or disturbance(self._scores, 1)
+
+    def _lap(self) -> tuple[float, float]:
+        before, self._mark = self._mark, (time.perf_counter(), time.thread_time())
+        return self._mark[0] - before[0], self._mark[1] - before[1]
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
         self._lap()
@@ -204,14 +225,30 @@ class _Probe(TrainerCallback):
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
         if not control.should_save:
             return
-        self._lap()
         if self.texts:
             with self.fast.paused() if self.fast else contextlib.nullcontext():
-                evaluate(self.lm, self.texts, "a sample")
-            self.scoring_seconds = self._lap()
+                evaluate(self.lm, self.texts[-1:], "a sample")  # warms up
+                for _ in range(2):
+                    self._lap()
+                    evaluate(self.lm, self.texts, "a sample")
+                    self._scores.append(self._lap())
+            self.scoring_seconds = min(wall for wall, _ in self._scores)
+        self._lap()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        self.checkpoint_seconds = self._lap()
+        self.checkpoint_seconds = self._lap()[0]
+
+
+def disturbance(probes: Sequence[tuple[float, float]], length: int) -> str:
+    """What disturbed probes of `length` steps each, given as seconds of a step and of them those that this thread ran; "" for nothing."""
+    if len(probes) < 2 or sum(wall for wall, _ in probes) * length < LEAST_SECONDS:
+        return ""
+    best, second = sorted(probes)[:2]
+    if device().type == "cpu" and best[1] < BUSY * best[0]:
+        return f"the processor was busy elsewhere for {1 - best[1] / best[0]:.0%} of the time"
+    if second[0] > SPREAD * best[0]:
+        return f"the same work took {best[0]:.2g} and {second[0]:.2g} s"
+    return ""
 
 
 @contextlib.contextmanager

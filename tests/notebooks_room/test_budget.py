@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,18 @@ def test_a_refused_estimate_stands_in_the_table_and_is_the_problem(clone: Path, 
     assert found.problem is not None and found.problem.remedy == "Take less."
     [line] = [line for line in shown(found) if line.startswith("04_train")]
     assert line.split()[1:3] == ["?", "?"] and "It needs 99 GB." in line
+
+
+def test_an_estimate_whose_probe_was_disturbed_is_not_shown_as_known(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = replace(FOUND, disturbance="the processor was busy elsewhere for 67% of the time")
+    monkeypatch.setattr(budget, "_estimate_training", lambda values, runs: found)
+    monkeypatch.setattr(budget, "_estimate_quick", lambda values, runs: found)
+    for name in ("04", "05"):
+        looked, train = preview(plan_run(["00", name], out="runs/here")).costs
+        assert looked.seconds == 120 and train.seconds is None and train.memory_bytes == 2 * 10**9
+        assert "busy elsewhere" in train.note and re.search(r"if that goes on, \d\.\d minutes", train.note)
+    [total] = [line for line in shown(preview(plan_run(["00", "04"], out="runs/here"))) if line.startswith("Total")]
+    assert "over 2.0" in total
 
 
 def test_the_table_ends_with_a_total(clone: Path) -> None:
