@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import random
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, default_data_collator
+from transformers import default_data_collator
 
 from nbtools.data import texts_of, tokenize
 from nbtools.errors import MachineError
-from nbtools.evaluation import STRIDE, WINDOW, evaluate
+from nbtools.evaluation import STRIDE, WINDOW
 from nbtools.generation import release
 from nbtools.models import save_model
-from nbtools.runtime import device, keep_freed_memory, progress, quiet_libraries, seed_everything
-from nbtools.training import loop
+from nbtools.runtime import device, keep_freed_memory, quiet_libraries, seed_everything
 from nbtools.training.callbacks import LOGGING_STEPS
-from nbtools.training.choices import choose, fast_path
+from nbtools.training.choices import choose
 from nbtools.training.finetune import VALIDATION_SAMPLE
 from nbtools.training.loop import dropping, with_adapters
 from nbtools.training.memory import PeakMemory, free_memory, held_memory, refuse, refuse_impossible
 from nbtools.training.plan import folder_of, make_plan, share_of
+from nbtools.training.probe import Probe, size_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,13 +37,7 @@ if TYPE_CHECKING:
     from nbtools.data import Packed
     from nbtools.models import LanguageModel
 
-PROBES, LENGTH = 3, 2  # short probes of so many steps each; the best one counts
-PROBE_STEPS = 1 + PROBES * LENGTH  # the first step warms up; the last but one is followed by a checkpoint and a score, as in the run
 PROBE_TEXTS = 8  # scored, of those that the curve scores
-# A probe counts as disturbed where the two best differ by more than a quarter, or where this thread, which waits for nothing but a busy
-# processor while it trains on one, ran for less than so much of the time.
-SPREAD, BUSY = 1.25, 0.75
-LEAST_SECONDS = 0.5  # of probes, in all: shorter ones are of toys, and clocks are too coarse for them
 
 
 @dataclass(frozen=True)
@@ -146,10 +138,10 @@ def estimate(
             refuse(peak.bytes + (6 if choices["bf16_copies"] else 8) * trained, free, model, share, train.block_size)
             _refuse_disk(4 * lm.parameters + 6 * trained, free_disk, disk)  # one checkpoint, at least
             texts = _spread(sample or scored[:VALIDATION_SAMPLE], lm)
-            probe = _Probe(replace(lm, model=model), texts, Path(place))
+            probe = Probe(replace(lm, model=model), texts, Path(place))
             probe.run(train, plan, choices, share)
         saving = time.perf_counter()
-        model_bytes = _size(save_model(lm, Path(place, "model")))
+        model_bytes = size_of(save_model(lm, Path(place, "model")))
         saving = time.perf_counter() - saving
     refuse(peak.bytes, free, lm.model, share, train.block_size)
     saves = (plan["max_steps"] - 1) // (checkpoint_steps or max(1, plan["max_steps"] // 5))
@@ -175,80 +167,6 @@ def estimate(
         probe_seconds=time.perf_counter() - start,
         disturbance=probe.disturbance(),
     )
-
-
-class _Probe(TrainerCallback):
-    """Runs and times a few steps without learning, with a checkpoint and a score of `texts`; nothing is left in `folder`."""
-
-    def __init__(self, lm: LanguageModel, texts: list[str], folder: Path) -> None:
-        self.lm, self.texts, self.folder = lm, texts, folder
-        self.scoring_seconds = 0.0
-        self._steps: list[tuple[float, float]] = []  # wall seconds, and of them those that this thread ran
-        self._scores: list[tuple[float, float]] = []
-        self._mark = (0.0, 0.0)
-
-    def run(self, train: Packed, plan: dict[str, Any], choices: dict[str, Any], share: int) -> None:
-        model, checkpoints = self.lm.model, self.folder / "checkpoints"
-        self.fast = fast_path(model, choices)
-        self.bar = progress(iter(()), "probing", total=PROBE_STEPS, unit="step")
-        still = {**plan, "max_steps": PROBE_STEPS, "learning_rate": 0.0}
-        with self.bar:
-            loop.train(model, train, self.folder, still, choices, self.fast, share, [self], save_steps=PROBE_STEPS - 1)
-        self.checkpoint_bytes = _size(checkpoints)
-        shutil.rmtree(checkpoints)
-        gc.collect()  # Trainer is a ring of references: until it is found, the optimizer's moments stay
-
-    @property
-    def step_seconds(self) -> float:
-        return min(wall for wall, _ in self._probes())
-
-    def _probes(self) -> list[tuple[float, float]]:
-        """A step's wall seconds and running seconds in each probe."""
-        probes = [self._steps[at : at + LENGTH] for at in range(1, len(self._steps), LENGTH)]
-        return [(statistics.fmean(wall for wall, _ in probe), statistics.fmean(ran for _, ran in probe)) for probe in probes]
-
-    def disturbance(self) -> str:
-        """What disturbed the probes, in words; "" where nothing did."""
-        return disturbance(self._probes(), LENGTH) or disturbance(self._scores, 1)
-
-    def _lap(self) -> tuple[float, float]:
-        before, self._mark = self._mark, (time.perf_counter(), time.thread_time())
-        return self._mark[0] - before[0], self._mark[1] - before[1]
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        self._lap()
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        self._steps.append(self._lap())
-        self.bar.update(1)
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        if not control.should_save:
-            return
-        if self.texts:
-            with self.fast.paused() if self.fast else contextlib.nullcontext():
-                evaluate(self.lm, self.texts[-1:], "a sample")  # warms up
-                for _ in range(2):
-                    self._lap()
-                    evaluate(self.lm, self.texts, "a sample")
-                    self._scores.append(self._lap())
-            self.scoring_seconds = min(wall for wall, _ in self._scores)
-        self._lap()
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        self.checkpoint_seconds = self._lap()[0]
-
-
-def disturbance(probes: Sequence[tuple[float, float]], length: int) -> str:
-    """What disturbed probes of `length` steps each, given as seconds of a step and of them those that this thread ran; "" for nothing."""
-    if len(probes) < 2 or sum(wall for wall, _ in probes) * length < LEAST_SECONDS:
-        return ""
-    best, second = sorted(probes)[:2]
-    if device().type == "cpu" and best[1] < BUSY * best[0]:
-        return f"the processor was busy elsewhere for {1 - best[1] / best[0]:.0%} of the time"
-    if second[0] > SPREAD * best[0]:
-        return f"the same work took {best[0]:.2g} and {second[0]:.2g} s"
-    return ""
 
 
 @contextlib.contextmanager
@@ -317,10 +235,6 @@ def _refuse_disk(needed: int, free: int, place: Path) -> None:
             f"This fine-tuning needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free in {place}.",
             "Free some space, name an output_dir on another disk, or write fewer checkpoints (checkpoint_steps).",
         )
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _duration(seconds: float) -> str:

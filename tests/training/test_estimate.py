@@ -21,8 +21,9 @@ from nbtools.evaluation import evaluate
 from nbtools.models import load_model
 from nbtools.training import Estimate, estimate, finetune, memory
 from nbtools.training.choices import FORMATS, compiler_at_hand
-from nbtools.training.estimate import PROBE_STEPS, computed_tokens
+from nbtools.training.estimate import computed_tokens
 from nbtools.training.memory import PeakMemory, held_memory, least_memory, refuse_impossible
+from nbtools.training.probe import PROBE_STEPS, Probe, disturbance
 from tests.models_at_hand import tiny
 
 MODULE = importlib.import_module("nbtools.training.estimate")  # the package hands on the function of that name
@@ -273,7 +274,7 @@ def test_an_estimate_cannot_be_changed(reviews, tmp_path):
     ],
 )
 def test_a_probe_knows_that_it_was_disturbed(probes, said):
-    assert MODULE.disturbance(probes, 2) == said
+    assert disturbance(probes, 2) == said
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_a_probe_knows_that_it_was_disturbed(probes, said):
 )
 def test_an_estimate_of_24_minutes_for_7_7_was_shown_as_known(reviews, tmp_path, monkeypatch, steps, step_seconds, known):
     laps = iter([0.0, *steps[:6], *[0.0, 0.2, 0.0, 0.2, 0.0, 0.5], steps[6]])
-    monkeypatch.setattr(MODULE._Probe, "_lap", lambda probe: [(lap := next(laps)), lap])
+    monkeypatch.setattr(Probe, "_lap", lambda probe: [(lap := next(laps)), lap])
     lm = tiny()
     found = estimate(lm, pack(reviews.train, lm, 64), output_dir=tmp_path / "run", validation=reviews.validation, **PLAN)
     assert found.step_seconds == step_seconds and (found.disturbance == "") == known
