@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from nbtools.errors import InputError
 from nbtools.values import near_miss, shown
@@ -14,6 +15,8 @@ LORA_RATE = 2e-4
 #   --max_steps 20:                  343 at 2e-2, 227 at 1e-2, 223 at 5e-3, 233 at 2e-3, 240 at 1e-3
 #   --max_steps 60 --block_size 128:              220 at 1e-2, 222 at 5e-3
 MINI_LORA_RATE = 5e-3
+
+MINI_FOLDER = Path(__file__).parent / "assets" / "mini"  # the model that comes with the package
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbtools.errors import CourseError, InputError, ModelError, UnreachableError
 from nbtools.models.locking import exclusively
 from nbtools.models.screening import screen
-from nbtools.profiles import OTHER, PROFILES, Profile, check_spelling
+from nbtools.profiles import MINI_FOLDER, OTHER, PROFILES, Profile, check_spelling
 from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
 from nbtools.values import Text
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ATTENTION = Text(("sdpa", "eager"))
-MINI_FOLDER = Path(__file__).parent.parent / "assets" / "mini"
 
 
 @dataclass

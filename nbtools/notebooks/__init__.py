@@ -4,10 +4,11 @@
 """
 
 from nbtools.notebooks.catalog import Notebook, choose_notebooks, find_notebooks, read_notebook
-from nbtools.notebooks.costs import Forecast, box, read_costs
+from nbtools.notebooks.costs import box, read_costs
 from nbtools.notebooks.course import Observer, Outcome, Plan, plan_run, read_status, run_notebooks
 from nbtools.notebooks.execution import Execution, Failure, execute
 from nbtools.notebooks.expected import expected, read_expected
+from nbtools.notebooks.forecast import Forecast
 from nbtools.notebooks.parameters import Parameter, check_parameters, read_parameters
 from nbtools.notebooks.refresh import refresh_notebooks
 

@@ -7,7 +7,7 @@ probe steps with the parameters that it will get, and only its other cells are t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from nbtools.training import Estimate
 
-ESTIMATED = ("estimate(", "finetune(", "evaluate(")  # what the cells hold that an estimate of a fine-tuning stands for
+# Tags of the cells whose time is not taken from the record but estimated: of those that train, and score before and after, what the
+# notebook's parameters describe; and of those that take a tuned model, or train a quick one where none is found.
+FINETUNE, TUNED_MODEL = "finetune", "tuned-model"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Budget:
                 escape(cost.name), _minutes(cost.seconds), _gigabytes(cost.memory_bytes), _gigabytes(cost.disk_bytes), escape(words)
             )
         most = max((cost.memory_bytes or 0 for cost in self.costs), default=0)
-        footers = ["Total", _minutes(sum(known)), _gigabytes(most), _gigabytes(sum(cost.disk_bytes for cost in self.costs))]
+        total = _minutes(sum(known)) if len(known) == len(self.costs) else f"over {_minutes(sum(known))}"
+        footers = ["Total", total, _gigabytes(most), _gigabytes(sum(cost.disk_bytes for cost in self.costs))]
         free = f"free: {_gigabytes(self.free_memory_bytes)} of memory, {_gigabytes(self.free_disk_bytes)} of disk"
         for column, footer in zip(table.columns, [*footers, free], strict=True):
             column.footer = footer
@@ -134,11 +137,11 @@ def _cost(notebook: Notebook, plan: Plan) -> Cost:
     record = read_costs().get(notebook.name)
     page = notebook.path.stat().st_size  # the executed copy is about as large
     estimated: Estimate | None = None
-    replaced: tuple[str, ...] = ()
+    replaced = ""
     if trains(notebook):
-        estimated, replaced = _estimate_training(values, plan.folder), ESTIMATED
-    elif "tuned_model(" in "".join(notebook.code) and not _finds_a_model(notebook, values, plan):
-        estimated, replaced = _estimate_quick(values, plan.folder), ("tuned_model(",)
+        estimated, replaced = _estimate_training(values, plan.folder), FINETUNE
+    elif any(notebook.tagged(TUNED_MODEL)) and not _finds_a_model(notebook, values, plan):
+        estimated, replaced = _estimate_quick(values, plan.folder), TUNED_MODEL
     notes = []
     if record is None:
         notes.append("never recorded")
@@ -150,14 +153,16 @@ def _cost(notebook: Notebook, plan: Plan) -> Cost:
     if estimated is None:
         return Cost(notebook.name, seconds, memory, page, given, "; ".join(notes))
     # The notebook probes as well, before it trains.
-    total = (seconds or 0.0) + estimated.seconds + estimated.probe_seconds
+    total: float | None = (seconds or 0.0) + estimated.seconds + estimated.probe_seconds
+    if estimated.disturbance:
+        notes.append(f"the probe was disturbed ({estimated.disturbance}); if that goes on, {_minutes(total)} minutes")
+        total = None
     return Cost(notebook.name, total, estimated.memory_bytes, page + estimated.disk_bytes, given, "; ".join(notes))
 
 
 def trains(notebook: Notebook) -> bool:
-    """Whether a notebook holds the one fine-tuning on reviews that its parameters describe."""
-    code = "".join(notebook.code)
-    return code.count("finetune(") == 1 and "load_reviews(" in code and {"profile", "max_steps"} <= read_parameters(notebook).keys()
+    """Whether a notebook says, by the tag of its cells, that it holds the fine-tuning on reviews that its parameters describe."""
+    return any(notebook.tagged(FINETUNE)) and {"profile", "max_steps"} <= read_parameters(notebook).keys()
 
 
 def _finds_a_model(notebook: Notebook, values: dict[str, Any], plan: Plan) -> bool:
@@ -175,7 +180,7 @@ def _finds_a_model(notebook: Notebook, values: dict[str, Any], plan: Plan) -> bo
 def training_estimate(notebook: Notebook, values: dict[str, Any], runs: Path) -> tuple[Estimate, float]:
     """Of the fine-tuning in a notebook that `trains`, with all `values` of its parameters; and the seconds of its other cells, 0 where
     they were never recorded."""
-    return _estimate_training(values, runs), _recorded_seconds(read_costs().get(notebook.name), notebook, ESTIMATED) or 0.0
+    return _estimate_training(values, runs), _recorded_seconds(read_costs().get(notebook.name), notebook, FINETUNE) or 0.0
 
 
 def _estimate_training(values: dict[str, Any], runs: Path) -> Estimate:
@@ -206,8 +211,8 @@ def _estimate_quick(values: dict[str, Any], runs: Path) -> Estimate:
     return estimate(lm, pack(reviews.train, lm), output_dir=runs / "tuned" / f"{lm.name}-quick", max_steps=quick_steps(lm))
 
 
-def _recorded_seconds(record: dict[str, Any] | None, notebook: Notebook, replaced: Iterable[str]) -> float | None:
-    """The recorded seconds, on this machine, of the cells that hold none of the words in `replaced`."""
+def _recorded_seconds(record: dict[str, Any] | None, notebook: Notebook, replaced: str) -> float | None:
+    """The recorded seconds, on this machine, of the cells without the tag `replaced`; "" for all cells."""
     if record is None:
         return None
     import torch
@@ -217,8 +222,8 @@ def _recorded_seconds(record: dict[str, Any] | None, notebook: Notebook, replace
         return scaled(record["seconds"], record["matmul_gflops"], here)
     if len(record["cell_seconds"]) != len(notebook.code):
         return None
-    cells = zip(notebook.code, record["cell_seconds"], strict=True)
-    kept = sum(seconds for source, seconds in cells if not any(word in source for word in replaced))
+    cells = zip(notebook.tagged(replaced), record["cell_seconds"], strict=True)
+    kept = sum(seconds for tagged, seconds in cells if not tagged)
     starting = record["seconds"] - sum(record["cell_seconds"])
     return scaled(kept + starting, record["matmul_gflops"], here)
 

@@ -49,9 +49,13 @@ class Notebook:
     def parameter_source(self) -> str:
         """The source of the first cell tagged `parameters`, or an empty string."""
         for cell in self.cells:
-            if cell.get("cell_type") == "code" and "parameters" in cell.get("metadata", {}).get("tags", []):
+            if cell.get("cell_type") == "code" and "parameters" in _tags(cell):
                 return str(cell["source"])
         return ""
+
+    def tagged(self, tag: str) -> list[bool]:
+        """For each code cell, in order, whether it has the tag."""
+        return [tag in _tags(cell) for cell in self.cells if cell.get("cell_type") == "code"]
 
 
 def read_notebook(path: str | Path) -> Notebook:
@@ -118,6 +122,10 @@ def _resolve(name: str) -> Path:
     near = difflib.get_close_matches(name, [*available, *short], n=1)
     guess = f"Did you mean {short.get(near[0], near[0])}? " if near else ""
     raise InputError(f"There is no notebook called {name!r}.", f"{guess}The notebooks are: {', '.join(available)}.")
+
+
+def _tags(cell: dict[str, Any]) -> list[str]:
+    return (cell.get("metadata") or {}).get("tags") or []
 
 
 def _joined(source: str | list[str]) -> str:

@@ -1,4 +1,4 @@
-"""What each notebook takes, recorded when its outputs were refreshed: for the opening box and for the time left."""
+"""What each notebook takes, recorded when its outputs were refreshed: for the opening box and for forecasts."""
 
 from __future__ import annotations
 
@@ -133,46 +133,3 @@ def _minutes(seconds: float) -> str:
         return "Under a minute"
     minutes = round(seconds / 60) or 1
     return f"About {minutes} minute{'s' if minutes > 1 else ''}"
-
-
-class Forecast:
-    """How long a run of several notebooks still takes, in seconds.
-
-    Starts from the recorded times and corrects them by the pace seen so far; a notebook without a record counts as the
-    average of the others.
-    """
-
-    def __init__(self, names: Iterable[str]) -> None:
-        costs = read_costs()
-        known = {name: costs[name]["seconds"] for name in costs}
-        average = sum(known.values()) / len(known) if known else 0.0
-        self.expected = {name: known.get(name, average) for name in names}
-        self.cells = {name: costs[name]["cell_seconds"] if name in costs else [] for name in self.expected}
-        self.spent: dict[str, float] = {}
-
-    def finish(self, name: str, seconds: float) -> None:
-        self.spent[name] = seconds
-
-    def left(self, name: str, cell: int, total: int, elapsed: float) -> float | None:
-        """Seconds left while code cell `cell` of `total` runs in notebook `name`, `elapsed` seconds after its start.
-
-        None where nothing was ever measured and too little has run to tell.
-        """
-        share = self._share_done(name, cell, total)
-        expected_now = self.expected[name] * share
-        seen, planned = sum(self.spent.values()) + elapsed, sum(self.expected[done] for done in self.spent) + expected_now
-        if not any(self.expected.values()):
-            return elapsed / share - elapsed if share > 0 and len(self.spent) == len(self.expected) - 1 else None
-        # A quarter of a minute of trust in the record keeps the first cells from swinging the forecast.
-        pace = (seen + 15) / (planned + 15)
-        later = sum(seconds for other, seconds in self.expected.items() if other not in self.spent and other != name)
-        return (self.expected[name] * (1 - share) + later) * pace
-
-    def _share_done(self, name: str, cell: int, total: int) -> float:
-        """The part of a notebook's time that the cells before `cell` take: by their recorded times, else by their number."""
-        recorded = self.cells[name]
-        finished = max(cell - 1, 0)
-        if len(recorded) in (total, total - 1) and sum(recorded):  # papermill's injected parameters are a cell more
-            finished = max(finished - (total - len(recorded)), 0)
-            return min(sum(recorded[:finished]) / sum(recorded), 1.0)
-        return finished / total if total else 0.0

@@ -1,4 +1,5 @@
 """Run several notebooks into one folder, so that a run can be interrupted, continued, and never done twice.
+A training that was interrupted is continued from its last checkpoint (NBTOOLS_RESUME, see `nbtools.training.folders`).
 
 The folder holds `status.json` (what is done and under which fingerprint), the executed notebooks, `metrics.json`, and what the
 notebooks themselves write (`tuned/`). A folder whose fingerprints no longer fit is renamed, never overwritten.
@@ -112,6 +113,7 @@ def _run_all(plan: Plan, todo: list[Notebook], status: dict[str, Any], outcome: 
                 plan.parameters[notebook.name],
                 runs=plan.folder,
                 timeout=timeout,
+                environment={"NBTOOLS_RESUME": "0" if plan.parameters[notebook.name].get("resume") is False else "1"},
                 watch=observer.update,
             )
         except BaseException:

@@ -7,41 +7,63 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-import nbtools
-from nbtools.notebooks.catalog import Notebook
+from nbtools.errors import InputError
+from nbtools.notebooks.catalog import Notebook, choose_notebooks
+from nbtools.notebooks.dependencies import PACKAGE, reached_files
+from nbtools.notebooks.parameters import read_parameters
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets")
-PACKAGE = Path(nbtools.__file__).parent
+HOW_TO_PROCEED = frozenset({"resume", "scheduler", "workers"})  # parameters that decide how a result comes about, and not which
 
 
 def fingerprint(notebook: Notebook, parameters: Mapping[str, Any]) -> str:
-    """Of a notebook's code cells (its text and stored outputs do not count), the parameters it is given, this package's sources
-    and weights, and the versions of the libraries that decide the numbers."""
-    content = [notebook.code, sorted(parameters.items()), hash_package(), library_versions()]
+    """Of a notebook's code cells (its text and stored outputs do not count), the values of its parameters (given or its own), the parts of
+    this package that its code reaches, and the versions of the libraries that decide the numbers.
+
+    What says how to proceed and not what to compute, such as `resume`, does not count.
+    """
+    values = {name: parameter.default for name, parameter in read_parameters(notebook).items()} | dict(parameters)
+    decisive = sorted((name, value) for name, value in values.items() if name not in HOW_TO_PROCEED)
+    code = [*notebook.code, *(source for _, value in decisive for source in _code_of(value))]
+    content = [code, decisive, _hash_files(reached_files(code)), library_versions()]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode("utf8")).hexdigest()[:24]
+
+
+def _code_of(value: Any) -> list[str]:
+    """The code cells of the notebook that a parameter names (a notebook can run another one); none where it names none."""
+    if not isinstance(value, str) or len(value) > 200:
+        return []
+    try:
+        return choose_notebooks([value])[0].code
+    except InputError:
+        return []
 
 
 @functools.cache
 def hash_package() -> str:
-    """SHA-256 of the package's sources, scripts and shipped model. What only looks (pages, recorded costs) is left out."""
+    """SHA-256 of everything in the package, for the record."""
+    return _hash_files(sorted(file for file in PACKAGE.rglob("*") if file.is_file() and file.suffix != ".pyc"))
+
+
+def _hash_files(files: Iterable[Path]) -> str:
+    """SHA-256 of the names and contents of files of the package."""
     digest = hashlib.sha256()
-    sources = (path for kind in ("*.py", "*.cpp", "*.js") for path in PACKAGE.rglob(kind))
-    files = [*sources, *(PACKAGE / "assets" / "mini").glob("*")]
-    for file in sorted(files):
-        place = file.relative_to(PACKAGE)
-        if place.parts[0] in {"cli.py", "report", "sweeps"} or not file.is_file():
-            continue
-        digest.update(f"{place.as_posix()}\0".encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for file in files:
+        digest.update(f"{file.relative_to(PACKAGE).as_posix()}\0{_hash_file(file, file.stat().st_mtime_ns)}".encode())
     return digest.hexdigest()
+
+
+@functools.cache
+def _hash_file(file: Path, modified: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def library_versions() -> dict[str, str]:

@@ -12,8 +12,8 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from nbtools.errors import printable
-from nbtools.notebooks.costs import Forecast
 from nbtools.notebooks.execution import Execution
+from nbtools.notebooks.forecast import Forecast
 
 LINE_SECONDS = 30.0  # between two progress lines where there is no terminal
 
@@ -43,18 +43,19 @@ class RunDisplay:
 
     def update(self, execution: Execution) -> None:
         """Called often; draws the live line in a terminal, or now and then one line elsewhere."""
+        state = self._state(execution)  # each time, because the forecast learns from it
         if self.console.is_terminal:
             if self.live is None:
                 self.live = Live(console=self.console, transient=True, auto_refresh=False)
                 self.live.start()
-            self.live.update(self._bar(execution), refresh=True)
+            self.live.update(self._bar(execution, state), refresh=True)
             return
         if execution.notebook.name != self.last_name:
             self.last_name, self.line_due = execution.notebook.name, time.monotonic() + LINE_SECONDS
             self.say(f"[{self._number(execution)}/{len(self.names)}] {execution.notebook.name}: started")
         elif time.monotonic() >= self.line_due:
             self.line_due = time.monotonic() + LINE_SECONDS
-            self.say(f"    {self._state(execution)}")
+            self.say(f"    {state}")
 
     def finish(self, execution: Execution) -> None:
         """One line that stays; after a failure the cell and the error as well."""
@@ -83,12 +84,10 @@ class RunDisplay:
         if execution.output:
             self.say(f"\nThe notebook as far as it came: {execution.output}")
 
-    def _bar(self, execution: Execution) -> Table:
+    def _bar(self, execution: Execution, state: str) -> Table:
         row = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(execution.total, 1), completed=max(execution.cell - 1, 0), width=20)
-        row.add_row(
-            escape(f"[{self._number(execution)}/{len(self.names)}] {printable(execution.notebook.name)}"), bar, self._state(execution)
-        )
+        row.add_row(escape(f"[{self._number(execution)}/{len(self.names)}] {printable(execution.notebook.name)}"), bar, state)
         return row
 
     def _state(self, execution: Execution) -> str:

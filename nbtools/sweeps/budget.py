@@ -103,7 +103,8 @@ def _of_training(plan: SweepPlan, values: list[dict[str, Any]], overs: list[bool
             steps = _steps(values[number]) / _steps(values[largest])
             grows = {"steps": steps, "scoring": reviews}
             seconds = sum(took * grows.get(part, 1.0) for part, took in estimated.parts.items())
-            figures[number] = (seconds + estimated.probe_seconds + other_seconds, estimated.memory_bytes)
+            in_all = None if estimated.disturbance else seconds + estimated.probe_seconds + other_seconds
+            figures[number] = (in_all, estimated.memory_bytes)
     return figures
 
 

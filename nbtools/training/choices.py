@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -132,25 +131,27 @@ def _choose_compile(
         return False, f"a pass takes {fast:.2f} s compiled and {plain:.2f} s plain (probed)", figures
     repaid = max(1, round((first - fast) / (plain - fast)))
     said = f"a pass takes {fast:.2f} s instead of {plain:.2f} s (probed); compiling took {first - fast:.0f} s"
+    if repaid > passes:  # the time is already spent, and the passes are shorter
+        return True, f"{said}, which {passes} passes do not repay, but it is done", figures
     return True, f"{said}, repaid after {repaid} of {passes} passes", figures
 
 
 def time_passes(model: Any, batch: dict[str, torch.Tensor], fast: FastPath) -> tuple[float, float]:
-    """Seconds of the first forward and backward pass over `batch`, and the median of one to five more that fill a second.
+    """Seconds of the first forward and backward pass over `batch`, and the best of two to five more that fill a second.
 
     No weight is changed.
     """
     seconds: list[float] = []
     fast.engage()
     try:
-        while len(seconds) < 2 or (len(seconds) < 6 and sum(seconds[1:]) < 1):
+        while len(seconds) < 3 or (len(seconds) < 6 and sum(seconds[1:]) < 1):
             start = time.perf_counter()
             model(**batch).loss.backward()
             seconds.append(time.perf_counter() - start)
             model.zero_grad()
     finally:
         fast.release()
-    return seconds[0], statistics.median(seconds[1:])
+    return seconds[0], min(seconds[1:])
 
 
 @contextlib.contextmanager

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import random
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,23 +15,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, default_data_collator
+from transformers import default_data_collator
 
 from nbtools.data import tokenize
 from nbtools.errors import MachineError
-from nbtools.evaluation import STRIDE, WINDOW, evaluate
+from nbtools.evaluation import STRIDE, WINDOW
 from nbtools.generation import release
 from nbtools.models import exclusively, save_model
-from nbtools.runtime import device, keep_freed_memory, progress, quiet_libraries, seed_everything
+from nbtools.runtime import device, keep_freed_memory, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
-from nbtools.training import loop
 from nbtools.training.callbacks import LOGGING_STEPS
-from nbtools.training.choices import choose, fast_path
+from nbtools.training.choices import choose
 from nbtools.training.config import FinetuneConfig
 from nbtools.training.finetune import VALIDATION_SAMPLE
 from nbtools.training.loop import dropping, with_adapters
 from nbtools.training.memory import PeakMemory, free_memory, held_memory, refuse, refuse_impossible
 from nbtools.training.plan import folder_of, share_of
+from nbtools.training.probe import Probe, size_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from nbtools.data import Packed
     from nbtools.models import LanguageModel
 
-PROBE_STEPS = 6  # the first warms up, the last but one is followed by a checkpoint and a score, as in the run
 PROBE_TEXTS = 8  # scored, of those that the curve scores
 
 
@@ -54,6 +51,7 @@ class Estimate:
     memory_bytes, free_memory_bytes  the most that the process will hold, and what it may hold (what it has and what is free)
     disk_bytes, free_disk_bytes      the most that lies on the disk at once, and what was free there; kept_bytes: what stays
     choices      what finetune would choose, to be given to it; probe_seconds: what the estimate took
+    disturbance  what disturbed the probe: the times are then not known, and those given are as they would be if it went on; "" for nothing
     """
 
     parts: dict[str, float]
@@ -66,6 +64,7 @@ class Estimate:
     free_disk_bytes: int
     choices: dict[str, Any]
     probe_seconds: float
+    disturbance: str = ""
 
     @property
     def seconds(self) -> float:
@@ -78,8 +77,11 @@ class Estimate:
         long = ", ".join(f"{name} {_duration(seconds)}" for name, seconds in self.parts.items() if seconds >= 0.5)
         compiled = "compiled" if self.choices["compile"] else "not compiled"
         disk = f"{_gigabytes(self.disk_bytes)} while it trains, {_gigabytes(self.kept_bytes)} kept, of {_gigabytes(self.free_disk_bytes)}"
+        time = f"{_duration(self.seconds)} for {self.steps} steps{f' ({long})' if long else ''}"
+        if self.disturbance:
+            time = f"time not known, because the probe was disturbed: {self.disturbance}; if that went on, {time}"
         return (
-            f"{_duration(self.seconds)} for {self.steps} steps{f' ({long})' if long else ''}\n"
+            f"{time}\n"
             f"memory: {_gigabytes(self.memory_bytes)} of {_gigabytes(self.free_memory_bytes)}; disk: {disk}\n"
             f"in {self.choices['dtype']}, {compiled}, threads: {self.choices['threads']}; probed in {_duration(self.probe_seconds)}"
         )
@@ -102,7 +104,7 @@ def estimate(
     scoring   texts that are scored beside the training, each as often as it stands here
     settings  the fields of `FinetuneConfig` but report_to, as in `finetune`
 
-    Takes six steps of the run itself, with a learning rate of zero, one checkpoint beside `output_dir` and a few scored texts; then
+    Takes seven steps of the run itself, with a learning rate of zero, one checkpoint beside `output_dir` and a few scored texts; then
     all of it is taken back: weights, gradients, random states, threads and disk are as before. Raises MachineError, with advice,
     when memory or disk will not do (before anything is tried where the shapes alone say so), and what `finetune` raises for an
     impossible plan.
@@ -131,10 +133,10 @@ def estimate(
             refuse(peak.bytes + (6 if choices["bf16_copies"] else 8) * trained, free, model, share, train.block_size)
             _refuse_disk(4 * lm.parameters + 6 * trained, free_disk, disk)  # one checkpoint, at least
             texts = _spread(sample or scored[:VALIDATION_SAMPLE], lm)
-            probe = _Probe(replace(lm, model=model), texts, Path(place))
+            probe = Probe(replace(lm, model=model), texts, Path(place))
             probe.run(train, plan, choices, share)
         saving = time.perf_counter()
-        model_bytes = _size(save_model(lm, Path(place, "model")))
+        model_bytes = size_of(save_model(lm, Path(place, "model")))
         saving = time.perf_counter() - saving
     refuse(peak.bytes, free, lm.model, share, train.block_size)
     saves = (plan["max_steps"] - 1) // (config.checkpoint_steps or max(1, plan["max_steps"] // 5))
@@ -158,55 +160,8 @@ def estimate(
         free_disk_bytes=free_disk,
         choices=choices,
         probe_seconds=time.perf_counter() - start,
+        disturbance=probe.disturbance(),
     )
-
-
-class _Probe(TrainerCallback):
-    """Runs and times a few steps without learning, with a checkpoint and a score of `texts`; nothing is left in `folder`."""
-
-    def __init__(self, lm: LanguageModel, texts: list[str], folder: Path) -> None:
-        self.lm, self.texts, self.folder = lm, texts, folder
-        self.scoring_seconds = 0.0
-        self._steps: list[float] = []
-        self._mark = 0.0
-
-    def run(self, train: Packed, plan: dict[str, Any], choices: dict[str, Any], share: int) -> None:
-        model, checkpoints = self.lm.model, self.folder / "checkpoints"
-        self.fast = fast_path(model, choices)
-        self.bar = progress(iter(()), "probing", total=PROBE_STEPS, unit="step")
-        still = {**plan, "max_steps": PROBE_STEPS, "learning_rate": 0.0}
-        with self.bar:
-            loop.train(model, train, self.folder, still, choices, self.fast, share, [self], save_steps=PROBE_STEPS - 1)
-        self.checkpoint_bytes = _size(checkpoints)
-        shutil.rmtree(checkpoints)
-        gc.collect()  # Trainer is a ring of references: until it is found, the optimizer's moments stay
-
-    @property
-    def step_seconds(self) -> float:
-        return statistics.median(self._steps[1:])
-
-    def _lap(self) -> float:
-        before, self._mark = self._mark, time.perf_counter()
-        return self._mark - before
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        self._lap()
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        self._steps.append(self._lap())
-        self.bar.update(1)
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        if not control.should_save:
-            return
-        self._lap()
-        if self.texts:
-            with self.fast.paused() if self.fast else contextlib.nullcontext():
-                evaluate(self.lm, self.texts, "a sample")
-            self.scoring_seconds = self._lap()
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        self.checkpoint_seconds = self._lap()
 
 
 @contextlib.contextmanager
@@ -275,10 +230,6 @@ def _refuse_disk(needed: int, free: int, place: Path) -> None:
             f"This fine-tuning needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free in {place}.",
             "Free some space, name an output_dir on another disk, or write fewer checkpoints (checkpoint_steps).",
         )
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _duration(seconds: float) -> str:

@@ -82,7 +82,8 @@ def finetune(
 
     output_dir   final folder (default: runs/tuned/<profile>); an earlier one of that name is renamed, not overwritten
     validation   texts for the points of the curve between start and end: 32 of them, scored token-exactly at every fifth
-    resume       go on with the interrupted run of the same plan from its newest whole checkpoint
+    resume       go on with the interrupted run of the same plan from its newest whole checkpoint. Where NBTOOLS_RESUME=1 is set, as
+                 `nbtools run` does for its notebooks, such a run is continued without this, and one that is not there is begun
     choices      of an estimate or of an earlier run's metrics.json, to be repeated instead of dtype, compile and threads
     callbacks    more of Trainer's callbacks; with report_to="tensorboard" its files go to the run's folder `logs`
     draw         makes the live picture of the curve in a notebook (`nbtools.plots.training.draw_curve`)
@@ -162,6 +163,8 @@ def _open(
     processes = PartialState()
     opened: list[Any] = [None]
     if processes.is_main_process:
+        if folders.resumes_by_itself() and not lm.trained:
+            resume = folders.can_resume(target, plan) or (resume and folders.has_interrupted(target))
         if resume:
             opened = [folders.reopen(target, plan)]
         else:
@@ -213,5 +216,7 @@ def _full_disk_explained(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:  # safetensors raises its own kind when a disk is full
         if disk_is_full(error):
-            raise MachineError(f"The disk is full; the unfinished run is {folder}.", "Free some space, then pass resume=True.") from error
+            raise MachineError(
+                f"The disk is full; the unfinished run is {folder}.", f"Free some space. {folders.how_to_resume()}"
+            ) from error
         raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,48 @@ def unfinished(output_dir: Path) -> Path:
     return output_dir.with_name(output_dir.name + ".unfinished")
 
 
+def resumes_by_itself() -> bool:
+    """Whether a training continues its own interrupted run without being told to: `nbtools run` sets NBTOOLS_RESUME=1 for that."""
+    return os.environ.get("NBTOOLS_RESUME") == "1"
+
+
+def how_to_resume() -> str:
+    """What a person does to continue an interrupted run."""
+    return "Run the same command again: it goes on from there." if resumes_by_itself() else "Go on with the same call and resume=True."
+
+
 def begin(output_dir: Path, plan: dict[str, Any]) -> Path:
-    """An empty folder for a new run. An interrupted run that lies there is renamed, never deleted."""
+    """An empty folder for a new run. An interrupted run that lies there is renamed, never deleted, and can still be resumed."""
     folder = unfinished(output_dir)
-    if (old := set_aside(folder)) is not None:
-        say(f"An interrupted run was found and kept as {old.name}. To go on with such a run instead, pass resume=True.")
+    if (old := _keep_interrupted(output_dir)) is not None:
+        say(
+            f"An interrupted run was found and kept as {unfinished(old).name}. "
+            f"To go on with it: resume=True, output_dir={str(old)!r}, and otherwise the values that it was begun with."
+        )
     folder.mkdir(parents=True)
     write_text(folder / "plan.json", json.dumps(plan, indent=1))
     return folder
+
+
+def _keep_interrupted(output_dir: Path) -> Path | None:
+    """Rename an interrupted run so that it is that of the first free NAME-1, NAME-2, …; that output_dir, or None where there was none."""
+    if not unfinished(output_dir).exists():
+        return None
+    number = 1
+    while (other := output_dir.with_name(f"{output_dir.name}-{number}")).exists() or unfinished(other).exists():
+        number += 1
+    unfinished(output_dir).rename(unfinished(other))
+    return other
+
+
+def has_interrupted(output_dir: Path) -> bool:
+    """Whether there is an interrupted run, of whatever plan."""
+    return (unfinished(output_dir) / "plan.json").is_file()
+
+
+def can_resume(output_dir: Path, plan: dict[str, Any]) -> bool:
+    """Whether `reopen` would continue an interrupted run."""
+    return has_interrupted(output_dir) and _obstacle(unfinished(output_dir), plan) is None
 
 
 def reopen(output_dir: Path, plan: dict[str, Any]) -> tuple[Path, dict[str, Any], Path | None]:
@@ -42,23 +77,34 @@ def reopen(output_dir: Path, plan: dict[str, Any]) -> tuple[Path, dict[str, Any]
     was begun with another plan, and when it stopped because its loss was no number any more.
     """
     folder = unfinished(output_dir)
-    if not (folder / "plan.json").is_file():
+    if not has_interrupted(output_dir):
         raise InputError(f"There is no interrupted run in {folder}.", "Start one with resume=False.")
-    if (folder / BROKEN).is_file():
-        why = json.loads((folder / BROKEN).read_text(encoding="utf8"))["problem"]
-        raise InputError(
-            f"{why} The same values would lead there again.",
-            f"Start anew with resume=False and a lower learning_rate; or, if the machine was at fault, delete {folder / BROKEN}.",
-        )
-    begun = {"gradient_accumulation_steps": 1, **json.loads((folder / "plan.json").read_text(encoding="utf8"))}  # older plans lack it
-    changed = [name for name in plan if name != "choices" and plan[name] != begun.get(name)]
-    if changed:
-        said = ", ".join(f"{name} was {begun.get(name)!r}, is {plan[name]!r}" for name in changed)
-        raise InputError(f"The interrupted run was begun otherwise: {said}.", "Give the same values, or start anew with resume=False.")
+    if (obstacle := _obstacle(folder, plan)) is not None:
+        raise obstacle
     checkpoint = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         say("The interrupted run has no whole checkpoint, so it begins again at step 0.")
-    return folder, begun["choices"], checkpoint
+    return folder, json.loads((folder / "plan.json").read_text(encoding="utf8"))["choices"], checkpoint
+
+
+def _obstacle(folder: Path, plan: dict[str, Any]) -> InputError | None:
+    """Why the interrupted run in `folder` cannot be continued with `plan`; None where it can."""
+    if (folder / BROKEN).is_file():
+        why = json.loads((folder / BROKEN).read_text(encoding="utf8"))["problem"]
+        return InputError(
+            f"{why} The same values would lead there again.",
+            f"Start anew with resume=False and a lower learning_rate; or, if the machine was at fault, delete {folder / BROKEN}.",
+        )
+    try:
+        begun = {"gradient_accumulation_steps": 1, **json.loads((folder / "plan.json").read_text(encoding="utf8"))}  # older plans lack it
+        begun["choices"]["dtype"]
+    except (ValueError, KeyError, TypeError):
+        return InputError(f"{folder / 'plan.json'} cannot be read.", "Start anew with resume=False; the interrupted run is kept.")
+    changed = [name for name in plan if name != "choices" and plan[name] != begun.get(name)]
+    if changed:
+        said = ", ".join(f"{name} was {begun.get(name)!r}, is {plan[name]!r}" for name in changed)
+        return InputError(f"The interrupted run was begun otherwise: {said}.", "Give the same values, or start anew with resume=False.")
+    return None
 
 
 def step_of(checkpoint: Path) -> int:

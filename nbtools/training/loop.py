@@ -17,6 +17,7 @@ from nbtools.models import note_training
 from nbtools.runtime import device
 from nbtools.training.callbacks import CleanStop, MarkComplete, StayFinite
 from nbtools.training.fast_path import FastPath
+from nbtools.training.folders import how_to_resume
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -152,5 +153,5 @@ def train(
     done = trainer.state.global_step
     if done < plan["max_steps"]:
         problem = f"Stopped at step {done} of {plan['max_steps']}; a checkpoint is in {folder}."
-        raise RunError(problem, "Go on with the same call and resume=True.")
+        raise RunError(problem, how_to_resume())
     return done

@@ -103,9 +103,9 @@ class ParameterForm(LiveView):
     def _price(self) -> None:
         def look() -> None:
             [cost] = preview(plan_run([str(self.notebook.path)], self.values)).costs
-            time = "not known" if cost.seconds is None else f"{cost.seconds / 60:.1f} minutes"
-            memory = "not known" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB of memory"
-            self.cost = f"About {time}, {memory}, {cost.disk_bytes / 1e9:.2f} GB of disk, on this machine. {cost.note}".strip()
+            time = "Time not known" if cost.seconds is None else f"About {cost.seconds / 60:.1f} minutes"
+            memory = "memory not known" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB of memory"
+            self.cost = f"{time}, {memory}, {cost.disk_bytes / 1e9:.2f} GB of disk, on this machine. {cost.note}".strip()
 
         try:
             with self._computing:

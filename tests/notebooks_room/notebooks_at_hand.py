@@ -9,12 +9,16 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 SLEEPS = "import time\nprint('asleep', flush=True)\nfor _ in range(600):\n    time.sleep(0.5)"
 
 
-def write_notebook(folder: Path, name: str, *sources: str, parameters: str | None = None, title: str = "A notebook") -> Path:
-    """A notebook with a heading, a `parameters` cell where one is given, and one code cell for each source."""
+def write_notebook(
+    folder: Path, name: str, *sources: str, parameters: str | None = None, title: str = "A notebook", tags: dict[int, str] | None = None
+) -> Path:
+    """A notebook with a heading, a `parameters` cell where one is given, and one code cell for each source, `tags` by its number."""
     cells = [new_markdown_cell(f"# {title}", id="title")]
     if parameters is not None:
         cells.append(new_code_cell(parameters, id="parameters", metadata={"tags": ["parameters"]}))
-    cells += [new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
+    for number, source in enumerate(sources):
+        metadata = {"tags": [tags[number]]} if tags and number in tags else {}
+        cells.append(new_code_cell(source, id=f"cell-{number}", metadata=metadata))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.ipynb"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from nbtools.training import Estimate
 from tests.notebooks_room.notebooks_at_hand import write_notebook
 
 FOUND = Estimate({"steps": 50.0, "scoring": 10.0}, 10, 5.0, 2 * 10**9, 9 * 10**9, 3 * 10**9, 10**9, 9 * 10**9, {}, 6.0)
+TRAINED = dict.fromkeys([1, 2, 3], "finetune")  # which cells of TRAINS an estimate stands for
 TRAINS = 'reviews = load_reviews("package")', "plan = estimate(lm)", "before = evaluate(lm)", "tuned = finetune(lm)", "draw(tuned)"
 PARAMETERS = 'profile: str = "mini"\nmodel: str = None\nmax_steps: int = None\nbatch_size: int = 4\noutput_dir: str = None'
 
@@ -26,9 +29,15 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A course of three notebooks with their records: one looks, one trains, one takes a tuned model."""
     folder = tmp_path / "notebooks"
     write_notebook(folder, "00_look", "look()", parameters='profile: str = "mini"')
-    write_notebook(folder, "04_train", *TRAINS, parameters=PARAMETERS)
+    write_notebook(folder, "04_train", *TRAINS, parameters=PARAMETERS, tags=TRAINED)
     write_notebook(
-        folder, "05_compare", "base = 1", "tuned = tuned_model(base)", "draw()", parameters='profile: str = "mini"\nmodel: str = None'
+        folder,
+        "05_compare",
+        "base = 1",
+        "tuned = tuned_model(base)",
+        "draw()",
+        parameters='profile: str = "mini"\nmodel: str = None',
+        tags={1: "tuned-model"},
     )
     record = {"matmul_gflops": 100.0, "cores": 2, "peak_memory_bytes": 10**9}
     notebooks = {
@@ -99,7 +108,7 @@ def test_what_is_done_already_costs_nothing(clone: Path) -> None:
 
 
 def test_cells_that_are_not_those_recorded_are_not_counted_and_it_is_said(clone: Path) -> None:
-    write_notebook(clone / "notebooks", "04_train", *TRAINS, "one_more()", parameters=PARAMETERS)
+    write_notebook(clone / "notebooks", "04_train", *TRAINS, "one_more()", parameters=PARAMETERS, tags=TRAINED)
     [train] = preview(plan_run(["04"], out="runs/here")).costs
     assert train.seconds == 66 and "have changed since" in train.note
 
@@ -136,6 +145,18 @@ def test_a_refused_estimate_stands_in_the_table_and_is_the_problem(clone: Path, 
     assert line.split()[1:3] == ["?", "?"] and "It needs 99 GB." in line
 
 
+def test_an_estimate_whose_probe_was_disturbed_is_not_shown_as_known(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = replace(FOUND, disturbance="the processor was busy elsewhere for 67% of the time")
+    monkeypatch.setattr(budget, "_estimate_training", lambda values, runs: found)
+    monkeypatch.setattr(budget, "_estimate_quick", lambda values, runs: found)
+    for name in ("04", "05"):
+        looked, train = preview(plan_run(["00", name], out="runs/here")).costs
+        assert looked.seconds == 120 and train.seconds is None and train.memory_bytes == 2 * 10**9
+        assert "busy elsewhere" in train.note and re.search(r"if that goes on, \d\.\d minutes", train.note)
+    [total] = [line for line in shown(preview(plan_run(["00", "04"], out="runs/here"))) if line.startswith("Total")]
+    assert "over 2.0" in total
+
+
 def test_the_table_ends_with_a_total(clone: Path) -> None:
     lines = shown(preview(plan_run(["00", "04"], {"max_steps": "3"}, out="runs/here")))
     [train] = [line for line in lines if line.startswith("04_train")]
@@ -153,7 +174,46 @@ def shown(found: budget.Budget) -> list[str]:
     return [line.strip() for line in captured.get().splitlines()]
 
 
+@pytest.mark.parametrize(
+    "words", ["# after finetune(lm) and estimate(lm)", "print('evaluate(lm), tuned_model(base)')", "def finetune(): ..."]
+)
+def test_a_word_in_a_comment_broke_the_cost(clone: Path, words: str) -> None:
+    """A second "finetune(" anywhere in the source meant that nothing was estimated; any of the words, that a cell was not counted."""
+    before = seconds("00", "04", "05")
+    sources = [f"{source}\n{words}" for source in TRAINS]
+    write_notebook(clone / "notebooks", "04_train", *sources, parameters=PARAMETERS, tags=TRAINED)
+    write_notebook(clone / "notebooks", "00_look", f"look()\n{words}", parameters='profile: str = "mini"')
+    assert seconds("00", "04", "05") == before
+
+
+def test_a_call_under_another_name_is_estimated_as_well(clone: Path) -> None:
+    sources = [source.replace("finetune(lm)", "nbtools.training.finetune (lm)").replace("estimate(lm)", "plan_it(lm)") for source in TRAINS]
+    before = seconds("04")
+    write_notebook(clone / "notebooks", "04_train", *sources, parameters=PARAMETERS, tags=TRAINED)
+    assert seconds("04") == before
+
+
 def test_the_courses_own_notebooks_are_told_apart() -> None:
     from nbtools.notebooks import choose_notebooks
 
     assert [notebook.name for notebook in choose_notebooks() if budget.trains(notebook)] == ["04_finetuning"]
+    assert [notebook.name for notebook in choose_notebooks() if any(notebook.tagged(budget.TUNED_MODEL))] == ["05_sampling"]
+
+
+def test_the_cells_of_the_course_that_call_what_is_estimated_have_its_tag() -> None:
+    """Of a notebook that uses the tags, so that a new cell that trains is not counted twice."""
+    import ast
+
+    from nbtools.notebooks import choose_notebooks
+
+    calls = {budget.FINETUNE: {"estimate", "finetune"}, budget.TUNED_MODEL: {"tuned_model"}}
+    for notebook in choose_notebooks():
+        for tag, names in calls.items():
+            if not any(notebook.tagged(tag)):
+                continue
+            trees = [ast.parse(source) for source in notebook.code]
+            called = [
+                {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+                for tree in trees
+            ]
+            assert all(tagged or not names & found for tagged, found in zip(notebook.tagged(tag), called, strict=True)), notebook.name

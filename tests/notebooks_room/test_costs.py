@@ -3,7 +3,7 @@ import json
 import pytest
 
 import nbtools.notebooks.costs as costs
-from nbtools.notebooks import Forecast, box
+from nbtools.notebooks import box
 
 RECORD = {"seconds": 120.0, "peak_memory_bytes": 900_000_000, "cell_seconds": [20.0, 80.0, 20.0], "matmul_gflops": 100.0, "cores": 2}
 
@@ -82,17 +82,3 @@ def test_without_a_record_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(costs, "COSTS_FILE", tmp_path / "none.json")
     box("01_a")
     assert capsys.readouterr().out == "Time and memory of this notebook have not been measured yet.\n"
-    assert Forecast(["01_a"]).left("01_a", 0, 0, 1.0) is None
-
-
-def test_the_forecast_starts_at_the_record_and_follows_the_pace(recorded):
-    forecast = Forecast(["01_a", "02_b"])
-    assert forecast.left("01_a", 1, 3, 0.0) == pytest.approx(180)
-    # Two thirds of the way by number, but five sixths by recorded time; on schedule.
-    assert forecast.left("01_a", 3, 3, 100.0) == pytest.approx(80)
-    # A cell more than recorded: papermill's parameters come first.
-    assert forecast.left("01_a", 4, 4, 100.0) == pytest.approx(80)
-    slow = forecast.left("01_a", 3, 3, 200.0)
-    assert 140 < slow < 160  # twice as slow as recorded, so nearly twice as much is left
-    forecast.finish("01_a", 120.0)
-    assert forecast.left("02_b", 2, 2, 30.0) == pytest.approx(30)

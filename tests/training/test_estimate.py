@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from nbtools.data import load_reviews, pack
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
+from nbtools.models import load_model
 from nbtools.training import Estimate, estimate, finetune, memory
 from nbtools.training.choices import FORMATS, compiler_at_hand
-from nbtools.training.estimate import PROBE_STEPS, computed_tokens
+from nbtools.training.estimate import computed_tokens
 from nbtools.training.memory import PeakMemory, held_memory, least_memory, refuse_impossible
+from nbtools.training.probe import PROBE_STEPS, Probe, disturbance
 from tests.models_at_hand import tiny
 
 MODULE = importlib.import_module("nbtools.training.estimate")  # the package hands on the function of that name
@@ -257,3 +262,59 @@ def test_an_estimate_cannot_be_changed(reviews, tmp_path):
     with pytest.raises(AttributeError):
         found.steps = 3  # type: ignore[misc]
     assert found.seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("probes", "said"),
+    [
+        ([(1.0, 0.98), (1.1, 1.0), (3.0, 1.0)], ""),  # two of three agree
+        ([(3.0, 2.9), (1.0, 0.98), (2.0, 1.9)], "the same work took 1 and 2 s"),
+        ([(3.0, 1.0), (3.1, 1.0), (3.0, 1.0)], "the processor was busy elsewhere for 67% of the time"),
+        ([(0.01, 0.001), (0.05, 0.001)], ""),  # a toy, which no clock can judge
+        ([], ""),
+    ],
+)
+def test_a_probe_knows_that_it_was_disturbed(probes, said):
+    assert disturbance(probes, 2) == said
+
+
+@pytest.mark.parametrize(
+    ("steps", "step_seconds", "known"),
+    [
+        ([9.0, 1.0, 1.0, 1.1, 1.1, 1.0, 1.0], 1.0, True),  # the first step warms up
+        ([9.0, 4.0, 3.0, 1.0, 1.1, 1.0, 1.0], 1.0, True),  # so does the second, on a slow machine
+        ([9.0, 3.0, 3.1, 3.0, 1.0, 1.0, 1.0], 1.0, False),  # something else ran beside most of the probe
+        ([1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0], 2.0, False),
+    ],
+)
+def test_an_estimate_of_24_minutes_for_7_7_was_shown_as_known(reviews, tmp_path, monkeypatch, steps, step_seconds, known):
+    laps = iter([0.0, *steps[:6], *[0.0, 0.2, 0.0, 0.2, 0.0, 0.5], steps[6]])
+    monkeypatch.setattr(Probe, "_lap", lambda probe: [(lap := next(laps)), lap])
+    lm = tiny()
+    found = estimate(lm, pack(reviews.train, lm, 64), output_dir=tmp_path / "run", validation=reviews.validation, **PLAN)
+    assert found.step_seconds == step_seconds and (found.disturbance == "") == known
+    assert found.parts["steps"] == step_seconds * 22 and found.parts["checkpoints"] == pytest.approx(0.5 * (21 // 4))
+    assert ("time not known" in repr(found)) == (not known) and found.to_dict()["disturbance"] == found.disturbance
+
+
+HOG = "import os\nos.sched_setaffinity(0, {0})\nprint('at work', flush=True)\nwhile True:\n    pass"
+
+
+@pytest.mark.slow(15)
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be bound to a processor here")
+def test_other_programs_on_the_processor_are_noticed(reviews, tmp_path):
+    """Also where they go on all the time, so that all probes agree."""
+    processor = min(os.sched_getaffinity(0))
+    lm, before = load_model("mini", verbose=False), os.sched_getaffinity(0)
+    hogs = [subprocess.Popen([sys.executable, "-c", HOG.replace("{0}", f"{{{processor}}}")], stdout=subprocess.PIPE) for _ in range(3)]
+    try:
+        for hog in hogs:
+            assert hog.stdout.readline()
+        os.sched_setaffinity(0, {processor})
+        found = estimate(lm, pack(reviews.train, lm, 256), output_dir=tmp_path / "run", threads=1, **PLAN)
+    finally:
+        os.sched_setaffinity(0, before)
+        for hog in hogs:
+            hog.kill()
+            hog.communicate()
+    assert "busy elsewhere" in found.disturbance and repr(found).startswith("time not known, because the probe was disturbed")

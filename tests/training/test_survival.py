@@ -419,7 +419,37 @@ def test_a_run_that_diverged_is_not_resumed_into_the_same_end(tmp_path, capsys, 
         run(tmp_path / "run", learning_rate=1e30, resume=True)
     assert "lower learning_rate" in error.value.remedy and folders.BROKEN in error.value.remedy
     run(tmp_path / "run", max_steps=10)
-    assert "kept as run.unfinished-1" in capsys.readouterr().out
+    assert "kept as run-1.unfinished" in capsys.readouterr().out
+
+
+@pytest.mark.slow(6)
+def test_the_advice_for_a_run_that_was_renamed_could_not_be_followed(tmp_path, capsys):
+    """It said resume=True, and by then the run of that name was the new one."""
+    run(tmp_path / "straight")
+    (tmp_path / "run-1").mkdir()  # somebody else's
+    interrupted(tmp_path / "run", 17)
+    run(tmp_path / "run", max_steps=10)
+    said = capsys.readouterr().out
+    assert "kept as run-2.unfinished" in said and f"resume=True, output_dir={str(tmp_path / 'run-2')!r}" in said
+    run(tmp_path / "run-2", resume=True)
+    assert weights(tmp_path / "run-2") == weights(tmp_path / "straight") and not list((tmp_path / "run-1").iterdir())
+
+
+@pytest.mark.parametrize("case", ["same", "another plan", "none", "asked for, none", "asked for, another plan"])
+def test_where_run_says_so_an_interrupted_training_is_continued(tmp_path, capsys, monkeypatch, case):
+    monkeypatch.setenv("NBTOOLS_RESUME", "1")
+    if not case.endswith("none"):
+        with_advice = interrupted(tmp_path / "run", 17)
+        assert with_advice.is_dir()
+    keywords = {"resume": case.startswith("asked"), "learning_rate": 1e-3 if case.endswith("another plan") else 3e-3}
+    if case == "asked for, another plan":
+        with pytest.raises(InputError, match="begun otherwise"):
+            run(tmp_path / "run", **keywords)
+        return
+    run(tmp_path / "run", **keywords)
+    said = capsys.readouterr().out
+    assert ("Going on from step 17" in said) == (case == "same")
+    assert (tmp_path / "run-1.unfinished").is_dir() == (case == "another plan")
 
 
 @pytest.mark.slow(5)

@@ -1,0 +1,109 @@
+"""A few steps of a fine-tuning, timed without learning anything, and whether something disturbed them."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import shutil
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from nbtools.evaluation import evaluate
+from nbtools.runtime import device, progress
+from nbtools.training import loop
+from nbtools.training.choices import fast_path
+
+if TYPE_CHECKING:
+    from nbtools.data import Packed
+    from nbtools.models import LanguageModel
+
+PROBES, LENGTH = 3, 2  # short probes of so many steps each; the best one counts
+PROBE_STEPS = 1 + PROBES * LENGTH  # the first step warms up; the last but one is followed by a checkpoint and a score, as in the run
+# A probe counts as disturbed where the two best differ by more than a quarter, or where this thread, which waits for nothing but a busy
+# processor while it trains on one, ran for less than so much of the time.
+SPREAD, BUSY = 1.25, 0.75
+LEAST_SECONDS = 0.5  # of probes, in all: shorter ones are of toys, and clocks are too coarse for them
+
+
+class Probe(TrainerCallback):
+    """Runs and times a few steps without learning, with a checkpoint and a score of `texts`; nothing is left in `folder`."""
+
+    def __init__(self, lm: LanguageModel, texts: list[str], folder: Path) -> None:
+        self.lm, self.texts, self.folder = lm, texts, folder
+        self.scoring_seconds = 0.0
+        self._steps: list[tuple[float, float]] = []  # wall seconds, and of them those that this thread ran
+        self._scores: list[tuple[float, float]] = []
+        self._mark = (0.0, 0.0)
+
+    def run(self, train: Packed, plan: dict[str, Any], choices: dict[str, Any], share: int) -> None:
+        model, checkpoints = self.lm.model, self.folder / "checkpoints"
+        self.fast = fast_path(model, choices)
+        self.bar = progress(iter(()), "probing", total=PROBE_STEPS, unit="step")
+        still = {**plan, "max_steps": PROBE_STEPS, "learning_rate": 0.0}
+        with self.bar:
+            loop.train(model, train, self.folder, still, choices, self.fast, share, [self], save_steps=PROBE_STEPS - 1)
+        self.checkpoint_bytes = size_of(checkpoints)
+        shutil.rmtree(checkpoints)
+        gc.collect()  # Trainer is a ring of references: until it is found, the optimizer's moments stay
+
+    @property
+    def step_seconds(self) -> float:
+        return min(wall for wall, _ in self._probes())
+
+    def _probes(self) -> list[tuple[float, float]]:
+        """A step's wall seconds and running seconds in each probe."""
+        probes = [self._steps[at : at + LENGTH] for at in range(1, len(self._steps), LENGTH)]
+        return [(statistics.fmean(wall for wall, _ in probe), statistics.fmean(ran for _, ran in probe)) for probe in probes]
+
+    def disturbance(self) -> str:
+        """What disturbed the probes, in words; "" where nothing did."""
+        return disturbance(self._probes(), LENGTH) or disturbance(self._scores, 1)
+
+    def _lap(self) -> tuple[float, float]:
+        before, self._mark = self._mark, (time.perf_counter(), time.thread_time())
+        return self._mark[0] - before[0], self._mark[1] - before[1]
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
+        self._lap()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
+        self._steps.append(self._lap())
+        self.bar.update(1)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
+        if not control.should_save:
+            return
+        if self.texts:
+            with self.fast.paused() if self.fast else contextlib.nullcontext():
+                evaluate(self.lm, self.texts[-1:], "a sample")  # warms up
+                for _ in range(2):
+                    self._lap()
+                    evaluate(self.lm, self.texts, "a sample")
+                    self._scores.append(self._lap())
+            self.scoring_seconds = min(wall for wall, _ in self._scores)
+        self._lap()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
+        self.checkpoint_seconds = self._lap()[0]
+
+
+def disturbance(probes: Sequence[tuple[float, float]], length: int) -> str:
+    """What disturbed probes of `length` steps each, given as seconds of a step and of them those that this thread ran; "" for nothing."""
+    if len(probes) < 2 or sum(wall for wall, _ in probes) * length < LEAST_SECONDS:
+        return ""
+    best, second = sorted(probes)[:2]
+    if device().type == "cpu" and best[1] < BUSY * best[0]:
+        return f"the processor was busy elsewhere for {1 - best[1] / best[0]:.0%} of the time"
+    if second[0] > SPREAD * best[0]:
+        return f"the same work took {best[0]:.2g} and {second[0]:.2g} s"
+    return ""
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
