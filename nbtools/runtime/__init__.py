@@ -13,6 +13,7 @@ from nbtools.runtime.compute import (
     seed_everything,
     total_memory,
 )
+from nbtools.runtime.destinations import Kind, destination, replace_text, resolve_path
 from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, spreadsheet_cell, write_text
 from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
 from nbtools.runtime.installing import index_unreachable, ran_out_of_disk, run_installer
@@ -20,6 +21,7 @@ from nbtools.runtime.native import native_library
 from nbtools.runtime.progress import progress, progress_wanted, quiet_libraries
 
 __all__ = [
+    "Kind",
     "NumberFormat",
     "allowed_processors",
     "alone",
@@ -27,6 +29,7 @@ __all__ = [
     "cache_folder",
     "choose_dtype",
     "choose_threads",
+    "destination",
     "device",
     "disk_is_full",
     "headless",
@@ -44,6 +47,8 @@ __all__ = [
     "put_in_place",
     "quiet_libraries",
     "ran_out_of_disk",
+    "replace_text",
+    "resolve_path",
     "run_installer",
     "runs_folder",
     "seed_everything",

@@ -115,7 +115,7 @@ def estimate(
     """
     start = time.perf_counter()
     plan = make_plan(lm, train, learning_rate, batch_size, epochs, max_steps, seed, lora, dropout)
-    disk = next(folder for folder in folder_of(plan, output_dir).absolute().parents if folder.is_dir())  # the nearest that is there already
+    disk = next(folder for folder in folder_of(plan, output_dir).parents if folder.is_dir())  # the nearest that is there already
     sample = [] if validation is None else texts_of(validation)[:VALIDATION_SAMPLE]
     scored = texts_of(scoring)
     quiet_libraries()

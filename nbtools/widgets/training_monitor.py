@@ -16,7 +16,8 @@ import traitlets
 
 from nbtools.errors import InputError, RunError
 from nbtools.plots import Table
-from nbtools.runtime import headless
+from nbtools.runtime import headless, resolve_path
+from nbtools.training.folders import check_output
 from nbtools.training.following import RunState, read_run
 from nbtools.widgets.live import LiveView
 
@@ -44,7 +45,7 @@ class TrainingMonitor(LiveView):
     can_stop = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, output_dir: str | Path, *, process: subprocess.Popen[Any] | None = None, log_file: Path | None = None) -> None:
-        self.output_dir, self.process, self.log_file = Path(output_dir), process, log_file
+        self.output_dir, self.process, self.log_file = resolve_path(output_dir), process, log_file
         self._ended = threading.Event()
         super().__init__(title=f"run {self.output_dir.name}")
         if process is None:
@@ -72,6 +73,7 @@ class TrainingMonitor(LiveView):
 
         Where outputs are stored (papermill, nbval) the call returns when the run has ended, and raises RunError when it failed.
         """
+        output_dir = check_output(output_dir)
         options = [f"--{name}={value}" for name, value in settings.items() if value is not None]
         options += [f"--sample={prompt}" for prompt in prompts] + ["--resume"] * resume
         log = Path(tempfile.mkstemp(prefix="training-", suffix=".log")[1])
