@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from nbtools.data import Packed
 from nbtools.data.examples import write_bad_files, write_example
 from nbtools.errors import InputError, RunError
 from nbtools.exercises.progress import Progress, write_progress
-from nbtools.models import save_model
+from nbtools.models import LanguageModel, save_model
 from nbtools.models.smollm2 import fetch
 from nbtools.notebooks import plan_run, refresh_notebooks
 from nbtools.report import write_page, write_site
@@ -38,6 +39,12 @@ from tests.models_at_hand import tiny
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@functools.cache
+def untrained() -> LanguageModel:
+    """For calls that must not come as far as training."""
+    return tiny()
+
+
 def blocks() -> Packed:
     ids = np.ones((4, 16), np.int32)
     return Packed(ids, np.tile(np.arange(16, dtype=np.int32), (4, 1)), ids, {})
@@ -49,7 +56,8 @@ def command(*arguments: str) -> None:
     with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as end:
         main(arguments)
     if end.value.code:
-        assert "Traceback" not in (problem := said.buffer.getvalue().decode())  # type: ignore[attr-defined]
+        problem = said.buffer.getvalue().decode()  # type: ignore[attr-defined]
+        assert "Traceback" not in problem
         raise InputError(problem, "")
 
 
@@ -69,10 +77,10 @@ def benchmark(path: Any) -> None:
 
 PLAN = {"notebook": "04", "fixed": {"max_steps": 1}}
 FOLDERS: dict[str, Callable[[Any], object]] = {
-    "save_model": lambda path: save_model(tiny(), path),
-    "finetune": lambda path: nbtools.finetune(tiny(), blocks(), output_dir=path),
-    "resume": lambda path: nbtools.finetune(tiny(), blocks(), output_dir=path, resume=True),
-    "estimate": lambda path: nbtools.estimate(tiny(), blocks(), output_dir=path),
+    "save_model": lambda path: save_model(untrained(), path),
+    "finetune": lambda path: nbtools.finetune(untrained(), blocks(), output_dir=path),
+    "resume": lambda path: nbtools.finetune(untrained(), blocks(), output_dir=path, resume=True),
+    "estimate": lambda path: nbtools.estimate(untrained(), blocks(), output_dir=path),
     "pretrain": lambda path: pretrain([], [], Recipe(), path),
     "monitor": lambda path: TrainingMonitor.start(path),
     "run": lambda path: plan_run(["00"], out=path),
