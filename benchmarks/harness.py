@@ -25,11 +25,13 @@ import psutil
 
 from benchmarks import machine
 from nbtools.errors import CourseError, InputError, RunError
-from nbtools.runtime import write_text
+from nbtools.runtime import Kind, destination, replace_text, write_text
+from nbtools.runtime.destinations import read_object
 
 SCHEMA = 1
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
+RESULT = Kind("a benchmark's result", lambda file: {"schema", "name", "goals"} <= read_object(file).keys(), is_file=True)
 SAMPLE_SECONDS = 0.5
 BUSY_PERCENT = 10.0  # of one core: what another process may take before a measurement counts as disturbed
 
@@ -181,6 +183,8 @@ def main(
     target = options.out or (None if options.quick else RESULTS / f"{name}.json")
     command = " ".join(["python -m", f"benchmarks.{name}", *(sys.argv[1:] if arguments is None else arguments)])
     try:
+        if options.out:
+            target = destination(options.out, RESULT, "--out")
         if options.rounds < 1:
             raise InputError(f"--rounds is {options.rounds}.", "Give at least 1; a result to be shown needs 5.")
         if options.quick:
@@ -210,6 +214,6 @@ def main(
         value = "not measured" if one["value"] is None else f"{one['value']:.3g}"
         say(f"{'met    ' if one['met'] else 'NOT MET'} {one['name']}: {value} ({one['sense']} {one['goal']:g})")
     if target:
-        write_text(target, json.dumps(record, indent=1) + "\n")
+        (replace_text if options.out else write_text)(target, json.dumps(record, indent=1) + "\n")
         say(f"Written: {target}")
     return 0

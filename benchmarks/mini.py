@@ -23,7 +23,8 @@ from benchmarks import harness
 from benchmarks.harness import Call, Row, goal, spread
 from nbtools.errors import InputError
 from nbtools.profiles import PROFILES
-from nbtools.runtime import write_text
+from nbtools.runtime import Kind, destination, replace_text
+from nbtools.runtime.destinations import read_object
 
 NAME = "mini"
 BOOK = "zane-grey_riders-of-the-purple-sage"  # neither model has read a line of it
@@ -91,6 +92,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if not Path(options.against, "config.json").is_file():
         raise InputError(f"{options.against} holds no model.", "See python -m benchmarks.mini --help for how to get an earlier one.")
     models = {"earlier": str(options.against.resolve()), "shipped": "mini"}
+    reading = options.reading and destination(options.reading, READING, "--reading")
+    if reading:
+        destination(key_of(reading), KEY, "--reading")
     minutes = [0.05] if options.quick else sorted(options.minutes)
     corpus = str(options.corpus.resolve()) if options.corpus else None
     first: dict[str, harness.Planned] = {
@@ -111,9 +115,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     summary = summarize(raw, minutes)
     judged = summary["after"].get(f"{MINUTES:g}")
     goals = [goal(f"fewer bits per byte than the earlier model after {MINUTES:g} minutes", judged and judged["fewer"]["median"], BETTER)]
-    if options.reading:
-        sheet(options.reading, raw, f"{(MINUTES if judged else minutes[-1]):g}")
+    if reading:
+        sheet(reading, raw, f"{(MINUTES if judged else minutes[-1]):g}")
     return {"settings": {"scored": SCORED, "trained": TRAINED}, "summary": summary, "goals": goals, "raw": raw}
+
+
+def key_of(sheet: Path) -> Path:
+    return sheet.with_suffix(".key.json")
+
+
+KEY = Kind("the key to a sheet for a blind reading", lambda file: read_object(file).keys() == {"A"}, is_file=True)
+READING = Kind("a sheet for a blind reading", lambda file: KEY.is_made(key_of(file)), is_file=True)
 
 
 def sheet(path: Path, raw: dict[str, Any], minutes: str) -> None:
@@ -127,8 +139,8 @@ def sheet(path: Path, raw: dict[str, Any], minutes: str) -> None:
         order = random.sample((0, 1), 2)
         key.append(["earlier", "shipped"][order[0]])
         lines += [f"{number} A  {pair[order[0]]!r}", f"{number} B  {pair[order[1]]!r}", ""]
-    write_text(path, "\n".join(lines))
-    write_text(path.with_suffix(".key.json"), json.dumps({"A": key}))
+    replace_text(path, "\n".join(lines))
+    replace_text(key_of(path), json.dumps({"A": key}))
 
 
 def options() -> argparse.ArgumentParser:

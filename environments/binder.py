@@ -33,6 +33,7 @@ from environments.server import JupyterServer, Outcome, jupyter_server
 from nbtools.errors import MachineError
 from nbtools.notebooks import choose_notebooks
 from nbtools.notebooks.catalog import Notebook
+from nbtools.runtime import Kind, destination, write_text
 
 # mybinder.org gives 2 GiB (docs: "between 1 and 2 GB"); this is the stricter reading of "2 GB".
 LIMIT = 2_000_000_000
@@ -109,11 +110,16 @@ def _group(record: Record) -> MemoryGroup | None:
         return None
 
 
+MARKER = ".binder-check"
+FOLDER = Kind("a folder of this check", lambda folder: (folder / MARKER).is_file(), stays=True)
+
+
 @contextmanager
 def _place(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder.resolve()
+        folder = destination(folder, FOLDER, "--folder")
+        write_text(folder / MARKER, "")
+        yield folder
         return
     with tempfile.TemporaryDirectory(prefix="binder-") as temporary:
         yield Path(temporary)

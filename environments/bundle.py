@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from environments.record import ROOT, Record
+from nbtools.runtime import resolve_path
 from tests.notebooks.test_papermill import SMALL
 
 LAN = "10.77.0.1"  # an address on the namespace's loopback, so that pip sees a host of the room and not "localhost"
@@ -38,7 +39,7 @@ def main() -> int:
     record = Record("bundle", "A bundle on a stick, without any network", "python -m environments.bundle")
     with tempfile.TemporaryDirectory(prefix="bundle-") as name:
         work = Path(name)
-        bundle = (given.keep or work / "stick").resolve()
+        bundle = resolve_path(given.keep or work / "stick")
         make(record, bundle)
         if not record.failed:
             without_a_network(record, bundle, work)

@@ -20,7 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nbtools.runtime import write_text
+from nbtools.runtime import Kind, destination, write_text
+from nbtools.runtime.destinations import read_object
 
 PACKAGE = Path(__file__).parents[1] / "nbtools"
 LIBRARIES = ("transformers", "datasets", "papermill")
@@ -190,10 +191,11 @@ def complaint(call: Call, declared: str | None) -> str | None:
 
 def main(file: str) -> int:
     """Write what this environment declares; 1 where a name does not exist in it."""
+    target = destination(file, Kind("a list of signatures", lambda earlier: "declared" in read_object(earlier), is_file=True), "FILE")
     found = {target: declaration(target) for target in sorted(needed(package_trees()))}
     missing = [target for target, declared in found.items() if declared is None]
     body = {"schema": SCHEMA, "versions": {name: version(name) for name in LIBRARIES}, "declared": found}
-    write_text(file, json.dumps(body, indent=1) + "\n")
+    write_text(target, json.dumps(body, indent=1) + "\n")
     for target in missing:
         print(f"{target} does not exist here", file=sys.stderr)
     return 1 if missing else 0

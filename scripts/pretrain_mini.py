@@ -24,8 +24,10 @@ from nbtools import generate, load_model, load_reviews
 from nbtools.data import Document, read_corpus, split_corpus
 from nbtools.errors import CourseError, InputError
 from nbtools.models.loading import MINI_FOLDER
-from nbtools.runtime import put_in_place, runs_folder, write_text
+from nbtools.runtime import Kind, destination, put_in_place, runs_folder, write_text
+from nbtools.runtime.destinations import MODEL
 from nbtools.training.card import pretraining_card
+from nbtools.training.folders import check_output
 from nbtools.training.pretrain import check_fits, held_out_score, pretrain, tokenizer_for
 from nbtools.training.recipe import Recipe
 from nbtools.training.record import machine, versions
@@ -44,6 +46,18 @@ CHOSEN = (
 SCORED_CHARACTERS = 16_000  # of each of a held-out document's eight parts, after an experiment
 MOST_CHARACTERS = 5  # that a token has, over a whole text: with so many, no experiment sees a text twice unless it asks for that
 EXPERIMENTS = HERE.parent / "docs" / "mini" / "experiments.json"
+
+
+def _is_log(file: Path) -> bool:
+    try:
+        log = json.loads(file.read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(log, list) and all(isinstance(row, dict) and {"name", "flops", "seed"} <= row.keys() for row in log)
+
+
+LOG = Kind("a log of experiments", _is_log, is_file=True)
+PRETRAINED = Kind("a saved model", lambda folder: folder == MINI_FOLDER.resolve() or MODEL.is_made(folder))
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 Corpus = Annotated[Path, typer.Argument(help="The text to learn from.")]
@@ -75,6 +89,7 @@ def train(
     reviews: Reviews = True,
 ) -> None:
     """Pretrain a model. Example: python scripts/pretrain_mini.py train books.jsonl runs/mini -r layers=8 -r steps=4000"""
+    out = check_output(out)
     recipe = Recipe().changed({**_base(), **_pairs(values)})
     recipe = recipe.at(flops) if flops else recipe
     check_fits(recipe, STORED_BYTES)
@@ -109,6 +124,7 @@ def experiments(
     out: Annotated[Path, typer.Option(help="The log; what it holds of the same compute and seed is not run again.")] = EXPERIMENTS,
 ) -> None:
     """Train every recipe of mini_experiments.toml at the same compute and log what it came to."""
+    out = destination(out, LOG, "--out")
     plan = tomllib.loads((HERE / "mini_experiments.toml").read_text(encoding="utf8"))["experiment"]
     if unknown := set(only) - {one["name"] for one in plan}:
         raise InputError(f"There is no experiment {unknown.pop()!r}.", f"There are: {', '.join(one['name'] for one in plan)}.")
@@ -148,6 +164,7 @@ def card(
     to: Annotated[Path, typer.Option(help="Where the model goes.")] = MINI_FOLDER,
 ) -> None:
     """Put the model of a run into the package, with the card that its records and its samples make."""
+    to = destination(to, PRETRAINED, "--to")
     if not (run / "pretraining.json").is_file():
         raise InputError(f"{run} holds no finished training.", "Run: python scripts/pretrain_mini.py train CORPUS RUN")
     lm = load_model(str(run / "model"))
@@ -159,7 +176,7 @@ def card(
     record = json.loads((run / "pretraining.json").read_text(encoding="utf8"))
     curve = [json.loads(line) for line in (run / "curve.jsonl").read_text(encoding="utf8").splitlines()]
     tried = json.loads(log.read_text(encoding="utf8")) if log.is_file() else []
-    with put_in_place(to) as aside:
+    with put_in_place(to, "model") as aside:
         shutil.copytree(run / "model", aside, dirs_exist_ok=True)
         (aside / "README.md").write_text(pretraining_card("mini", record, curve, tried, samples, AGAINST, CHOSEN), encoding="utf8")
     print(f"Written: {to}")

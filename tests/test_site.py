@@ -48,7 +48,8 @@ def test_formulas_are_drawn(site):
 def test_another_folder_is_refused_and_an_earlier_site_replaced(site, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     (tmp_path / "other").mkdir()
-    with pytest.raises(InputError, match="no site of the course"):
+    (tmp_path / "other" / "mine.txt").touch()
+    with pytest.raises(InputError, match="is not a site of the course"):
         write_site(tmp_path / "other")
     (site / "index.html").write_text("old")
     write_site(site)

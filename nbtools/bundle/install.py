@@ -215,8 +215,21 @@ def copy_new(source: Path, target: Path, meter: Meter | None = None) -> None:
     part.replace(target)
 
 
+def put_by(place: Path) -> None:
+    """Rename an earlier copy of a model to NAME-1, NAME-2, … Refuses a folder that is not one."""
+    if not place.exists():
+        return
+    if not (place / "origin.json").is_file() and (not place.is_dir() or any(place.iterdir())):
+        raise refuse(f"{place} exists and holds other things.", "Move it to another place, or set NBTOOLS_CACHE to another folder.")
+    number = 1
+    while (kept := place.with_name(f"{place.name}-{number}")).exists():
+        number += 1
+    place.rename(kept)
+    print(f"An incomplete copy is kept as {kept.name}; it can be deleted.")
+
+
 def put_models(bundle: Path, manifest: dict, python: Path, folder: Path) -> None:
-    """Models go where the course looks for them: its cache. A folder that is not complete is replaced."""
+    """Models go where the course looks for them: its cache. A copy that is not complete is renamed."""
     for name in manifest["models"]:
         code = (
             "import sys; from nbtools.runtime import cache_folder; from nbtools.models.smollm2 import is_complete; "
@@ -233,8 +246,7 @@ def put_models(bundle: Path, manifest: dict, python: Path, folder: Path) -> None
             print(f"Model {name} is there already: {place}")
             continue
         print(f"Model {name} goes to {place}", flush=True)
-        if Path(place).exists():
-            shutil.rmtree(place)
+        put_by(Path(place))
         copy_new(bundle / "models" / name, Path(place))
 
 

@@ -6,6 +6,7 @@ everything is there and checked. A bundle that is made again is replaced only wh
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -23,7 +24,8 @@ from nbtools.errors import InputError, MachineError
 from nbtools.models import smollm2
 from nbtools.notebooks.catalog import NUMBERED
 from nbtools.profiles import get_profile
-from nbtools.runtime import alone, disk_is_full, progress, put_in_place, write_text
+from nbtools.runtime import alone, destination, disk_is_full, progress, put_in_place, resolve_path, write_text
+from nbtools.runtime.destinations import BUNDLE
 
 DISTRIBUTION, EXTRA = "attention-to-finetuning", "lab"
 TEMPLATES = Path(__file__).parent.parent / "assets" / "bundle"
@@ -69,8 +71,7 @@ def make_bundle(
             raise InputError(
                 f"{profile.name} comes from the Hugging Face Hub and is not carried.", "A bundle carries mini, smollm2, or both."
             )
-    targets, clone, out = choose_targets(platforms, pythons), clone or find_clone(), out.expanduser().resolve()
-    _refuse_other_things(out)
+    targets, clone, out = choose_targets(platforms, pythons), clone or find_clone(), destination(out, BUNDLE, "--out")
     work = out.with_name(f".{out.name}.work")
     lock = out.with_name(f".{out.name}.lock")
     with alone(lock, f"Another call is making {out}.", "Wait for it, or name another folder with --out."), _full_disk_explained(out):
@@ -86,6 +87,7 @@ def make_bundle(
 
 def check_bundle(folder: Path) -> list[str]:
     """A line for every file of the bundle that is missing or damaged. Raises InputError where `folder` is no bundle."""
+    folder = resolve_path(folder)
     try:
         sums = install.read_sums((folder / install.SUMS).read_text(encoding="utf8"))
     except OSError:
@@ -106,11 +108,6 @@ def find_clone() -> Path:
     return root
 
 
-def _refuse_other_things(out: Path) -> None:
-    if out.exists() and not (out / install.MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is no bundle.", "Name a new folder with --out.")
-
-
 @contextmanager
 def _full_disk_explained(out: Path) -> Iterator[None]:
     try:
@@ -124,7 +121,7 @@ def _full_disk_explained(out: Path) -> Iterator[None]:
 def _open_pool(place: Path, out: Path, say: Say) -> dict[Path, Wheel]:
     """The wheels at hand: from an interrupted call, and the sound ones of an earlier bundle. A damaged one is removed, aloud."""
     place.mkdir(parents=True, exist_ok=True)
-    for leftover in [*place.parent.glob("download-*"), *out.parent.glob(f".{out.name}.*.part")]:
+    for leftover in [*place.parent.glob("download-*"), *out.parent.glob(f".{glob.escape(out.name)}.*.part")]:
         shutil.rmtree(leftover)
     if (out / install.SUMS).is_file():
         damaged = check_bundle(out)
@@ -220,7 +217,7 @@ def _assemble(
     earlier = out / install.SUMS
     if earlier.is_file() and earlier.read_text(encoding="utf8") == sums and not check_bundle(out):
         return Made(out, sum(sizes.values()), len(wheels), changed=False)
-    with put_in_place(out) as place:
+    with put_in_place(out, "bundle") as place:
         for part in new.iterdir():
             part.replace(place / part.name)
     return Made(out, sum(sizes.values()), len(wheels), changed=True)

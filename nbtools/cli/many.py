@@ -49,11 +49,12 @@ def sweep(
         return 0
     if file is None:
         raise typer.BadParameter("FILE is missing. Name the sweep's YAML file, or --status DIR.")
-    from nbtools.runtime import runs_folder
+    from nbtools.runtime import destination, runs_folder
+    from nbtools.runtime.destinations import SWEEP
     from nbtools.sweeps import make_executor, read_plan
 
     plan = read_plan(file)
-    folder = (out or runs_folder() / file.stem).expanduser().resolve()
+    folder = destination(out or runs_folder() / file.stem, SWEEP, "--out")
     if dry_run:
         from nbtools.sweeps.budget import preview_sweep
 

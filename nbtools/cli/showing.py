@@ -14,9 +14,18 @@ from rich.table import Table
 from nbtools.errors import printable
 from nbtools.exercises.framework import EXERCISES
 from nbtools.exercises.progress import Progress, by_notebook, hardest
-from nbtools.runtime import spreadsheet_cell, write_text
+from nbtools.runtime import Kind, replace_text, spreadsheet_cell
 
 SHOWN = 10  # of the hardest exercises
+COLUMNS = ["name", "exercise", "tries", "hints", "solved"]
+
+
+def _is_table(file: Path) -> bool:
+    with file.open(encoding="utf-8-sig", errors="replace") as content:
+        return content.readline(200).strip() == ",".join(COLUMNS)
+
+
+TABLE = Kind("a table of progress", _is_table, is_file=True)
 
 
 def show_own(progress: Progress, path: Path, console: Console) -> None:
@@ -52,9 +61,9 @@ def write_csv(people: Mapping[str, Progress], path: Path) -> Path:
     """One row a person and exercise: name, exercise, tries, hints, day it was solved."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(["name", "exercise", "tries", "hints", "solved"])
+    writer.writerow(COLUMNS)
     for name, progress in people.items():
         for one, entry in sorted(progress.exercises.items()):
             texts = [spreadsheet_cell(text) for text in (name, one, str(entry.get("solved", "")))]
             writer.writerow([*texts[:2], entry.get("tries", 0), entry.get("hints", 0), texts[2]])
-    return write_text(path, buffer.getvalue())
+    return replace_text(path, buffer.getvalue())

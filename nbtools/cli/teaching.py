@@ -9,6 +9,8 @@ import typer
 
 from nbtools.cli.frame import command
 
+SOLVED = "nbtools_solved"  # in the metadata of a solved copy: which notebook it was made of
+
 
 @command(example="nbtools progress --name Ada")
 def progress(
@@ -24,12 +26,17 @@ def progress(
     """
     from rich.console import Console
 
-    from nbtools.cli.showing import show_everybody, show_own, write_csv
+    from nbtools.cli.showing import TABLE, show_everybody, show_own, write_csv
     from nbtools.exercises.progress import find_files, progress_file, read_progress, roll_up, write_progress
+    from nbtools.runtime import destination, resolve_path
 
     console = Console(highlight=False)
+    if csv is not None:
+        if not files:
+            raise typer.BadParameter("--csv belongs to files that people sent. Name them, or their folder.")
+        csv = destination(csv, TABLE, "--csv")
     if files:
-        people, complaints = roll_up(find_files(files))
+        people, complaints = roll_up(find_files([resolve_path(file) for file in files]))
         show_everybody(people, console)
         for line in complaints:
             console.print(line, markup=False, style="red")
@@ -54,16 +61,20 @@ def solve(
     """Write a copy of a notebook with every exercise solved, for instructors."""
     import nbformat
 
-    from nbtools.errors import InputError
     from nbtools.exercises.framework import solved_copy
     from nbtools.notebooks import choose_notebooks
-    from nbtools.runtime import write_text
+    from nbtools.runtime import Kind, destination, replace_text
+    from nbtools.runtime.destinations import read_object
+
+    def is_solved(file: Path) -> bool:
+        metadata = read_object(file).get("metadata")
+        return isinstance(metadata, dict) and SOLVED in metadata
 
     chosen = choose_notebooks([notebook])[0]
-    if out.resolve() == chosen.path:
-        raise InputError("The solved copy would replace the notebook itself.", "Name another file with --out.")
+    target = destination(out, Kind("a solved copy of a notebook", is_solved, is_file=True), "--out")
     solved = solved_copy(nbformat.read(chosen.path, as_version=4))
-    write_text(out, nbformat.writes(solved) + "\n")
+    solved.metadata[SOLVED] = chosen.name
+    replace_text(target, nbformat.writes(solved) + "\n")
     print(f"Wrote {out}")
     return 0
 

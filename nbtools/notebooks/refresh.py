@@ -14,9 +14,10 @@ from typing import Any
 
 from nbtools.errors import RunError
 from nbtools.notebooks.catalog import Notebook
-from nbtools.notebooks.costs import read_costs, record_costs, recorded
+from nbtools.notebooks.costs import COSTS_FILE, read_costs, record_costs, recorded
 from nbtools.notebooks.execution import Execution, execute
 from nbtools.runtime import write_text
+from nbtools.runtime.destinations import check_writable
 
 BOX = re.compile(r"^.* of memory \(recorded on a machine with .*\)\.$", re.MULTILINE)
 VIEWS = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
@@ -31,6 +32,8 @@ def refresh_notebooks(
     temporary folder for runs, so that one finds what an earlier one saved. Raises RunError at the first that fails, which
     leaves it and the later ones as they were.
     """
+    for folder in {COSTS_FILE.parent, *(notebook.path.parent for notebook in notebooks)}:
+        check_writable(folder, "Refresh notebooks of a clone that you may write to.")
     changed, executions = [], []
     with tempfile.TemporaryDirectory(prefix="nbtools-refresh-") as temporary:
         folder = Path(temporary)

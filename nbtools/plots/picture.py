@@ -8,6 +8,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbtools.runtime import resolve_path
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -31,8 +33,9 @@ class Picture:
         return buffer.getvalue()
 
     def save(self, path: str | Path) -> Path:
+        path = resolve_path(path)
         self.figure.savefig(path, bbox_inches="tight")
-        return Path(path)
+        return path
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
         data = {"image/png": base64.b64encode(self.png()).decode("ascii"), "text/plain": repr(self)}

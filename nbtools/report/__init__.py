@@ -7,6 +7,7 @@ from pathlib import Path
 from nbtools.report.page import write_run_page
 from nbtools.report.site import write_site
 from nbtools.report.view import PageView
+from nbtools.runtime import resolve_path
 
 __all__ = ["PageView", "show_page", "write_page", "write_run_page", "write_site"]
 
@@ -15,7 +16,7 @@ def write_page(folder: str | Path) -> Path:
     """Write the page about whatever a folder holds, a run or a sweep, and return its path. Raises RunError where it holds neither."""
     from nbtools.report.sweep_page import write_sweep_page
 
-    folder = Path(folder).expanduser().resolve()
+    folder = resolve_path(folder)
     return write_sweep_page(folder) if (folder / "sweep.json").is_file() else write_run_page(folder)
 
 

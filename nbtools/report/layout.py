@@ -9,8 +9,22 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from nbtools.report.markup import POLICY, escape
+from nbtools.runtime import Kind, destination, write_text
 
 STYLE_FILE = Path(__file__).parent.parent / "assets" / "report.css"
+
+
+def _is_page(file: Path) -> bool:
+    with file.open("rb") as content:
+        return POLICY.encode() in content.read(1_000)
+
+
+PAGE = Kind("a page of a report", _is_page, is_file=True)
+
+
+def write_html(path: Path, page: str) -> Path:
+    """Write a page. Raises InputError where the name is taken by something else."""
+    return write_text(destination(path, PAGE), page)
 
 
 def wrap_page(title: str, body: str) -> str:

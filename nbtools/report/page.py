@@ -9,11 +9,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from nbtools.errors import RunError
-from nbtools.report.layout import bar, duration, finite, join_words, number, wrap_page
+from nbtools.report.layout import bar, duration, finite, join_words, number, wrap_page, write_html
 from nbtools.report.markup import escape
 from nbtools.report.notebook_page import render_notebook
 from nbtools.report.results import show_curves, show_samples, show_scores
-from nbtools.runtime import write_text
+from nbtools.runtime import resolve_path
 
 SCHEMA = 1
 STATES = {"done": "done", "failed": "failed", "waiting": "not run", "running": "interrupted", "stopped": "interrupted"}
@@ -24,7 +24,7 @@ def write_run_page(folder: str | Path) -> Path:
 
     Reads the folder's `metrics.json`. Raises RunError where there is none, or another version of nbtools wrote it.
     """
-    folder = Path(folder)
+    folder = resolve_path(folder)
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf8"))
     except (OSError, ValueError):
@@ -38,8 +38,8 @@ def write_run_page(folder: str | Path) -> Path:
     copies = {name: copy for name in metrics["notebooks"] if (copy := _executed_copy(folder, name))}
     for name, copy in copies.items():
         title = metrics["notebooks"][name].get("title", name)
-        write_text(folder / "notebooks" / f"{name}.html", render_notebook(copy, title, list(copies)))
-    return write_text(folder / "index.html", _render(metrics, copies))
+        write_html(folder / "notebooks" / f"{name}.html", render_notebook(copy, title, list(copies)))
+    return write_html(folder / "index.html", _render(metrics, copies))
 
 
 def _executed_copy(folder: Path, name: str) -> Path | None:
@@ -104,6 +104,7 @@ def _setting(metrics: dict[str, Any], tuned: dict[str, Any]) -> str:
         facts |= {"Profile": tuned.get("profile"), "Model": tuned.get("model"), "Loaded from": tuned.get("source")}
         facts["Trained on"] = f"{number(tuned.get('tokens_seen'))} tokens in {duration(tuned.get('seconds'))}"
         choices = tuned.get("choices") or {}
+        facts["Kept in"] = metrics.get("finetune_folder")
         facts["Number format"] = ": ".join(str(choices[key]) for key in ("dtype", "dtype_reason") if choices.get(key))
         facts["Data"] = join_words(tuned.get("data") or {})
         facts["Fine-tuning parameters"] = join_words(tuned.get("parameters") or {})

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from nbtools.errors import InputError
 from nbtools.exercises import EXERCISES
 from nbtools.notebooks import Notebook, choose_notebooks, read_costs
 from nbtools.report.layout import wrap_page
 from nbtools.report.markup import escape, keep_link, render_markdown
 from nbtools.report.notebook_page import render_notebook
-from nbtools.runtime import put_in_place, write_text
-
-MARK = ".course-site"  # in a folder that this made: such a one may be replaced
+from nbtools.runtime import destination, put_in_place, write_text
+from nbtools.runtime.destinations import SITE
 
 
 def write_site(out: str | Path) -> Path:
@@ -21,19 +19,16 @@ def write_site(out: str | Path) -> Path:
 
     Raises InputError where `out` holds something else.
     """
-    out = Path(out).expanduser().resolve()
-    if out.exists() and not (out / MARK).is_file():
-        raise InputError(f"{out} exists, and is no site of the course.", "Name another folder with --out.")
+    out = destination(out, SITE, "--out")
     notebooks = choose_notebooks(())
     names = [notebook.name for notebook in notebooks]
     glossary = notebooks[0].path.parent / "glossary.md"
-    with put_in_place(out) as aside:
+    with put_in_place(out, "site") as aside:
         for notebook in notebooks:
             page = render_notebook(notebook.path, notebook.title, names, "The course", glossary=True)
             write_text(aside / "notebooks" / f"{notebook.name}.html", page)
         write_text(aside / "notebooks" / "glossary.html", render_glossary(glossary))
         write_text(aside / "index.html", _index(notebooks))
-        write_text(aside / MARK, "")
     return out / "index.html"
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbtools.report.charts import draw_curves, draw_effect
-from nbtools.report.layout import duration, finite, join_words, number, table, wrap_page
+from nbtools.report.layout import duration, finite, join_words, number, table, wrap_page, write_html
 from nbtools.report.markup import escape
 from nbtools.report.results import show_samples, show_scores
-from nbtools.runtime import write_text
 from nbtools.sweeps.control import read_record
 from nbtools.sweeps.plan import SEED
 from nbtools.sweeps.results import LEVEL, by_combination, read_run_metrics, read_table, write_tables
@@ -50,7 +49,7 @@ def write_sweep_page(folder: Path) -> Path:
         _runs(record, runs),
         _setting(folder, record),
     ]
-    return write_text(folder / "index.html", wrap_page("A sweep", "<main>" + "\n".join(part for part in parts if part) + "</main>"))
+    return write_html(folder / "index.html", wrap_page("A sweep", "<main>" + "\n".join(part for part in parts if part) + "</main>"))
 
 
 def _heading(record: Mapping[str, Any], runs: pandas.DataFrame) -> str:

@@ -13,6 +13,7 @@ from nbtools.runtime.compute import (
     seed_everything,
     total_memory,
 )
+from nbtools.runtime.destinations import Kind, destination, replace_text, resolve_path
 from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, spreadsheet_cell, write_text
 from nbtools.runtime.host import cell_request, headless, hub_offline, hub_state, hub_token_source, interactive, name_host
 from nbtools.runtime.installing import index_unreachable, ran_out_of_disk, run_installer
@@ -21,6 +22,7 @@ from nbtools.runtime.output import say, tolerant_output, without_surrogates
 from nbtools.runtime.progress import progress, progress_wanted, quiet_libraries
 
 __all__ = [
+    "Kind",
     "NumberFormat",
     "allowed_processors",
     "alone",
@@ -29,6 +31,7 @@ __all__ = [
     "cell_request",
     "choose_dtype",
     "choose_threads",
+    "destination",
     "device",
     "disk_is_full",
     "headless",
@@ -47,6 +50,8 @@ __all__ = [
     "put_in_place",
     "quiet_libraries",
     "ran_out_of_disk",
+    "replace_text",
+    "resolve_path",
     "run_installer",
     "runs_folder",
     "say",

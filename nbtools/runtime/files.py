@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -14,6 +15,9 @@ import platformdirs
 
 from nbtools.errors import RunError
 from nbtools.runtime.output import without_surrogates
+
+MARK = ".nbtools.json"  # in a folder that `put_in_place` filled: what it is, and the names and sizes of the files
+SAME_SECONDS = 2.0  # times of files are no finer on a FAT disk
 
 
 def cache_folder(*parts: str) -> Path:
@@ -41,12 +45,15 @@ def runs_folder() -> Path:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write `text` as UTF-8 so that `path` holds either all of it or what it held before; for surrogates see `without_surrogates`."""
+    """Write `text` as UTF-8, with its line ends as they are, so that `path` holds either all of it or what it held before.
+
+    For surrogates see `without_surrogates`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf8") as file:
+        with os.fdopen(handle, "w", encoding="utf8", newline="") as file:
             file.write(without_surrogates(text))
             file.flush()
             os.fsync(file.fileno())
@@ -70,18 +77,20 @@ def _umask() -> int:
     return mask
 
 
-def set_aside(folder: str | Path) -> Path | None:
-    """Rename an existing `folder` to the first free `folder-1`, `folder-2`, … and return the new name; None if it was absent.
+def set_aside(path: str | Path) -> Path | None:
+    """Rename an existing folder to the first free `NAME-1`, `NAME-2`, … (a file: `STEM-1.EXT`) and return the new path; None if it was
+    absent.
 
     Nothing a person made is deleted or overwritten by a later run.
     """
-    folder = Path(folder)
-    if not folder.exists():
+    path = Path(path)
+    if not os.path.lexists(path):
         return None
+    stem, ending = (path.name, "") if path.is_dir() else (path.stem, path.suffix)
     number = 1
-    while (target := folder.with_name(f"{folder.name}-{number}")).exists():
+    while os.path.lexists(target := path.with_name(f"{stem}-{number}{ending}")):
         number += 1
-    folder.rename(target)
+    path.rename(target)
     return target
 
 
@@ -112,18 +121,27 @@ def disk_is_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def put_in_place(folder: str | Path) -> Iterator[Path]:
+def put_in_place(folder: str | Path, made: str = "cache") -> Iterator[Path]:
     """Give a fresh folder to fill; on success it takes the name `folder`, on any error it is removed.
 
-    A `folder` that already exists is replaced only once the new one is complete.
+    made  what the folder is, written into it as a mark, with the names and sizes of its files
+
+    A `folder` that already exists is replaced only once the new one is complete. It is deleted if it holds nothing but what an earlier
+    call wrote there; otherwise it is kept under another name.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
     try:
         yield aside
+        files = {path.relative_to(aside).as_posix(): path.stat().st_size for path in sorted(aside.rglob("*")) if path.is_file()}
+        write_text(aside / MARK, json.dumps({"made": made, "files": files}, indent=1) + "\n")
         aside.chmod(0o777 & ~_umask())
-        if folder.exists():
+        if not folder.exists():
+            aside.replace(folder)
+        elif _holds_other_files(folder):
+            print(f"{folder.name} held files that were not written by this package, and is kept as {_exchange(aside, folder).name}.")
+        else:
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
             folder.replace(old / folder.name)
             try:
@@ -133,8 +151,42 @@ def put_in_place(folder: str | Path) -> Iterator[Path]:
                 raise
             finally:
                 shutil.rmtree(old)
-        else:
-            aside.replace(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def made_as(folder: Path) -> str:
+    """What `put_in_place` made `folder` as; "" for any other folder."""
+    try:
+        return str(json.loads((folder / MARK).read_text(encoding="utf8"))["made"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
+def _holds_other_files(folder: Path) -> bool:
+    """Whether `folder` holds a file that `put_in_place` did not write there, or one that was changed since."""
+    mark = folder / MARK
+    try:
+        written, then = dict(json.loads(mark.read_text(encoding="utf8"))["files"]), mark.stat().st_mtime
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        written, then = {}, 0.0
+    for path in folder.rglob("*"):
+        if path == mark or (path.is_dir() and not path.is_symlink()):
+            continue
+        now = path.lstat()
+        if written.get(path.relative_to(folder).as_posix()) != now.st_size or now.st_mtime > then + SAME_SECONDS:
+            return True
+    return False
+
+
+def _exchange(aside: Path, folder: Path) -> Path:
+    """Keep `folder` under another name, which is returned, and give its name to `aside`."""
+    kept = set_aside(folder)
+    assert kept is not None
+    try:
+        aside.replace(folder)
+    except OSError:
+        kept.replace(folder)
+        raise
+    return kept

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
-from nbtools.sweeps.control import JOBS, Progress, open_folder, read_record, run_sweep
+from nbtools.runtime import destination
+from nbtools.runtime.destinations import SWEEP
+from nbtools.sweeps.control import JOBS, Progress, read_record, run_sweep
 from nbtools.sweeps.executors import DaskExecutor, Executor, LocalExecutor, SlurmExecutor
 from nbtools.sweeps.plan import SweepPlan, read_plan
 from nbtools.sweeps.results import by_combination, read_table, write_tables
@@ -56,7 +58,7 @@ def sweep(
 
     The page about it is made by `nbtools report OUT`. Raises InputError for anything wrong with the plan, before a run starts.
     """
-    checked, folder = read_plan(plan), Path(out).expanduser().resolve()
+    checked, folder = read_plan(plan), destination(out, SWEEP, "out")
     made = executor if not isinstance(executor, str) else make_executor(executor, folder, workers, scheduler)
     try:
         with SweepDisplay() as display:
@@ -76,7 +78,6 @@ def make_executor(
         raise InputError(f"There cannot be {workers} workers.", "Give a number from 1 on.")
     if scheduler is not None and name not in ("local", "dask"):
         raise InputError(f"A scheduler's address is for Dask, not for {name}.", "Leave --scheduler out, or --executor.")
-    open_folder(folder)
     if name == "dask" or scheduler is not None:
         return DaskExecutor(scheduler, workers, values)
     if name == "local":

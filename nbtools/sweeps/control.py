@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import nbtools
-from nbtools.errors import CourseError, InputError, RunError
+from nbtools.errors import CourseError, RunError
 from nbtools.notebooks.fingerprint import describe_machine, hash_package, library_versions
 from nbtools.runtime import alone, write_text
 from nbtools.sweeps.environment import packages_installed
@@ -78,7 +78,6 @@ def run_sweep(
     Raises RunError where another sweep is at work in the folder, where the disk is full, or where a cluster is gone. A KeyboardInterrupt
     goes on to the caller once every run at work has ended; the same call then goes on with what is left.
     """
-    open_folder(folder)
     with alone(folder / LOCK, f"Another sweep is at work in {folder}.", "Wait for it, watch it with --status, or name another folder."):
         stop_file(folder).unlink(missing_ok=True)
         runs = runs_of(plan)
@@ -191,14 +190,6 @@ def _note_best(plan: SweepPlan, folder: Path, run: Run, status: Mapping[str, Any
             drop_models(place_of(folder, best[0].id))
     if better:
         progress.best = run, value
-
-
-def open_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else. Raises InputError."""
-    if folder.is_dir() and not (folder / "sweep.json").is_file() and any(one.name not in (LOCK, JOBS) for one in folder.iterdir()):
-        raise InputError(f"{folder} exists, and no sweep made it.", "Name another folder with --out.")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file.", "Name a folder with --out.")
 
 
 def read_record(folder: Path) -> dict[str, Any]:

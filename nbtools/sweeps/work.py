@@ -15,6 +15,7 @@ from typing import Any
 from nbtools.errors import MachineError
 from nbtools.notebooks import Execution, Failure, execute, read_notebook
 from nbtools.runtime import disk_is_full, write_text
+from nbtools.runtime.destinations import FINETUNE
 from nbtools.sweeps.metrics import BrokenMetricsError, find_metrics, read_metrics, value_of
 from nbtools.sweeps.runs import AGAIN, ended, is_due, lock_of, part_of, place_of, sync_folder, write_status
 
@@ -167,9 +168,10 @@ def _into_place(part: Path, place: Path) -> None:
 
 def drop_models(folder: Path) -> None:
     """Delete the models and checkpoints that a run trained; its metrics and its notebook stay."""
-    for tuned in folder.glob("tuned/*"):
-        for weights in (tuned / "model", *tuned.glob("checkpoint-*")):
-            shutil.rmtree(weights, ignore_errors=True)
+    for plan in list(folder.rglob("plan.json")):
+        if FINETUNE.is_made(plan.parent):  # finished or not, and wherever the notebook trained
+            for weights in ("model", "checkpoints"):
+                shutil.rmtree(plan.parent / weights, ignore_errors=True)
 
 
 def _stop_if_asked(sweep: Path) -> None:

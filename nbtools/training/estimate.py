@@ -112,7 +112,7 @@ def estimate(
     start = time.perf_counter()
     config = FinetuneConfig.from_options("estimate", settings, ("output_dir", "validation", "scoring"), without=("report_to",))
     plan = config.plan(lm, train)
-    disk = next(folder for folder in folder_of(plan, output_dir).absolute().parents if folder.is_dir())  # the nearest that is there already
+    disk = next(folder for folder in folder_of(plan, output_dir).parents if folder.is_dir())  # the nearest that is there already
     sample = [] if validation is None else check_texts(validation, "validation")[:VALIDATION_SAMPLE]
     scored = check_texts(scoring, "scoring")
     quiet_libraries()

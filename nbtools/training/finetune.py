@@ -80,7 +80,7 @@ def finetune(
 ) -> Finetuned:
     """Fine-tune `lm` in place on packed blocks; the model is then in `output_dir`/model and the same object is in the result.
 
-    output_dir   final folder (default: runs/tuned/<profile>); an earlier one of that name is renamed, not overwritten
+    output_dir   final folder (default: runs/tuned/<profile>); an earlier fine-tuning of that name is renamed, anything else is refused
     validation   texts for the points of the curve between start and end: 32 of them, scored token-exactly at every fifth
     resume       go on with the interrupted run of the same plan from its newest whole checkpoint. Where NBTOOLS_RESUME=1 is set, as
                  `nbtools run` does for its notebooks, such a run is continued without this, and one that is not there is begun

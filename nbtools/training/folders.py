@@ -15,8 +15,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from nbtools.errors import InputError
-from nbtools.runtime import say, set_aside, write_text
+from nbtools.errors import InputError, RunError
+from nbtools.runtime import destination, put_in_place, say, set_aside, write_text
+from nbtools.runtime.destinations import FINETUNE
 
 COMPLETE = "complete"  # the mark
 BROKEN = "broken.json"  # why a run stopped whose loss was no number any more; resuming it would lead there again
@@ -36,6 +37,13 @@ def how_to_resume() -> str:
     return "Run the same command again: it goes on from there." if resumes_by_itself() else "Go on with the same call and resume=True."
 
 
+def check_output(output_dir: str | Path) -> Path:
+    """The resolved folder of a run to come. Raises InputError where it, or the unfinished run beside it, must not be written."""
+    folder = destination(output_dir, FINETUNE, "output_dir")
+    destination(unfinished(folder), FINETUNE, "output_dir")
+    return folder
+
+
 def begin(output_dir: Path, plan: dict[str, Any]) -> Path:
     """An empty folder for a new run. An interrupted run that lies there is renamed, never deleted, and can still be resumed."""
     folder = unfinished(output_dir)
@@ -44,8 +52,8 @@ def begin(output_dir: Path, plan: dict[str, Any]) -> Path:
             f"An interrupted run was found and kept as {unfinished(old).name}. "
             f"To go on with it: resume=True, output_dir={str(old)!r}, and otherwise the values that it was begun with."
         )
-    folder.mkdir(parents=True)
-    write_text(folder / "plan.json", json.dumps(plan, indent=1))
+    with put_in_place(folder, "finetune") as aside:
+        write_text(aside / "plan.json", json.dumps(plan, indent=1))
     return folder
 
 
@@ -148,8 +156,15 @@ def put_aside(checkpoint: Path) -> Path:
 
 
 def finish(output_dir: Path) -> None:
-    """Give the complete run its final name; an earlier run of that name is renamed, never overwritten."""
+    """Give the complete run its final name; an earlier run of that name is renamed, never overwritten.
+
+    Raises RunError where something else took the name while the run trained.
+    """
     folder = unfinished(output_dir)
+    if output_dir.is_dir() and not any(output_dir.iterdir()):
+        output_dir.rmdir()
+    elif output_dir.exists() and not FINETUNE.is_made(output_dir):
+        raise RunError(f"{output_dir} was made by something else during the training.", f"The finished model is in {folder / 'model'}.")
     if (old := set_aside(output_dir)) is not None:
         say(f"The earlier run in {output_dir.name} was kept as {old.name}.")
     folder.rename(output_dir)

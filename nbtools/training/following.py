@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 from nbtools.generation import generate
-from nbtools.runtime import write_text
+from nbtools.runtime import resolve_path, write_text
 from nbtools.training.folders import BROKEN, unfinished
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class RunState:
 
 def read_run(output_dir: str | Path) -> RunState:
     """The state of the run that `output_dir` is, or is to be, the folder of. Raises InputError where there is none."""
-    target = Path(output_dir)
+    target = resolve_path(output_dir)
     folder = unfinished(target) if unfinished(target).is_dir() else target
     if not (folder / "plan.json").is_file():
         raise InputError(f"There is no run in {target}.", "Name the output_dir of a fine-tuning.")

@@ -86,6 +86,7 @@ def pretrain(
 
     Ctrl-C saves a checkpoint and raises RunError. Raises InputError for an impossible recipe.
     """
+    target = folders.check_output(output_dir)
     quiet_libraries()
     seed_everything(recipe.seed)
     tokenizer = tokenizer or tokenizer_for([document.text for document in train], recipe)
@@ -102,7 +103,7 @@ def pretrain(
         "learning_rate": recipe.rate,
         "blocks_sha256": hashlib.sha256(packed.input_ids.tobytes()).hexdigest(),
     }
-    target, model = Path(output_dir), lm.model
+    model = lm.model
     # The first of the long blocks, though short ones may come first: they take the most time and memory.
     batch = blocks.collate([blocks[min(short_count, count - 1)]] * recipe.batch_size)
     with keep_freed_memory(), dropping(model, recipe.dropout):

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbtools.errors import InputError
-from nbtools.runtime import device, name_host, peak_memory, write_text
+from nbtools.errors import InputError, RunError
+from nbtools.runtime import Kind, destination, device, name_host, peak_memory, resolve_path, write_text
+from nbtools.runtime.destinations import FINETUNE, read_object
 
 if TYPE_CHECKING:
     from nbtools.data import Packed, Reviews
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from nbtools.training.finetune import Finetuned
 
 SCHEMA = 1
+METRICS = Kind("the metrics of a fine-tuning", lambda file: read_object(file).get("kind") == "finetune", is_file=True)
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "peft", "numpy")
 
 
@@ -37,7 +39,12 @@ def write_metrics(
 
     before, after  scores by part ("validation", "test"), of the model as loaded and as fine-tuned
     samples        rows with prompt, before, after, seed and decoding, as `nbtools.compare.sample_pairs` gives them
+
+    Raises RunError where the folder is no longer there, InputError for a metrics.json of something else.
     """
+    if not FINETUNE.is_made(tuned.folder):
+        raise RunError(f"{tuned.folder} does not hold the fine-tuning any more.", "Move the folder back, or fine-tune again.")
+    target = destination(tuned.folder / "metrics.json", METRICS)
     lm = tuned.lm
     record = {
         "schema": SCHEMA,
@@ -60,12 +67,12 @@ def write_metrics(
         "versions": versions(),
         "machine": machine(),
     }
-    return write_text(tuned.folder / "metrics.json", json.dumps(_finite(record), indent=1) + "\n")
+    return write_text(target, json.dumps(_finite(record), indent=1) + "\n")
 
 
 def read_metrics(folder: str | Path) -> dict[str, Any]:
     """The metrics of the run in `folder`. Raises InputError when they are absent, broken or of a later schema."""
-    path = Path(folder) / "metrics.json"
+    path = resolve_path(folder) / "metrics.json"
     try:
         record = json.loads(path.read_text(encoding="utf8"))
     except (OSError, ValueError) as error:

@@ -9,10 +9,12 @@ from typing import Any
 
 from nbtools.errors import InputError, RunError, UnreachableError
 from nbtools.models.screening import refuse_links
-from nbtools.runtime import hub_state, write_text
+from nbtools.runtime import Kind, destination, hub_state, replace_text, resolve_path
+from nbtools.runtime.files import MARK
 from nbtools.training.card import plain
 
 SAMPLES = 3  # in the card
+CARD = Kind("a card", lambda file: file.parent.parent.joinpath("metrics.json").is_file(), is_file=True)
 
 
 def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Path:
@@ -22,19 +24,13 @@ def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Pat
 
     A card that is there already is renamed, because somebody may have written in it. Raises RunError where there are no metrics.
     """
-    folder = Path(folder).expanduser()
+    folder = resolve_path(folder)
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf8"))
         content = tuned_card(metrics, about, licence)
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{folder} holds no metrics.json of a fine-tuning.", "Call write_metrics first, as notebook 04 does.") from None
-    card = folder / "model" / "README.md"
-    if card.is_file() and card.read_text(encoding="utf8") != content:
-        number = 1
-        while (old := card.with_name(f"README-{number}.md")).exists():
-            number += 1
-        card.rename(old)
-    return write_text(card, content)
+    return replace_text(destination(folder / "model" / "README.md", CARD), content)
 
 
 def tuned_card(metrics: Mapping[str, Any], about: str = "", licence: str = "") -> str:
@@ -80,7 +76,7 @@ def push_model(folder: str | Path, repository: str, *, private: bool = True) -> 
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    model = Path(folder).expanduser() / "model"
+    model = resolve_path(folder) / "model"
     missing = [name for name in ("config.json", "model.safetensors", "README.md") if not (model / name).is_file()]
     if missing:
         raise InputError(f"{model} lacks {', '.join(missing)}.", "Fine-tune first, then write the card with write_card.")
@@ -89,7 +85,9 @@ def push_model(folder: str | Path, repository: str, *, private: bool = True) -> 
         raise UnreachableError("The Hugging Face Hub cannot be reached.", "Share the folder itself: it is all that anybody needs.")
     try:
         made = huggingface_hub.create_repo(repository, private=private, exist_ok=True)
-        huggingface_hub.upload_folder(repo_id=made.repo_id, folder_path=model, commit_message="A fine-tuned model and its card")
+        huggingface_hub.upload_folder(
+            repo_id=made.repo_id, folder_path=model, ignore_patterns=[MARK], commit_message="A fine-tuned model and its card"
+        )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnreachableError(

@@ -16,8 +16,9 @@ import traitlets
 
 from nbtools.errors import InputError, RunError
 from nbtools.plots import Table
-from nbtools.runtime import interactive
+from nbtools.runtime import interactive, resolve_path
 from nbtools.texts import check_texts
+from nbtools.training.folders import check_output
 from nbtools.training.following import RunState, read_run
 from nbtools.widgets.live import LiveView
 
@@ -46,7 +47,7 @@ class TrainingMonitor(LiveView):
     can_stop = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, output_dir: str | Path, *, process: subprocess.Popen[Any] | None = None, log_file: Path | None = None) -> None:
-        self.output_dir, self.process, self.log_file = Path(output_dir), process, log_file
+        self.output_dir, self.process, self.log_file = resolve_path(output_dir), process, log_file
         self._ended = threading.Event()
         super().__init__(title=f"run {self.output_dir.name}")
         if process is None:
@@ -74,6 +75,7 @@ class TrainingMonitor(LiveView):
 
         Where nobody looks on (papermill, nbconvert) the call returns when the run has ended, and raises RunError when it failed.
         """
+        output_dir = check_output(output_dir)
         options = [f"--{name}={value}" for name, value in settings.items() if value is not None]
         options += [f"--sample={prompt}" for prompt in check_texts(prompts, "prompts")] + ["--resume"] * resume
         log = Path(tempfile.mkstemp(prefix="training-", suffix=".log")[1])

@@ -27,7 +27,7 @@ def nbtools(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedPro
         (["bundle", "--profile", "gpt2", "--out", "stick"], "is not carried"),
         (["bundle", "--platform", "windows", "--out", "stick"], "Did you mean windows-x86_64?"),
         (["bundle", "--python", "2.7", "--out", "stick"], "from 3.11 on"),
-        (["bundle", "--out", "."], "exists and is no bundle"),
+        (["bundle", "--out", "."], "is the working directory"),
         (["bundle", "--check", "."], "is no bundle"),
         (["doctor", "--offline", "--profile", "minni"], "Did you mean 'mini'?"),
     ],

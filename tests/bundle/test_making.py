@@ -168,7 +168,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, clone: Path) -
     out = tmp_path / "holiday"
     out.mkdir()
     (out / "photo.jpg").write_bytes(b"sea")
-    with pytest.raises(InputError, match="exists and is no bundle"):
+    with pytest.raises(InputError, match="is not a bundle"):
         make(out, clone)
     assert [path.name for path in out.iterdir()] == ["photo.jpg"]
 

@@ -76,6 +76,39 @@ def test_the_whole_course_runs_into_runs_course_and_never_twice(clone):
     assert (folder / "trace.txt").read_text() == "00 01 " and "Already done" in observer.said[0]
 
 
+TRAINS = """
+import datetime, json, os
+from pathlib import Path
+folder = Path(output_dir) if output_dir else Path(os.environ["NBTOOLS_RUNS"], "tuned", "mini")
+folder.mkdir(parents=True, exist_ok=True)
+if seed:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    (folder / "metrics.json").write_text(json.dumps({"kind": "finetune", "created": now, "seed": seed}))
+"""
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "{clone}/elsewhere", "../{name}/elsewhere", "~/elsewhere", "runs/mine/inside"])
+def test_a_run_whose_training_went_elsewhere_says_where_and_holds_its_figures(clone, monkeypatch, place):
+    monkeypatch.setenv("HOME", str(clone))
+    monkeypatch.setenv("USERPROFILE", str(clone))
+    write_notebook(clone / "notebooks", "04_finetuning", TRAINS, parameters="output_dir: str = None\nseed: int = 1")
+    go("04", given={"output_dir": place.format(clone=clone, name=clone.name)}, out=clone / "runs" / "mine")
+    metrics = json.loads((clone / "runs" / "mine" / "metrics.json").read_text())
+    assert metrics["finetune"]["seed"] == 1
+    assert (clone / "runs" / "mine" / metrics["finetune_folder"] / "metrics.json").is_file()
+    assert not (clone / "notebooks" / "elsewhere").exists(), "a relative path is relative to where the command was typed"
+
+
+def test_an_earlier_training_in_the_same_place_is_not_taken_for_this_one(clone):
+    write_notebook(clone / "notebooks", "04_finetuning", TRAINS, parameters="output_dir: str = None\nseed: int = 1")
+    (clone / "elsewhere").mkdir()
+    earlier = {"kind": "finetune", "created": "2020-01-01T00:00:00+00:00", "seed": 7}
+    (clone / "elsewhere" / "metrics.json").write_text(json.dumps(earlier))
+    go("04", given={"output_dir": "elsewhere", "seed": 0})
+    metrics = json.loads((clone / "runs" / "04_finetuning" / "metrics.json").read_text())
+    assert metrics["finetune"] is None and metrics["finetune_folder"] is None
+
+
 def test_a_changed_parameter_sets_the_old_run_aside_and_says_so(clone, instant):
     go(given={"seed": "1"})
     outcome, observer = go(given={"seed": "2"})
@@ -147,7 +180,7 @@ def test_another_notebook_may_join_a_finished_folder(clone, instant):
 def test_a_folder_that_is_not_a_run_is_never_touched(clone):
     (clone / "precious").mkdir()
     (clone / "precious" / "thesis.txt").write_text("years")
-    with pytest.raises(InputError, match="no run of notebooks made it"):
+    with pytest.raises(InputError, match="is not a run of notebooks"):
         plan_run(["00"], out=clone / "precious")
     assert (clone / "precious" / "thesis.txt").read_text() == "years"
 
@@ -168,4 +201,5 @@ def test_the_metrics_hold_what_fine_tuning_left(clone):
     go("04")
     metrics = json.loads((clone / "runs" / "04_finetuning" / "metrics.json").read_text())
     assert metrics["finetune"] == record and metrics["schema"] == 1
+    assert metrics["finetune_folder"] == "tuned/mini"
     assert metrics["notebooks"]["04_finetuning"]["peak_memory_bytes"] > 10e6 and metrics["notebooks"]["04_finetuning"]["seconds"] > 0

@@ -94,8 +94,15 @@ def test_failure_leaves_the_earlier_folder_and_no_litter(error: type[BaseExcepti
 
 
 def test_replaced_folder_holds_nothing_of_the_earlier(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with put_in_place(tmp_path / "model") as aside:
+            (aside / name).write_text(name)
+    assert names(tmp_path) == ["model"] and names(tmp_path / "model") == [".nbtools.json", "new"]
+
+
+def test_a_folder_that_somebody_else_made_is_never_deleted(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old").write_text("o")
     with put_in_place(tmp_path / "model") as aside:
         (aside / "new").write_text("n")
-    assert names(tmp_path) == ["model"] and names(tmp_path / "model") == ["new"]
+    assert names(tmp_path) == ["model", "model-1"] and names(tmp_path / "model-1") == ["old"]

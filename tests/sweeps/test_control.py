@@ -13,7 +13,7 @@ import yaml
 from nbtools import sweep
 from nbtools.errors import InputError, RunError
 from nbtools.sweeps import LocalExecutor, read_plan, run_sweep
-from nbtools.sweeps.control import Progress, open_folder
+from nbtools.sweeps.control import Progress
 from nbtools.sweeps.runs import place_of, read_status
 from tests.gate import HANG_SECONDS
 from tests.notebooks_room.notebooks_at_hand import processes_with
@@ -88,11 +88,10 @@ def test_a_failing_run_does_not_stop_the_others_and_is_made_again_when_asked(tmp
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(InputError, match="no sweep made it"):
-        open_folder(tmp_path)
-    with pytest.raises(InputError, match="is a file"):
-        open_folder(tmp_path / "mine.txt")
-    open_folder(tmp_path / "new")
+    asked = {"notebook": str(write_tiny(tmp_path / "nb")), "list": [{}]}
+    for place, said in ((tmp_path, "is not a sweep"), (tmp_path / "mine.txt", "is a file")):
+        with pytest.raises(InputError, match=said):
+            sweep(asked, place)
 
 
 def test_the_time_left_is_by_what_was_taken():

@@ -158,11 +158,18 @@ def test_a_half_made_run_of_a_worker_that_was_killed_is_begun_anew(tmp_path):
     assert perform(order(tmp_path))["value"] == pytest.approx(0.02) and left(tmp_path) == ["abc"] and made(tmp_path) == 1
 
 
+# The layout of a finished and of an unfinished fine-tuning; test_weights.py holds it to the code that trains.
 TUNED = """
-for place in ("model", "checkpoint-4"):
-    (runs / "tuned" / "m" / place).mkdir(parents=True)
-    (runs / "tuned" / "m" / place / "weights").touch()
+for folder in ("m/model", "m.unfinished/checkpoints/checkpoint-4"):
+    (runs / "tuned" / folder).mkdir(parents=True)
+    (runs / "tuned" / folder / "weights").touch()
+    (runs / "tuned" / folder.split("/")[0] / "plan.json").write_text('{"learning_rate": 1, "max_steps": 8, "choices": {}}')
 """
+
+
+def weights(tmp_path):
+    folder = place_of(tmp_path / "sweep", "abc")
+    return sorted(file.relative_to(folder / "tuned").parts[0] for file in folder.rglob("weights"))
 
 
 @pytest.mark.slow(5)
@@ -170,8 +177,14 @@ for place in ("model", "checkpoint-4"):
 def test_models_stay_where_they_are_wanted_only(tmp_path, keep):
     write = WRITE.replace('runs / "metrics.json"', 'runs / "tuned" / "m" / "metrics.json"')
     perform(order(tmp_path, TUNED, write=write, keep_model=keep))
-    folder = place_of(tmp_path / "sweep", "abc")
-    assert (folder / "tuned" / "m" / "model").exists() is keep and (folder / "metrics.json").is_file()
+    assert weights(tmp_path) == (["m", "m.unfinished"] if keep else [])
+    assert (place_of(tmp_path / "sweep", "abc") / "metrics.json").is_file()
+
+
+@pytest.mark.slow(4)
+def test_a_failed_run_leaves_no_weights(tmp_path):
+    assert perform(order(tmp_path, TUNED, "1 / 0"))["state"] == "failed"
+    assert weights(tmp_path) == []
 
 
 @pytest.mark.slow(5)
