@@ -57,12 +57,13 @@ def solve(
     from nbtools.errors import InputError
     from nbtools.exercises.framework import solved_copy
     from nbtools.notebooks import choose_notebooks
+    from nbtools.notebooks.content import as_node, read_content
     from nbtools.runtime import write_text
 
     chosen = choose_notebooks([notebook])[0]
     if out.resolve() == chosen.path:
         raise InputError("The solved copy would replace the notebook itself.", "Name another file with --out.")
-    solved = solved_copy(nbformat.read(chosen.path, as_version=4))
+    solved = solved_copy(as_node(read_content(chosen.path)))
     write_text(out, nbformat.writes(solved) + "\n")
     print(f"Wrote {out}")
     return 0

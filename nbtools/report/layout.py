@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 from nbtools.report.markup import POLICY, escape
 
+DRAWN = 1e300  # what is larger has no difference, or no place in a picture, that a float holds
 STYLE_FILE = Path(__file__).parent.parent / "assets" / "report.css"
 
 
@@ -80,4 +81,4 @@ def duration(seconds: Any) -> str:
 
 def finite(value: Any) -> TypeGuard[int | float]:
     """Whether a value is a number that can be drawn and compared."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < DRAWN

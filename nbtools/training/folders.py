@@ -16,9 +16,12 @@ from typing import Any
 
 from nbtools.errors import InputError
 from nbtools.runtime import set_aside, write_text
+from nbtools.runtime.foreign import Whole, read_json
 
 COMPLETE = "complete"  # the mark
 BROKEN = "broken.json"  # why a run stopped whose loss was no number any more; resuming it would lead there again
+
+ANEW = "Start anew with resume=False."
 
 
 def unfinished(output_dir: Path) -> Path:
@@ -45,12 +48,12 @@ def reopen(output_dir: Path, plan: dict[str, Any]) -> tuple[Path, dict[str, Any]
     if not (folder / "plan.json").is_file():
         raise InputError(f"There is no interrupted run in {folder}.", "Start one with resume=False.")
     if (folder / BROKEN).is_file():
-        why = json.loads((folder / BROKEN).read_text(encoding="utf8"))["problem"]
+        why = read_json(folder / BROKEN, {"problem": str}, ANEW)["problem"]
         raise InputError(
             f"{why} The same values would lead there again.",
             f"Start anew with resume=False and a lower learning_rate; or, if the machine was at fault, delete {folder / BROKEN}.",
         )
-    begun = json.loads((folder / "plan.json").read_text(encoding="utf8"))
+    begun = read_json(folder / "plan.json", {"choices": dict}, ANEW)
     changed = [name for name in plan if name != "choices" and plan[name] != begun.get(name)]
     if changed:
         said = ", ".join(f"{name} was {begun.get(name)!r}, is {plan[name]!r}" for name in changed)
@@ -114,9 +117,9 @@ def finish(output_dir: Path) -> None:
 def _flaw(checkpoint: Path) -> str | None:
     """What is wrong with a marked checkpoint, sizes first because they cost nothing; None when nothing is."""
     try:
-        files = json.loads((checkpoint / COMPLETE).read_text(encoding="utf8"))["files"]
+        files = read_json(checkpoint / COMPLETE, {"files": {str: {"bytes": Whole(0), "sha256": str}}})["files"]
         saved = [(checkpoint / name, file["bytes"], file["sha256"]) for name, file in files.items()]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except InputError:
         return f"its list of files, {COMPLETE}, cannot be read"
     for path, size, _ in saved:
         if not path.is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,17 @@ from typing import Any
 from nbtools.errors import InputError, RunError, UnreachableError
 from nbtools.models.screening import refuse_links
 from nbtools.runtime import hub_state, write_text
+from nbtools.runtime.foreign import Maybe, read_json
 from nbtools.training.card import plain
 
 SAMPLES = 3  # in the card
+SCORES = {str: {"perplexity": float, "bits_per_byte": float}}
+CARD = {  # what the card says of a metrics.json
+    "model": str, "source": str, "steps": int, "tokens_seen": int, "before": SCORES, "after": SCORES, "choices": {"dtype": str},
+    "data": {"source": str, "read": int, "kept": int, "packed": {"tokens": int}},
+    "parameters": {"block_size": int, "batch_size": int, "learning_rate": float, "seed": int},
+    "samples": Maybe([{"prompt": str, "after": str}], []),
+}  # fmt: skip
 
 
 def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Path:
@@ -23,13 +30,13 @@ def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Pat
     A card that is there already is renamed, because somebody may have written in it. Raises RunError where there are no metrics.
     """
     folder = Path(folder).expanduser()
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf8"))
-        content = tuned_card(metrics, about, licence)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(f"{folder} holds no metrics.json of a fine-tuning.", "Call write_metrics first, as notebook 04 does.") from None
+    remedy = "Call write_metrics first, as notebook 04 does."
+    metrics = read_json(folder / "metrics.json", CARD, remedy, RunError, absent=None)
+    if metrics is None:
+        raise RunError(f"{folder} holds no metrics.json of a fine-tuning.", remedy)
+    content = tuned_card(metrics, about, licence)
     card = folder / "model" / "README.md"
-    if card.is_file() and card.read_text(encoding="utf8") != content:
+    if card.is_file() and card.read_text(encoding="utf8", errors="replace") != content:
         number = 1
         while (old := card.with_name(f"README-{number}.md")).exists():
             number += 1
@@ -44,6 +51,7 @@ def tuned_card(metrics: Mapping[str, Any], about: str = "", licence: str = "") -
         f"| {part} | {metrics['before'][part]['perplexity']:.1f} | {metrics['after'][part]['perplexity']:.1f} | "
         f"{metrics['before'][part]['bits_per_byte']:.3f} | {metrics['after'][part]['bits_per_byte']:.3f} |"
         for part in metrics["after"]
+        if part in metrics["before"]
     ]
     plan, data = metrics["parameters"], metrics["data"]
     samples = "\n".join(f"- **{plain(row['prompt'])}** {plain(row['after'][len(row['prompt']) :])}" for row in metrics["samples"][:SAMPLES])
