@@ -34,7 +34,7 @@ call went on as documented; *refused* means two lines, what is wrong and what to
 """
 
 
-class Begun(BaseException):  # noqa: N818  (no error)
+class Begun(BaseException):
     """The work began: every check before it was passed."""
 
 
@@ -111,7 +111,12 @@ def tries(name: str, good: dict[str, Any], folder: Path) -> Iterator[tuple[str, 
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in OBJECTS:
             continue
+        words = str(parameter.annotation)
         for kind, make in KINDS.items():
+            if kind in ("folder", "file", "unwritable", "home") and not any(word in words for word in ("str", "Path", "Any")):
+                continue
+            if (name, parameter.name, kind) in ENDLESS:
+                continue
             with fresh(folder) as place:
                 values = {key: value(place) if callable(value) and key in PLACES else value for key, value in good.items()}
                 values[parameter.name] = make(place)
@@ -128,6 +133,8 @@ def fresh(folder: Path) -> Iterator[Path]:
     before = Path.cwd()
     with tempfile.TemporaryDirectory(dir=folder) as name:
         place = Path(name)
+        (place / "progress.json").write_text('{"schema": 1, "exercises": {}}')
+        (place / "plan.yaml").write_text("notebook: '04'\n")
         (place / "file.txt").write_text("A film that is long enough to be read.\n\nAnother one, which is just as long.\n")
         with mock.patch.dict(os.environ, {"HOME": name, "NBTOOLS_RUNS": str(place / "runs")}):
             os.chdir(place)
@@ -139,9 +146,13 @@ def fresh(folder: Path) -> Iterator[Path]:
 
 PLACES = {"folder", "out", "output_dir", "source", "path"}
 OBJECTS = {  # what another call of the course returns: passed on, never typed
-    "lm", "loaded", "base", "tuned", "train", "validation", "test", "part", "packed", "reviews", "before", "after", "X", "matrices", "biases",
+    "lm", "loaded", "base",
+    "tuned", "train", "validation", "test", "part", "packed", "reviews", "before", "after", "X", "matrices", "biases",
     "mask", "ours", "theirs", "table", "tokenizer", "callbacks", "draw", "on_text", "should_stop", "choices", "answer", "found", "pairs",
-    "held_out", "samples", "executor", "scoring", "process",
+    "held_out", "samples", "executor", "scoring", "process", "log_file",
+}  # fmt: skip
+ENDLESS = {  # known gaps that would take all time or memory, and are not tried until they are closed
+    ("nbtools.generate", "num_samples", "huge"), ("nbtools.generate", "num_samples", "infinity"),
 }  # fmt: skip
 MISSPELT = {
     "nbtools.generate": ["temprature"],
@@ -157,6 +168,7 @@ UNTRIED = {  # public names that are not walked, each with its reason
     "nbtools.tasks.zero_shot": "scores a data set", "nbtools.tasks.bag_of_words": "takes data sets only",
     "nbtools.tasks.train_classifier": "trains from its first line on", "nbtools.tasks.train_rewriter": "trains from its first line on",
     "nbtools.tuned_model": "trains where there is no tuned model",
+    "nbtools.Microscope": "its values are those of PromptLab",
     "nbtools.doctor": "its one parameter names an environment variable, and it takes seconds",
 }  # fmt: skip
 
@@ -169,12 +181,13 @@ def good_arguments() -> dict[str, dict[str, Any]]:
     packed = nbtools.pack(["A film that I liked very much. " * 20], lm, 16)
     short = {"lm": lm, "max_new_tokens": 1}
     training = {"lm": lm, "train": packed, "output_dir": lambda place: place / "made", "max_steps": 2, "dtype": "float32", "compile": False}
+    import pandas
     import torch
 
     square = torch.ones(4, 8)
+    runs = pandas.DataFrame({"state": ["done"], "rate": [1.0], "value": [2.0]})
     return {
         "nbtools.AttentionExplorer": {"lm": lm, "text": "A film."},
-        "nbtools.Microscope": {"base": lm, "tuned": lm, "prompt": "A film", "max_new_tokens": 1},
         "nbtools.ParameterForm": {"notebook": "04"},
         "nbtools.PromptLab": {"lm": lm, "prompt": "A film"},
         "nbtools.TrainingMonitor": {"output_dir": lambda place: place / "made"},
@@ -206,7 +219,7 @@ def good_arguments() -> dict[str, dict[str, Any]]:
         "nbtools.data.load_texts": {"source": lambda place: str(place / "file.txt")},
         "nbtools.data.tokenize": {"texts": ["A film."], "lm": lm},
         "nbtools.data.examples.write_bad_files": {"folder": lambda place: place / "made"},
-        "nbtools.data.examples.write_example": {"path": lambda place: place / "made.csv"},
+        "nbtools.data.examples.write_example": {"folder": lambda place: place / "made", "count": 2},
         "nbtools.evaluation.copied_spans": {"text": "A film " * 9, "corpus": ["A film " * 9]},
         "nbtools.generation.decoder_name": {"lm": lm},
         "nbtools.generation.next_logits": {"lm": lm, "prompt": "A film"},
@@ -223,7 +236,7 @@ def good_arguments() -> dict[str, dict[str, Any]]:
         "nbtools.runtime.hub_token_source": {},
         "nbtools.runtime.runs_folder": {},
         "nbtools.runtime.seed_everything": {"seed": 0},
-        "nbtools.sweeps.by_combination": {"table": None, "varied": [], "better": "lower"},
+        "nbtools.sweeps.by_combination": {"table": runs, "varied": ["rate"], "better": "lower"},
         "nbtools.sweeps.read_plan": {"source": {"notebook": "04"}},
         "nbtools.tasks.instruct": {"lm": lm, "instruction": "Write.", "max_new_tokens": 1},
         "nbtools.tasks.make_dates": {"count": 1},
@@ -240,6 +253,7 @@ def no_long_work() -> Iterator[None]:
     import torch
     import transformers
 
+    import nbtools.cli.many as many
     import nbtools.data.reviews as reviews
     import nbtools.sweeps as sweeps
 
@@ -248,35 +262,101 @@ def no_long_work() -> Iterator[None]:
         mock.patch.object(torch.Tensor, "backward", begin),
         mock.patch.object(reviews, "_prepare", begin),
         mock.patch.object(sweeps, "run_sweep", begin),
+        mock.patch.object(many, "_run_sweep", begin),
+        mock.patch("nbtools.notebooks.run_notebooks", begin),
+        mock.patch("nbtools.notebooks.refresh_notebooks", begin),
+        mock.patch("nbtools.models.smollm2.fetch", begin),
+        mock.patch("nbtools.health.doctor", begin),
+        mock.patch("nbtools.bundle.making._open_pool", begin),
+        mock.patch("nbtools.bundle.doctor_offline", begin),
+        mock.patch("nbtools.report.site.render_notebook", begin),
     ):
         yield
 
 
-def walk(folder: Path, only: str = "") -> dict[tuple[str, str], dict[str, str]]:
-    """(function, parameter) -> kind -> outcome."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
+def command_tries(name: str, folder: Path) -> Iterator[tuple[str, str, str]]:
+    """(argument or option, word, outcome) for each of a command's."""
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from nbtools.cli import app
+
+    base = COMMANDS[name]
+    for parameter in get_command(app).commands[name].params:  # type: ignore[attr-defined]
+        option = parameter.opts[-1] if parameter.param_type_name == "option" else ""
+        if option == "--help" or getattr(parameter, "is_flag", False):
+            continue
+        for kind, word in WORDS.items():
+            given = [option, f"max_steps={word}" if option == "-p" else f"x={word}" if option == "--need" else word] if option else [word]
+            kept = [one for one in base.get("options", []) if one[0] != option]
+            arguments = [name, *(base.get("arguments", []) if option else []), *(part for pair in kept for part in pair), *given]
+            with fresh(folder):
+                yield option or parameter.name or "", kind, command_outcome(lambda arguments=arguments: CliRunner().invoke(app, arguments))
+
+
+def command_outcome(call: Callable[[], Any]) -> str:
+    try:
+        done = call()
+    except Begun:
+        return "accepted"
+    if done.exit_code == 0:
+        return "accepted"
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        return f"{type(done.exception).__name__}: {str(done.exception)[:80]}".splitlines()[0]
+    lines = done.stderr.strip().splitlines()
+    return "refused" if done.exit_code == 2 or (len(lines) == 2 and lines[1].startswith("  -> ")) else f"{len(lines)} lines: {lines[:1]}"
+
+
+COMMANDS: dict[str, dict[str, Any]] = {  # with which each command works
+    "doctor": {},
+    "fetch": {"arguments": ["smollm2"]},
+    "run": {"arguments": ["04"], "options": [("--out", "made")]},
+    "refresh": {"arguments": ["04"]},
+    "sweep": {"arguments": ["plan.yaml"], "options": [("--out", "made")]},
+    "report": {},
+    "progress": {"arguments": ["progress.json"]},
+    "solve": {"arguments": ["01"], "options": [("--out", "made.ipynb")]},
+    "site": {"options": [("--out", "made")]},
+    "bundle": {"options": [("--out", "made")]},
+}
+
+
+def section(name: str, folder: Path) -> str:
+    """The page's part about one function or command."""
+    found: dict[str, dict[str, list[str]]] = {}
     with no_long_work():
-        for name, good in good_arguments().items():
-            if only in name:
-                for parameter, kind, came in tries(name, good, folder):
-                    found.setdefault((name, parameter), {})[kind] = came
-    return found
+        every = command_tries(name, folder) if name in COMMANDS else tries(name, good_arguments()[name], folder)
+        for parameter, kind, came in every:
+            sort = came if came in ("accepted", "refused") else "fails"
+            found.setdefault(parameter, {}).setdefault(sort, []).append(kind)
+    title = f"`nbtools {name}`" if name in COMMANDS else f"`{name}`"
+    rows = [
+        f"| `{parameter}` | {', '.join(by.get('accepted', [])) or '–'} | {', '.join(by.get('refused', [])) or '–'} |"
+        + (f" {', '.join(by['fails'])} |" if "fails" in by else " |")
+        for parameter, by in found.items()
+    ]
+    table = ["| parameter | accepted | refused | known gap |", "| --- | --- | --- | --- |", *rows] if rows else ["It takes nothing to try."]
+    return "\n".join([f"## {title}", "", *table]) + "\n"
+
+
+def failures(part: str) -> list[str]:
+    """The parameters in a section that have something in the column of gaps."""
+    rows = [line.split("|") for line in part.splitlines() if line.startswith("| `")]
+    return [row[1].strip(" `") for row in rows if row[4].strip()]
+
+
+def sections(page: str) -> dict[str, str]:
+    parts = page.split("\n## ")[1:]
+    return {part.partition("`\n")[0].strip("`").removeprefix("nbtools ").strip(): f"## {part.rstrip()}\n" for part in parts}
 
 
 if __name__ == "__main__":
-    import signal
-    import time
-    signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(TimeoutError("long")))
-    only = sys.argv[1] if len(sys.argv) > 1 else ""
-    with tempfile.TemporaryDirectory() as folder, no_long_work():
-        for name, good in good_arguments().items():
-            if only in name:
-                t=time.time()
-                g = tries(name, good, Path(folder))
-                while True:
-                    signal.alarm(15)
-                    try: p,k,c = next(g)
-                    except StopIteration: break
-                    finally: signal.alarm(0)
-                    if c not in ("accepted","refused"): print(name,p,k,c, flush=True)
-                print("==",name,round(time.time()-t,1),flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        chosen = [name for name in [*COMMANDS, *good_arguments()] if len(sys.argv) < 3 or sys.argv[2] in name]
+        made = sections(PAGE.read_text(encoding="utf8")) if PAGE.is_file() and len(sys.argv) > 2 else {}
+        for name in chosen:
+            made[name] = section(name, Path(temporary))
+            print(name, *(f"\n  {line}" for line in failures(made[name])))
+        if "--write" in sys.argv:
+            order = [name for name in [*COMMANDS, *good_arguments()] if name in made]
+            PAGE.write_text("\n".join([HEAD, *(made[name] for name in order)]), encoding="utf8")
