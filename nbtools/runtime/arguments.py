@@ -31,7 +31,7 @@ def checked(**bounds: tuple[float, float]) -> Callable[[Callable[Parameters, Ret
     def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
         signature = inspect.signature(function)
         annotations = {
-            name: str(parameter.annotation).strip("'\"").split(" | ")
+            name: inspect.formatannotation(parameter.annotation).strip("'\"").split(" | ")
             for name, parameter in signature.parameters.items()
             if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         }
@@ -74,8 +74,12 @@ def _is(value: Any, kind: str) -> bool:
         return isinstance(value, str)
     if kind == "Path":
         return (isinstance(value, (str, os.PathLike)) and bool(os.fspath(value))) and "\0" not in str(value)
-    number = isinstance(value, Integral if kind == "int" else Real) and not isinstance(value, bool)
-    return number and (kind == "int" or (abs(value) < 1e300 and math.isfinite(value)))
+    if isinstance(value, bool) or not isinstance(value, Integral if kind == "int" else Real):
+        return False
+    try:
+        return kind == "int" or math.isfinite(float(value))
+    except OverflowError:  # 10**400
+        return False
 
 
 def _word(kind: str) -> str:
