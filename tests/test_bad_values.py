@@ -56,7 +56,7 @@ def test_every_public_name_and_every_command_is_walked() -> None:
 
     from nbtools.cli import app
 
-    shown = {name for name in get_command(app).commands}  # type: ignore[attr-defined]
+    shown = set(get_command(app).commands)  # type: ignore[attr-defined]
     assert shown == set(COMMANDS) and sorted(sections(PAGE.read_text(encoding="utf8"))) == sorted(NAMES)
     drawn = {name for name in public_names() if name.startswith("nbtools.plots.")}  # they draw what the others returned
     assert set(public_names()) - set(NAMES) - set(UNTRIED) - drawn == set()
