@@ -12,6 +12,7 @@ from nbtools.data import tokenize
 from nbtools.errors import InputError
 from nbtools.models import evaluating
 from nbtools.runtime import progress
+from nbtools.runtime.arguments import checked
 from nbtools.texts import check_text, check_texts
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class CopiedSpan:
     training_text: int
 
 
+@checked(words=(1, 10_000))
 def copied_spans(text: str, corpus: Dataset | Sequence[str], words: int = 8) -> list[CopiedSpan]:
     """The longest runs of at least `words` words that `text` shares with a text of `corpus`, longest first.
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from nbtools.errors import printable
+from nbtools.errors import InputError, printable
+from nbtools.runtime.arguments import checked
 from nbtools.texts import repair
 
 if TYPE_CHECKING:
@@ -17,9 +18,12 @@ SPACE, NEWLINE, TAB = "␣", "⏎", "⇥"
 
 def visible(text: str) -> str:
     """`text` with spaces, line breaks and tabs made visible, and every other control character and mark of direction as "<U+202E>"."""
+    if not isinstance(text, str):
+        raise InputError(f"{text!r} is no text.", "Give text; `decode` makes it from token ids.")
     return printable(text).replace(" ", SPACE).replace("\n", NEWLINE).replace("\t", TAB)
 
 
+@checked()
 def token_texts(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[str]]:
     """The ids of `text` and, for each, the characters that it covers.
 
@@ -47,6 +51,7 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
+@checked()
 def id_texts(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
     """What each id would add to a text, for ids that come from a model and have no offsets (candidates, say).
 

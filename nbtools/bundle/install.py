@@ -34,6 +34,8 @@ DEFAULT_FOLDER = "attention-course"
 BEGUN, DONE = ".installing", "installed.json"  # in FOLDER: an installation under way, and a finished one
 SPARE = 200_000_000  # bytes of disk beyond what is unpacked
 BLOCK = 1 << 20
+MOST_MANIFEST = 10_000_000  # bytes; a bundle for ten targets has a thousandth
+FIELDS = {"version": str, "targets": dict, "models": list, "profiles": list, "bytes": dict}
 SYSTEMS = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
 MACHINES = {"AMD64": "x86_64", "x86_64": "x86_64", "arm64": "arm64", "aarch64": "aarch64"}
 
@@ -112,6 +114,24 @@ def this_target() -> str:
     return f"{known}-py{sys.version_info[0]}.{sys.version_info[1]}"
 
 
+def read_manifest(place: Path) -> dict:
+    """What bundle.json says. A stick may be damaged, and SHA256SUMS with it."""
+    try:
+        with place.open("rb") as file:
+            manifest = json.loads(file.read(MOST_MANIFEST).decode("utf-8-sig"))
+        sound = (
+            all(isinstance(manifest[name], kind) for name, kind in FIELDS.items())
+            and all(isinstance(name, str) and safe_name(name) for name in [*manifest["models"], *manifest["profiles"]])
+            and all(safe_name(one["requirements"]) and all(map(safe_name, one["wheels"])) for one in manifest["targets"].values())
+            and all(type(size) is int for size in manifest["bytes"].values())
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise refuse(f"{place.name} is damaged.", "Copy the bundle again.")
+    return manifest
+
+
 def choose_target(manifest: dict) -> dict:
     """What the bundle holds for this machine and this Python."""
     if this_target() not in manifest["targets"]:
@@ -142,7 +162,7 @@ def download(address: str, place: Path) -> Path:
         get(MANIFEST, place / MANIFEST)
         if sha256(place / MANIFEST) != sums.get(MANIFEST):
             raise refuse(f"{MANIFEST} does not fit {SUMS}.", "Ask whoever serves the bundle to check it: sha256sum -c SHA256SUMS")
-        manifest = json.loads((place / MANIFEST).read_text(encoding="utf8"))
+        manifest = read_manifest(place / MANIFEST)
         wheels = {f"wheels/{name}" for name in choose_target(manifest)["wheels"]}
         wanted = {name: digest for name, digest in sums.items() if name in wheels or not name.startswith("wheels/")}
         left = [name for name in wanted if not (place / name).is_file() or sha256(place / name) != wanted[name]]
@@ -277,7 +297,7 @@ def install(bundle: Path, folder: Path) -> int:
     """The whole installation; the exit code of the last check."""
     try:
         sums = read_sums((bundle / SUMS).read_text(encoding="utf8"))
-        manifest = json.loads((bundle / MANIFEST).read_text(encoding="utf8"))
+        manifest = read_manifest(bundle / MANIFEST)
     except (OSError, ValueError) as error:
         raise refuse(f"{bundle} is no bundle of the course: {error}", "Run install.py inside the bundle's folder.") from None
     target = choose_target(manifest)

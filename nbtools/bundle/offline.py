@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 from nbtools.health import Check, Health, doctor
 from nbtools.profiles import PROFILES, get_profile
+from nbtools.runtime.foreign import ForeignError, parse_json
 
 DISTRIBUTION, EXTRA = "attention-to-finetuning", "lab"
 REINSTALL = "Run the bundle's install script again."
@@ -76,8 +76,8 @@ def try_profile(profile: str) -> Check:
         [sys.executable, "-m", "nbtools.bundle.trial", profile], capture_output=True, encoding="utf8", errors="replace", check=False
     )
     try:
-        found = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
+        found = parse_json(done.stdout.splitlines()[-1], {"asked": [str]})
+    except (IndexError, ForeignError):
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return Check(name, f"could not be used: {last}", "fail", REINSTALL)
     if found["asked"]:

@@ -63,6 +63,7 @@ def solve(
 
     from nbtools.exercises.framework import solved_copy
     from nbtools.notebooks import choose_notebooks
+    from nbtools.notebooks.content import as_node, read_content
     from nbtools.runtime import Kind, destination, replace_text
     from nbtools.runtime.destinations import read_object
 
@@ -72,7 +73,7 @@ def solve(
 
     chosen = choose_notebooks([notebook])[0]
     target = destination(out, Kind("a solved copy of a notebook", is_solved, is_file=True), "--out")
-    solved = solved_copy(nbformat.read(chosen.path, as_version=4))
+    solved = solved_copy(as_node(read_content(chosen.path)))
     solved.metadata[SOLVED] = chosen.name
     replace_text(target, nbformat.writes(solved) + "\n")
     print(f"Wrote {out}")

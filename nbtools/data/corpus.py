@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import lzma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from nbtools.errors import DataError, InputError
+from nbtools.runtime.foreign import ForeignError, parse_json
 from nbtools.texts import check_texts, repair
 
 
@@ -65,11 +65,10 @@ def _lines(path: Path) -> Iterator[Document]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-                text = row["text"]
-            except (ValueError, KeyError, TypeError) as error:
+                row = parse_json(line, {"text": object})
+            except ForeignError as error:
                 raise DataError(f"Line {number} of {path.name} is no object with a text.", 'A line looks like {"text": "…"}.') from error
-            if not isinstance(text, str):
+            if not isinstance(text := row["text"], str):
                 raise DataError(f"The text in line {number} of {path.name} is {type(text).__name__}.", "It must be a string.")
             yield Document(str(row.get("source") or f"line {number}"), repair(text))
 

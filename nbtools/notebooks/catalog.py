@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError
+from nbtools.notebooks.content import read_content
 
 NUMBERED = "[0-9][0-9]_*.ipynb"  # the course's own notebooks; anything else in the folder is a learner's
 # A wheel brings copies, because Colab has one notebook open and no clone: 04 reads its own parameters, 09 runs 04.
@@ -61,15 +61,7 @@ class Notebook:
 def read_notebook(path: str | Path) -> Notebook:
     """Read a notebook. Raises InputError where there is no file or it is not a notebook of format 4."""
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise InputError(f"There is no notebook {path}.", "Check the path; `nbtools run --list` shows the course's notebooks.") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a notebook: {error}", "Name a file that Jupyter has saved.") from None
-    if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
-        raise InputError(f"{path} is not a notebook of format 4.", "Open it in JupyterLab and save it once.")
-    cells = tuple({**cell, "source": _joined(cell.get("source", ""))} for cell in content["cells"])
+    cells = tuple({**cell, "source": "".join(cell["source"])} for cell in read_content(path)["cells"])
     return Notebook(path.stem, path.resolve(), cells)
 
 
@@ -126,7 +118,3 @@ def _resolve(name: str) -> Path:
 
 def _tags(cell: dict[str, Any]) -> list[str]:
     return (cell.get("metadata") or {}).get("tags") or []
-
-
-def _joined(source: str | list[str]) -> str:
-    return source if isinstance(source, str) else "".join(source)

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 import psutil
 
 from nbtools.errors import printable
+from nbtools.notebooks.content import read_content
 from nbtools.notebooks.memory import children_memory
 from nbtools.runtime.output import without_surrogates
 
@@ -68,6 +69,7 @@ def _execute(request: dict[str, Any], reporter: Reporter) -> int:
     from papermill.exceptions import PapermillExecutionError
 
     engine = _announcing_engine(reporter)
+    papermill.iorw.papermill_io.register(request["input"], MendedNotebook())
     for attempt in range(1, START_TRIES + 1):
         try:
             papermill.execute_notebook(
@@ -103,6 +105,16 @@ def _execute(request: dict[str, Any], reporter: Reporter) -> int:
             reporter.fail("dead" if reporter.cell else "start", str(error).splitlines())
             return 1
     return 1
+
+
+class MendedNotebook:
+    """How papermill reads the notebook: as the rest of the course does, with what is missing or null in it filled in."""
+
+    def read(self, path: str) -> str:
+        return json.dumps(read_content(path))
+
+    def pretty_path(self, path: str) -> str:
+        return path
 
 
 def _announcing_engine(reporter: Reporter) -> str:

@@ -15,6 +15,7 @@ from nbtools.health.ladder import LIBRARIES_BYTES
 from nbtools.notebooks.injected import check_injected
 from nbtools.profiles import PROFILES
 from nbtools.runtime import available_memory, headless, measure_matmul, say, write_text
+from nbtools.runtime.arguments import checked
 
 if TYPE_CHECKING:
     from nbtools.notebooks.execution import Execution
@@ -55,6 +56,7 @@ def record_costs(executions: Iterable[Execution]) -> Path:
     return write_text(COSTS_FILE, json.dumps({"schema": SCHEMA, "notebooks": dict(sorted(costs.items()))}, indent=1) + "\n")
 
 
+@checked()
 def box(name: str, model: str = "mini", variables: Mapping[str, Any] | None = None) -> None:
     """Check a notebook's parameters, then print the last lines of its opening box: the minutes and the memory that it takes here.
 

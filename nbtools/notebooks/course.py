@@ -23,8 +23,17 @@ from nbtools.notebooks.memory import MEMORY_METHOD
 from nbtools.notebooks.parameters import check_parameters
 from nbtools.runtime import alone, destination, runs_folder, set_aside, write_text
 from nbtools.runtime.destinations import ANY_FOLDER, RUN, read_object
+from nbtools.runtime.foreign import Is, Maybe, read_json
 
 SCHEMA = 1
+ENTRY = {
+    "state": str, "fingerprint": str, "parameters": dict, "title": Maybe(str), "seconds": Maybe(float), "peak_memory_bytes": Maybe(float),
+    "failure": Maybe({"reason": str, "cell": Maybe(int, 0), "lines": Maybe([str], [])}),
+}  # fmt: skip
+STATUS = {
+    "schema": Is(SCHEMA), "state": str, "created": str, "command": [str], "nbtools": str, "versions": {str: object}, "machine": dict,
+    "notebooks": {str: ENTRY},
+}  # fmt: skip
 
 
 class Observer(Protocol):
@@ -171,16 +180,7 @@ def _open_folder(plan: Plan, marks: dict[str, str], observer: Observer) -> dict[
 
 def read_status(folder: Path) -> dict[str, Any]:
     """What `status.json` in a run's folder says; {} where there is none. Raises RunError where it cannot be read."""
-    file = folder / "status.json"
-    if not file.is_file():
-        return {}
-    try:
-        status = json.loads(file.read_text(encoding="utf8"))
-        if status["schema"] != SCHEMA:
-            raise KeyError("schema")
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(f"{file} cannot be read, or another version of nbtools wrote it.", "Name another folder with --out.") from None
-    return dict(status)
+    return dict(read_json(folder / "status.json", STATUS, "Name another folder with --out.", RunError, absent={}))
 
 
 def write_metrics(folder: Path, status: Mapping[str, Any]) -> Path:

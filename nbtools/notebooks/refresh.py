@@ -14,6 +14,7 @@ from typing import Any
 
 from nbtools.errors import RunError
 from nbtools.notebooks.catalog import Notebook
+from nbtools.notebooks.content import join_lines, read_content
 from nbtools.notebooks.costs import COSTS_FILE, read_costs, record_costs, recorded
 from nbtools.notebooks.execution import Execution, execute
 from nbtools.runtime import write_text
@@ -65,10 +66,11 @@ def refresh_notebooks(
 def store_box(target: Path, line: str) -> bool:
     """Put `line` in the place of the one that the notebook's box printed while it was executed, from the record of the time before; whether
     it is another."""
-    content, changed = json.loads(target.read_text(encoding="utf8")), False
+    content, changed = read_content(target), False
     for output in (output for cell in content["cells"] for output in cell.get("outputs", []) if output["output_type"] == "stream"):
-        fresh = [BOX.sub(lambda _: line, one) for one in output["text"]]
-        output["text"], changed = fresh, changed or fresh != output["text"]
+        before = "".join(output["text"])
+        if (fresh := BOX.sub(lambda _: line, before)) != before:
+            output["text"], changed = fresh.splitlines(keepends=True), True
     if changed:
         write_text(target, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     return changed
@@ -81,8 +83,8 @@ def store_outputs(target: Path, executed: Path, places: list[tuple[str, str]]) -
 
     The file is rewritten only when something changed. Raises RunError where the two do not hold the same cells.
     """
-    content = json.loads(target.read_text(encoding="utf8"))
-    fresh = json.loads(executed.read_text(encoding="utf8"))
+    content = read_content(target)
+    fresh = read_content(executed)
     if [cell.get("id") for cell in content["cells"]] != [cell.get("id") for cell in fresh["cells"]]:
         raise RunError(f"The cells of {target.name} changed while it was executed.", "Refresh it again.")
     before = json.dumps(content)
@@ -176,7 +178,7 @@ def _plain(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for output in outputs:
         output = {key: value for key, value in output.items() if key != "execution_count"}
         if "data" in output:
-            output["data"] = {mime: "".join(value) if isinstance(value, list) else value for mime, value in output["data"].items()}
+            output["data"] = {mime: join_lines(value) for mime, value in output["data"].items()}
         if "text" in output:
             output["text"] = "".join(output["text"])
         plain.append(output)

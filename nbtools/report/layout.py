@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 from nbtools.report.markup import POLICY, escape
 from nbtools.runtime import Kind, destination, write_text
 
+DRAWN = 1e300  # what is larger has no difference, or no place in a picture, that a float holds
 STYLE_FILE = Path(__file__).parent.parent / "assets" / "report.css"
 
 
@@ -94,4 +95,4 @@ def duration(seconds: Any) -> str:
 
 def finite(value: Any) -> TypeGuard[int | float]:
     """Whether a value is a number that can be drawn and compared."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < DRAWN

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from nbtools.notebooks.content import join_lines, read_content
 from nbtools.report.layout import wrap_page
 from nbtools.report.markup import clean_html, escape, highlight, keep_link, render_markdown
 
@@ -23,7 +23,7 @@ def render_notebook(path: Path, title: str, others: list[str], home: str = "The 
             the first line leads to the neighbours, and to ../index.html, which is called `home`
     glossary  whether there is a page glossary.html beside it
     """
-    content = json.loads(path.read_text(encoding="utf8"))
+    content = read_content(path)
 
     def relink(target: str) -> str | None:
         name, _, anchor = unquote(target).partition("#")
@@ -83,7 +83,7 @@ def _render_output(output: dict[str, Any]) -> str:
         return _text("".join(output["text"]), "stderr" if output["name"] == "stderr" else "stdout")
     if kind == "error":
         return _text("\n".join(output["traceback"]) or f"{output['ename']}: {output['evalue']}", "error")
-    data = {mime: "".join(value) if isinstance(value, list) else value for mime, value in output.get("data", {}).items()}
+    data = {mime: join_lines(value) for mime, value in output.get("data", {}).items()}
     words = data.get("text/plain", "")
     for mime in PICTURES:
         if mime in data:
@@ -109,5 +109,5 @@ def _put_attachments(source: str, cell: dict[str, Any]) -> str:
     for name, forms in cell.get("attachments", {}).items():
         for mime, value in forms.items():
             if mime in PICTURES:
-                source = source.replace(f"attachment:{name}", f"data:{mime};base64,{''.join(value)}")
+                source = source.replace(f"attachment:{name}", f"data:{mime};base64,{join_lines(value)}")
     return source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -14,8 +13,20 @@ from nbtools.report.markup import escape
 from nbtools.report.notebook_page import render_notebook
 from nbtools.report.results import show_curves, show_samples, show_scores
 from nbtools.runtime import resolve_path
+from nbtools.runtime.foreign import Is, Maybe, read_json
+from nbtools.sweeps.metrics import FINETUNE
 
 SCHEMA = 1
+FAILURE = {"reason": Maybe(str, "failed"), "cell": Maybe(int, 0), "lines": Maybe([str], [])}
+ENTRY = {
+    "state": str, "title": Maybe(str), "parameters": Maybe(dict, {}), "seconds": Maybe(float), "peak_memory_bytes": Maybe(float),
+    "failure": Maybe(FAILURE),
+}  # fmt: skip
+METRICS = {
+    "schema": Is(SCHEMA), "kind": Is("run"), "created": Maybe(str, "unknown"), "command": Maybe([str], []), "nbtools": Maybe(str),
+    "versions": Maybe(dict, {}), "machine": Maybe({"memory_bytes": Maybe(float, 0)}, {"memory_bytes": 0}), "memory_method": Maybe(str, ""),
+    "notebooks": {str: ENTRY}, "finetune": Maybe(FINETUNE),
+}  # fmt: skip
 STATES = {"done": "done", "failed": "failed", "waiting": "not run", "running": "interrupted", "stopped": "interrupted"}
 
 
@@ -25,12 +36,9 @@ def write_run_page(folder: str | Path) -> Path:
     Reads the folder's `metrics.json`. Raises RunError where there is none, or another version of nbtools wrote it.
     """
     folder = resolve_path(folder)
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        raise RunError(f"{folder} holds no metrics.json of a run.", "Run the notebooks first: nbtools run --out DIR") from None
-    if metrics.get("schema") != SCHEMA or metrics.get("kind") != "run":
-        raise RunError(f"The metrics in {folder} are of another kind or version.", "Run the notebooks again with this nbtools.")
+    metrics = read_json(folder / "metrics.json", METRICS, "Run the notebooks again with this nbtools.", RunError, absent=None)
+    if metrics is None:
+        raise RunError(f"{folder} holds no metrics.json of a run.", "Run the notebooks first: nbtools run --out DIR")
     if strange := [name for name in metrics["notebooks"] if PurePath(name).name != name or "\\" in name or name in (".", "..")]:
         raise RunError(
             f"The metrics in {folder} name a notebook {strange[0]!r}, which is a path.", "Run the notebooks again with this nbtools."

@@ -29,7 +29,7 @@ def show_scores(tuned: dict[str, Any]) -> str:
     cards, rows = [], []
     for part in ("test", "validation"):
         was, now = before.get(part) or {}, after.get(part) or {}
-        if finite(was.get("perplexity")) and finite(now.get("perplexity")):
+        if all(finite(score.get("perplexity")) and score["perplexity"] > 0 for score in (was, now)):
             cards.append(_card(part, was, now))
         for key, label, digits in (("perplexity", "Perplexity", 2), ("bits_per_byte", "Bits per byte", 3)):
             if key in was and key in now:
@@ -58,8 +58,12 @@ def _card(part: str, was: dict[str, Any], now: dict[str, Any]) -> str:
 def show_curves(tuned: dict[str, Any]) -> str:
     """Training loss, and validation perplexity where it was measured on the way, each with the numbers behind it."""
     curve = tuned.get("curve") or []
-    losses = [(point["step"], point["loss"]) for point in curve if finite(point.get("loss"))]
-    measured = [(point["step"], point["validation_perplexity"]) for point in curve if finite(point.get("validation_perplexity"))]
+    losses = [(point["step"], point["loss"]) for point in curve if finite(point.get("step")) and finite(point.get("loss"))]
+    measured = [
+        (point["step"], point["validation_perplexity"])
+        for point in curve
+        if finite(point.get("step")) and finite(point.get("validation_perplexity"))
+    ]
     figures = ""
     if losses:
         title = f"Training loss by step: from {losses[0][1]:.2f} to {losses[-1][1]:.2f}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections import deque
@@ -16,12 +17,23 @@ import nbtools
 from nbtools.errors import CourseError, RunError
 from nbtools.notebooks.fingerprint import describe_machine, hash_package, library_versions
 from nbtools.runtime import alone, write_text
+from nbtools.runtime.foreign import Is, Maybe, read_json
 from nbtools.sweeps.environment import packages_installed
 from nbtools.sweeps.executors import Executor, Handle, LostWorkerError
 from nbtools.sweeps.plan import SweepPlan
 from nbtools.sweeps.runs import SCHEMA, Run, ended, is_due, part_of, place_of, read_status, runs_of, write_status
 from nbtools.sweeps.work import TRIES, Order, StoppedError, drop_models, stop_file
 
+UNKNOWN = Maybe(str, "unknown")
+RECORD = {
+    "schema": Is(SCHEMA), "runs": [{"id": re.compile(r"[\w-]{1,64}"), "parameters": dict}], "metric": str, "better": Is("lower", "higher"),
+    "varied": [str], "asked": Maybe(dict, {}), "command": Maybe([str], []), "keep": Maybe(str), "versions": Maybe(dict, {}),
+    **dict.fromkeys(("created", "notebook", "title", "executor", "nbtools", "python", "package_sha256", "packages_sha256"), UNKNOWN),
+    "machine": Maybe(
+        {"processor": UNKNOWN, "system": UNKNOWN, "cores": Maybe(int, 0), "memory_bytes": Maybe(float, 0)},
+        {"processor": "unknown", "system": "unknown", "cores": 0, "memory_bytes": 0},
+    ),
+}  # fmt: skip
 LOCK = ".sweep.lock"
 JOBS = "slurm"  # what submitit keeps of each job
 LOOK_SECONDS = 0.1  # between two looks at what has ended
@@ -194,18 +206,9 @@ def _note_best(plan: SweepPlan, folder: Path, run: Run, status: Mapping[str, Any
 
 def read_record(folder: Path) -> dict[str, Any]:
     """The `sweep.json` of a folder: what was asked, the runs, versions, machine. Raises RunError where there is none."""
-    try:
-        record = json.loads((folder / "sweep.json").read_text(encoding="utf8"))
-        if record["schema"] != SCHEMA:
-            raise KeyError("schema")
-        if any(Path(run["id"]).name != run["id"] for run in record["runs"]):
-            raise ValueError("a run's id is a path")
-    except FileNotFoundError:
-        raise RunError(f"{folder} holds no sweep.", "Name the folder that was given to nbtools sweep with --out.") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(
-            f"The sweep.json in {folder} cannot be read, or another version wrote it.", "Run the sweep again; done runs are kept."
-        ) from None
+    record = read_json(folder / "sweep.json", RECORD, "Run the sweep again; done runs are kept.", RunError, absent=None)
+    if record is None:
+        raise RunError(f"{folder} holds no sweep.", "Name the folder that was given to nbtools sweep with --out.")
     return dict(record)
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nbtools.errors import InputError
+from nbtools.runtime.foreign import Maybe, read_json
+
+FINETUNE = {  # what a page draws of a fine-tuning's metrics.json; all of it may be missing
+    "before": Maybe({str: dict}, {}), "after": Maybe({str: dict}, {}), "curve": Maybe([{"step": float}], []),
+    "samples": Maybe([{"prompt": Maybe(str, ""), "before": Maybe(str, ""), "after": Maybe(str, "")}], []),
+    "data": Maybe(dict, {}), "parameters": Maybe(dict, {}), "choices": Maybe(dict, {}),
+}  # fmt: skip
 FINETUNE_KEYS = ("before", "after", "curve", "samples", "parameters", "choices")
 
 
@@ -30,11 +37,9 @@ def find_metrics(folder: Path) -> Path:
 def read_metrics(path: Path, metric: str) -> dict[str, Any]:
     """The content of a metrics.json, once it is clear that it is whole and holds a finite `metric`. Raises BrokenMetricsError."""
     try:
-        content = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
-        raise BrokenMetricsError(f"metrics.json cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise BrokenMetricsError("metrics.json holds no object.")
+        content = read_json(path, dict)
+    except InputError as error:
+        raise BrokenMetricsError(error.problem.replace(str(path), path.name, 1)) from None
     if content.get("kind") == "finetune" and (missing := [key for key in FINETUNE_KEYS if key not in content]):
         raise BrokenMetricsError(f"metrics.json lacks {', '.join(missing)}.")
     value_of(content, metric)

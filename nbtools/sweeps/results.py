@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbtools.errors import InputError
 from nbtools.runtime import put_in_place, spreadsheet_cell
+from nbtools.runtime.arguments import checked
+from nbtools.runtime.foreign import read_json
 from nbtools.sweeps.control import read_record
-from nbtools.sweeps.metrics import BrokenMetricsError, value_of
+from nbtools.sweeps.metrics import FINETUNE, BrokenMetricsError, value_of
 from nbtools.sweeps.plan import SEED
 from nbtools.sweeps.runs import place_of, state_of
 
@@ -64,11 +66,12 @@ def _row(folder: Path, run: Mapping[str, Any], names: Sequence[str]) -> dict[str
 def read_run_metrics(folder: Path, run: str) -> dict[str, Any]:
     """The metrics.json of a finished run; {} where there is none."""
     try:
-        return dict(json.loads((place_of(folder, run) / "metrics.json").read_text(encoding="utf8")))
-    except (OSError, ValueError):
+        return dict(read_json(place_of(folder, run) / "metrics.json", FINETUNE, absent={}))
+    except InputError:
         return {}
 
 
+@checked()
 def by_combination(table: pandas.DataFrame, varied: Sequence[str], better: str) -> pandas.DataFrame:
     """One row a combination of the varied parameters but `seed`, best mean first.
 

@@ -22,10 +22,19 @@ from nbtools.errors import InputError
 from nbtools.notebooks import Notebook
 from nbtools.notebooks.fingerprint import fingerprint
 from nbtools.runtime import set_aside, write_text
+from nbtools.runtime.foreign import ForeignError, Is, Maybe, fit, read_json
 from nbtools.sweeps.plan import SweepPlan, full_values
 
 SCHEMA = 1
 STATES = ("waiting", "running", "interrupted", "done", "failed")
+STATUS = {
+    "schema": Is(SCHEMA), "state": Is(*STATES), "value": Maybe(float), "seconds": Maybe(float), "peak_memory_bytes": Maybe(float),
+    "attempt": Maybe(int), "failure": Maybe(dict),
+}  # fmt: skip
+ENDED = {  # what a run that is over must hold besides
+    "done": {"value": float},
+    "failed": {"failure": {"kind": str, "reason": str, "cell": Maybe(int, 0), "source": Maybe(str, ""), "lines": Maybe([str], [])}},
+}
 AGAIN = ("start", "dead", "lost")  # kinds of failure that are not the notebook's: tried again, by the run itself and by the next sweep
 MOST_FILES = 10_000  # of a folder that a parameter names; all are read
 ID_LENGTH = 12  # hexadecimal digits: two of a million runs share theirs once in six hundred sweeps
@@ -106,11 +115,10 @@ def lock_of(sweep: Path, run: str) -> Path:
 def read_status(folder: Path) -> dict[str, Any] | None:
     """What `status.json` in a run's folder says; None where there is none, or it is cut off or foreign."""
     try:
-        status = json.loads((folder / "status.json").read_text(encoding="utf8"))
-    except (OSError, ValueError):
+        status: dict[str, Any] = read_json(folder / "status.json", STATUS)
+        return fit(status, ENDED.get(status["state"], dict))
+    except (InputError, ForeignError):
         return None
-    known = isinstance(status, dict) and status.get("schema") == SCHEMA and status.get("state") in STATES
-    return status if known else None
 
 
 def write_status(folder: Path, status: Mapping[str, Any]) -> None:

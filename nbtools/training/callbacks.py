@@ -26,6 +26,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from nbtools.errors import RunError, one_line
 from nbtools.runtime import headless, progress, say, write_text
+from nbtools.runtime.foreign import read_json_lines
 from nbtools.training.folders import BROKEN, mark_complete, newest_checkpoint, put_aside
 
 LOGGING_STEPS = 10  # a row of the curve is the mean of so many steps
@@ -97,9 +98,7 @@ class Curve(TrainerCallback):
 
     def restore(self, step: int) -> None:
         """Read the rows up to `step` again: a resumed run goes on from its checkpoint, not from its last row."""
-        lines = self.path.read_text(encoding="utf8").splitlines() if self.path.is_file() else []
-        rows = [json.loads(line) for line in lines if line.endswith("}")]
-        self.rows = [row for row in rows if row["step"] <= step]
+        self.rows = [row for row in read_json_lines(self.path, {"step": int, "seconds": float}) if row["step"] <= step]
         self.seconds_before = self.rows[-1]["seconds"] if self.rows else 0.0
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from nbtools.evaluation import evaluate
 from nbtools.generation import release
 from nbtools.models import exclusively, save_model
 from nbtools.runtime import device, disk_is_full, keep_freed_memory, quiet_libraries, say, seed_everything
+from nbtools.runtime.foreign import read_json_lines
 from nbtools.texts import check_texts
 from nbtools.training import folders, loop
 from nbtools.training.callbacks import LOGGING_STEPS, Curve, Draw
@@ -133,7 +133,7 @@ def finetune(
                 save_model(tuned, folder / "model")
                 folders.finish(target)
             processes.wait_for_everyone()
-    rows = [json.loads(line) for line in (target / "curve.jsonl").read_text(encoding="utf8").splitlines()]
+    rows = read_json_lines(target / "curve.jsonl", {"step": int, "seconds": float})
     return Finetuned(
         tuned,
         target,

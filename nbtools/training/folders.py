@@ -18,9 +18,13 @@ from typing import Any
 from nbtools.errors import InputError, RunError
 from nbtools.runtime import destination, put_in_place, say, set_aside, write_text
 from nbtools.runtime.destinations import FINETUNE
+from nbtools.runtime.foreign import Whole, read_json
 
 COMPLETE = "complete"  # the mark
 BROKEN = "broken.json"  # why a run stopped whose loss was no number any more; resuming it would lead there again
+
+ANEW = "Start anew with resume=False; the interrupted run is kept."
+BEGUN = {"choices": {"dtype": str}}  # of plan.json, beside the plan itself
 
 
 def unfinished(output_dir: Path) -> Path:
@@ -92,22 +96,24 @@ def reopen(output_dir: Path, plan: dict[str, Any]) -> tuple[Path, dict[str, Any]
     checkpoint = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         say("The interrupted run has no whole checkpoint, so it begins again at step 0.")
-    return folder, json.loads((folder / "plan.json").read_text(encoding="utf8"))["choices"], checkpoint
+    return folder, read_json(folder / "plan.json", BEGUN, ANEW)["choices"], checkpoint
 
 
 def _obstacle(folder: Path, plan: dict[str, Any]) -> InputError | None:
     """Why the interrupted run in `folder` cannot be continued with `plan`; None where it can."""
     if (folder / BROKEN).is_file():
-        why = json.loads((folder / BROKEN).read_text(encoding="utf8"))["problem"]
+        try:
+            why = read_json(folder / BROKEN, {"problem": str}, ANEW)["problem"]
+        except InputError as unreadable:
+            return unreadable
         return InputError(
             f"{why} The same values would lead there again.",
             f"Start anew with resume=False and a lower learning_rate; or, if the machine was at fault, delete {folder / BROKEN}.",
         )
     try:
-        begun = {"gradient_accumulation_steps": 1, **json.loads((folder / "plan.json").read_text(encoding="utf8"))}  # older plans lack it
-        begun["choices"]["dtype"]
-    except (ValueError, KeyError, TypeError):
-        return InputError(f"{folder / 'plan.json'} cannot be read.", "Start anew with resume=False; the interrupted run is kept.")
+        begun = {"gradient_accumulation_steps": 1, **read_json(folder / "plan.json", BEGUN, ANEW)}  # older plans lack it
+    except InputError as unreadable:
+        return unreadable
     changed = [name for name in plan if name != "choices" and plan[name] != begun.get(name)]
     if changed:
         said = ", ".join(f"{name} was {begun.get(name)!r}, is {plan[name]!r}" for name in changed)
@@ -175,9 +181,9 @@ def finish(output_dir: Path) -> None:
 def _flaw(checkpoint: Path) -> str | None:
     """What is wrong with a marked checkpoint, sizes first because they cost nothing; None when nothing is."""
     try:
-        files = json.loads((checkpoint / COMPLETE).read_text(encoding="utf8"))["files"]
+        files = read_json(checkpoint / COMPLETE, {"files": {str: {"bytes": Whole(0), "sha256": str}}})["files"]
         saved = [(checkpoint / name, file["bytes"], file["sha256"]) for name, file in files.items()]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except InputError:
         return f"its list of files, {COMPLETE}, cannot be read"
     for path, size, _ in saved:
         if not path.is_file():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nbtools.errors import InputError
 from nbtools.generation import generate
 from nbtools.runtime import resolve_path, write_text
+from nbtools.runtime.foreign import Maybe, Whole, read_json, read_json_lines
 from nbtools.training.folders import BROKEN, unfinished
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 SAMPLES = "samples.jsonl"
 SAMPLE_TOKENS = 40
+PLAN = {"max_steps": Maybe(Whole(1))}
+ROW = {"step": Whole(1), "seconds": float}
+SAMPLE = {"step": Whole(0), "texts": [[str]]}
+REMEDY = "Train again into another output_dir."
 QUIET_SECONDS = 120  # without a new row, a run that nobody holds counts as not running
 
 
@@ -52,12 +57,12 @@ def read_run(output_dir: str | Path) -> RunState:
     folder = unfinished(target) if unfinished(target).is_dir() else target
     if not (folder / "plan.json").is_file():
         raise InputError(f"There is no run in {target}.", "Name the output_dir of a fine-tuning.")
-    plan = json.loads((folder / "plan.json").read_text(encoding="utf8"))
-    rows, samples = (_lines(folder / name) for name in ("curve.jsonl", SAMPLES))
+    plan = read_json(folder / "plan.json", PLAN, REMEDY)
+    rows, samples = read_json_lines(folder / "curve.jsonl", ROW), read_json_lines(folder / SAMPLES, SAMPLE)
     if folder == target:
         return RunState("finished", rows, samples, plan, "finished")
     if (folder / BROKEN).is_file():
-        problem = json.loads((folder / BROKEN).read_text(encoding="utf8"))["problem"]
+        problem = read_json(folder / BROKEN, {"problem": str}, REMEDY)["problem"]
         return RunState("broken", rows, samples, plan, problem)
     newest = max(path.stat().st_mtime for path in (folder, folder / "plan.json", folder / "curve.jsonl") if path.exists())
     if time.time() - newest > QUIET_SECONDS:
@@ -69,12 +74,5 @@ def log_samples(folder: Path, step: int, lm: LanguageModel, prompts: Sequence[st
     """Continue each prompt greedily and keep the texts. A resumed run comes to some steps twice: the later text counts."""
     texts = generate(lm, list(prompts), max_new_tokens=min(SAMPLE_TOKENS, lm.context // 2))
     row = {"step": step, "texts": [[prompt, text[len(prompt) :]] for prompt, text in zip(prompts, texts, strict=True)]}
-    earlier = [one for one in _lines(folder / SAMPLES) if one["step"] < step]
+    earlier = [one for one in read_json_lines(folder / SAMPLES, SAMPLE) if one["step"] < step]
     write_text(folder / SAMPLES, "".join(json.dumps(one) + "\n" for one in [*earlier, row]))
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole rows of a file that may be written just now."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines() if line.endswith("}")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from nbtools.errors import InputError
 from nbtools.evaluation import Score, evaluate
 from nbtools.models import LanguageModel, new_gpt2, save_model, train_tokenizer
 from nbtools.runtime import cache_folder, device, keep_freed_memory, put_in_place, quiet_libraries, say, seed_everything
+from nbtools.runtime.foreign import read_json_lines
 from nbtools.texts import check_texts
 from nbtools.training import folders, loop
 from nbtools.training.blocks import OrderedBlocks
@@ -133,7 +133,7 @@ def pretrain(
     stored.model.half()
     save_model(stored, folder / "model")
     folders.finish(target)
-    rows = [json.loads(line) for line in (target / "curve.jsonl").read_text(encoding="utf8").splitlines()]
+    rows = read_json_lines(target / "curve.jsonl", {"step": int, "seconds": float})
     model.load_state_dict(stored.model.state_dict())  # as whoever loads it will have it: rounded to 16 bits
     return Pretrained(lm, target, recipe, rows, seconds, choices)
 

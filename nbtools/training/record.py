@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nbtools.errors import InputError, RunError
 from nbtools.runtime import Kind, destination, device, name_host, peak_memory, resolve_path, write_text
 from nbtools.runtime.destinations import FINETUNE, read_object
+from nbtools.runtime.foreign import read_json
 
 if TYPE_CHECKING:
     from nbtools.data import Packed, Reviews
@@ -73,13 +74,10 @@ def write_metrics(
 def read_metrics(folder: str | Path) -> dict[str, Any]:
     """The metrics of the run in `folder`. Raises InputError when they are absent, broken or of a later schema."""
     path = resolve_path(folder) / "metrics.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as metrics: {error}", "Run the notebook that writes it again.") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+    record = read_json(path, dict, "Run the notebook that writes it again.")
+    if record.get("schema") != SCHEMA:
         raise InputError(f"{path} is not of schema {SCHEMA}.", "Read it with the version of the course that wrote it.")
-    return record
+    return dict(record)
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

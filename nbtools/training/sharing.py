@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,23 @@ from typing import Any
 from nbtools.errors import InputError, RunError, UnreachableError
 from nbtools.models.screening import refuse_links
 from nbtools.runtime import Kind, destination, hub_state, replace_text, resolve_path
+from nbtools.runtime.arguments import checked
 from nbtools.runtime.files import MARK
+from nbtools.runtime.foreign import Maybe, read_json
 from nbtools.training.card import plain
 
 SAMPLES = 3  # in the card
 CARD = Kind("a card", lambda file: file.parent.parent.joinpath("metrics.json").is_file(), is_file=True)
+SCORES = {str: {"perplexity": float, "bits_per_byte": float}}
+METRICS = {  # what the card says of a metrics.json
+    "model": str, "source": str, "steps": int, "tokens_seen": int, "before": SCORES, "after": SCORES, "choices": {"dtype": str},
+    "data": {"source": str, "read": int, "kept": int, "packed": {"tokens": int}},
+    "parameters": {"block_size": int, "batch_size": int, "learning_rate": float, "seed": int},
+    "samples": Maybe([{"prompt": str, "after": str}], []),
+}  # fmt: skip
 
 
+@checked()
 def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Path:
     """Write the model's `README.md` from the `metrics.json` of its run, and return its path.
 
@@ -25,12 +34,11 @@ def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Pat
     A card that is there already is renamed, because somebody may have written in it. Raises RunError where there are no metrics.
     """
     folder = resolve_path(folder)
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf8"))
-        content = tuned_card(metrics, about, licence)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(f"{folder} holds no metrics.json of a fine-tuning.", "Call write_metrics first, as notebook 04 does.") from None
-    return replace_text(destination(folder / "model" / "README.md", CARD), content)
+    remedy = "Call write_metrics first, as notebook 04 does."
+    metrics = read_json(folder / "metrics.json", METRICS, remedy, RunError, absent=None)
+    if metrics is None:
+        raise RunError(f"{folder} holds no metrics.json of a fine-tuning.", remedy)
+    return replace_text(destination(folder / "model" / "README.md", CARD), tuned_card(metrics, about, licence))
 
 
 def tuned_card(metrics: Mapping[str, Any], about: str = "", licence: str = "") -> str:
@@ -40,6 +48,7 @@ def tuned_card(metrics: Mapping[str, Any], about: str = "", licence: str = "") -
         f"| {part} | {metrics['before'][part]['perplexity']:.1f} | {metrics['after'][part]['perplexity']:.1f} | "
         f"{metrics['before'][part]['bits_per_byte']:.3f} | {metrics['after'][part]['bits_per_byte']:.3f} |"
         for part in metrics["after"]
+        if part in metrics["before"]
     ]
     plan, data = metrics["parameters"], metrics["data"]
     samples = "\n".join(f"- **{plain(row['prompt'])}** {plain(row['after'][len(row['prompt']) :])}" for row in metrics["samples"][:SAMPLES])

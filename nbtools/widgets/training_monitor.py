@@ -17,6 +17,7 @@ import traitlets
 from nbtools.errors import InputError, RunError
 from nbtools.plots import Table
 from nbtools.runtime import interactive, resolve_path
+from nbtools.runtime.arguments import checked
 from nbtools.texts import check_texts
 from nbtools.training.folders import check_output
 from nbtools.training.following import RunState, read_run
@@ -46,6 +47,7 @@ class TrainingMonitor(LiveView):
     left = traitlets.Float(-1.0).tag(sync=True)  # seconds; below zero: not known
     can_stop = traitlets.Bool(False).tag(sync=True)
 
+    @checked()
     def __init__(self, output_dir: str | Path, *, process: subprocess.Popen[Any] | None = None, log_file: Path | None = None) -> None:
         self.output_dir, self.process, self.log_file = resolve_path(output_dir), process, log_file
         self._ended = threading.Event()
@@ -105,7 +107,7 @@ class TrainingMonitor(LiveView):
 
     def close(self) -> None:
         """Stop looking. A run that this monitor began goes on, and another monitor can follow it."""
-        if "_ended" in vars(self):
+        if hasattr(self, "_ended"):  # not where the constructor refused its arguments
             self._ended.set()
         super().close()
 

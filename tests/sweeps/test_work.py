@@ -96,7 +96,7 @@ def test_a_notebook_that_takes_more_memory_than_its_limit_ends(tmp_path):
 BROKEN = {
     "none": ("pass", "without leaving a metrics.json"),
     "cut off": ("(runs / 'metrics.json').write_text('{\"after\": {')", "cannot be read"),
-    "a list": ("(runs / 'metrics.json').write_text('[]')", "holds no object"),
+    "a list": ("(runs / 'metrics.json').write_text('[]')", "must be an object"),
     "another figure": ("(runs / 'metrics.json').write_text('{}')", "has no after.validation"),
     "not a number": (WRITE.replace('"bits_per_byte": value', '"bits_per_byte": float("nan")'), "not a finite number"),
     "text": (WRITE.replace('"bits_per_byte": value', '"bits_per_byte": "low"'), "not a finite number"),
