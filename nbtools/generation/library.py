@@ -14,7 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from nbtools.generation.decoding import PromptRepetition, SeededDraw
 from nbtools.generation.params import SamplingParams
-from nbtools.models import Turns, evaluating
+from nbtools.models import Turns, evaluating, lock_of
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,9 @@ class _Tell(BaseStreamer):
 
 @dataclass(frozen=True)
 class Task:
-    """Rows of token ids to continue, each with its seed, by at most `new_tokens` tokens, until one of `ends`, in the model's `turns`.
+    """Rows of token ids to continue, each with its seed, by at most `new_tokens` tokens, until one of `ends`.
+
+    turns  those that the model is used in; None: they begin with the generation
 
     In another number format than the model's the arithmetic is autocast, so that no copy of the weights is needed.
     """
@@ -60,7 +62,7 @@ class Task:
     seeds: Sequence[int]
     ends: set[int]
     number: torch.dtype
-    turns: Turns
+    turns: Turns | None = None
 
 
 def continue_rows(
@@ -92,14 +94,15 @@ def continue_rows(
         pad_token_id=pad,
         use_cache=True,
     )
+    turns = task.turns or Turns(lm)
     with ExitStack() as turn:
-        turn.enter_context(_turn(lm, task))
+        turn.enter_context(_turn(lm, turns))
 
         def tell(token: int) -> None:
             assert on_token is not None
             turn.close()
             on_token(token)
-            turn.enter_context(_turn(lm, task))
+            turn.enter_context(_turn(lm, turns))
 
         cast = nullcontext() if task.number == lm.model.dtype else torch.autocast(lm.device.type, task.number)
         with torch.inference_mode(), cast:
@@ -115,9 +118,9 @@ def continue_rows(
 
 
 @contextmanager
-def _turn(lm: LanguageModel, task: Task) -> Iterator[None]:
+def _turn(lm: LanguageModel, turns: Turns) -> Iterator[None]:
     """One turn of a generation, without the checkpoint's own generation settings: transformers fills what we leave open from them."""
-    with task.turns.turn(), evaluating(lm.model):
+    with turns.turn(), evaluating(lm.model):
         own = lm.model.generation_config
         lm.model.generation_config = GenerationConfig()
         try:
@@ -132,7 +135,7 @@ def tokens(lm: LanguageModel, task: Task) -> Generator[int, None, None]:
     transformers pushes its tokens, so it runs in a thread, which is never more than two tokens ahead. In a thread that holds the model,
     such as a training's callback, another one would wait for it for ever: there the tokens are all made first.
     """
-    if task.turns.lock.held_here():
+    if lock_of(lm.model).held_here():
         yield from continue_rows(lm, task)[0]
         return
     arrived: queue.Queue[int | Exception | None] = queue.Queue(maxsize=1)

@@ -78,6 +78,8 @@ class LiveView(anywidget.AnyWidget):  # type: ignore[misc]
         """Take the view from the page and drop its data. IPython's `Out` and the names `_`, `__` go on holding the object itself."""
         if not self._instead:
             self._instead = repr(self) if "_computing" in vars(self) else type(self).__name__
+        if stop := vars(self).get("_stop"):  # whatever computes for this view in a thread
+            stop.set()
         super().close()
         self.__dict__.pop("_repr_mimebundle_", None)  # by it ipywidgets would take away the line that is shown instead
         self.unobserve_all()

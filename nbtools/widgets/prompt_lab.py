@@ -107,12 +107,6 @@ class PromptLab(LiveView):
         """Begin a text from the prompt, in a thread. One runs at a time."""
         self.on_generate({})
 
-    def close(self) -> None:
-        """End a text that is being written, then as every view."""
-        if "_stop" in vars(self):
-            self.stop()
-        super().close()
-
     def stop(self) -> None:
         """Ask a running text to end after the token at hand; what is written stays."""
         self._stop.set()

@@ -31,8 +31,8 @@ class TrainingMonitor(LiveView):
 
     output_dir  the folder of a run: one that goes on in any process, that was interrupted, or that is finished
 
-    `TrainingMonitor.start(...)` begins one, in a process of its own, because a notebook hears no button while a cell trains. Raises
-    InputError where there is no run.
+    `TrainingMonitor.start(...)` begins one, in a process of its own, because a notebook hears no button while a cell trains. A run
+    goes on when its monitor is closed, and another one can follow it. Raises InputError where there is no run.
     """
 
     view: ClassVar[str] = "training_monitor"
@@ -50,7 +50,7 @@ class TrainingMonitor(LiveView):
     @checked()
     def __init__(self, output_dir: str | Path, *, process: subprocess.Popen[Any] | None = None, log_file: Path | None = None) -> None:
         self.output_dir, self.process, self.log_file = resolve_path(output_dir), process, log_file
-        self._ended = threading.Event()
+        self._stop = threading.Event()
         super().__init__(title=f"run {self.output_dir.name}")
         if process is None:
             self._take(read_run(self.output_dir))
@@ -105,14 +105,8 @@ class TrainingMonitor(LiveView):
         self.process.send_signal(signal.SIGINT)
         self.line = "stopping after this step, with a checkpoint"
 
-    def close(self) -> None:
-        """Stop looking. A run that this monitor began goes on, and another monitor can follow it."""
-        if hasattr(self, "_ended"):  # not where the constructor refused its arguments
-            self._ended.set()
-        super().close()
-
     def _follow(self) -> None:
-        while not self._ended.wait(POLL_SECONDS):
+        while not self._stop.wait(POLL_SECONDS):
             over = self.process is not None and self.process.poll() is not None
             with contextlib.suppress(InputError):  # it has not come as far as a folder
                 self._take(read_run(self.output_dir))

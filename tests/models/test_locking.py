@@ -15,8 +15,7 @@ from nbtools.data import pack
 from nbtools.errors import ModelError
 from nbtools.evaluation import evaluate
 from nbtools.generation import ROOT, Decoding, TextTree, generate, next_logits, stream
-from nbtools.models import LanguageModel, evaluating, exclusive
-from nbtools.models.locking import lock_of
+from nbtools.models import LanguageModel, evaluating, exclusive, lock_of
 from nbtools.training import finetune
 from tests.models_at_hand import tiny
 
