@@ -36,7 +36,8 @@ def generate(
     """Continue each prompt; returns the texts, prompt included (one text for a single string, else a list).
 
     max_new_tokens   at most this many tokens are added; `max_length` bounds prompt and continuation together instead
-    seed             of every prompt's own random stream: the same prompt, seed and values give the same text, alone or in a batch
+    seed             of every prompt's own random stream: the same prompt, seed and values give the same text; in fp32 alone or in a batch,
+                     while in bf16 the shape of a batch changes how sums are rounded, and with it now and then a token
     num_samples      texts a prompt; sample j uses seed + j, and a list is returned, prompt by prompt
     dtype            number format of the weights while decoding. None: as the model holds them (fp32 in this course), which gives
                      transformers' own tokens. "bf16": half the bytes to read, so nearly twice as fast for a model larger than the
