@@ -129,7 +129,7 @@ def prepare(record: Record, folder: Path) -> Path | None:
     """Do in a virtual environment what Binder's build does in conda's: the packages of binder/environment.yml, the repository's files,
     binder/postBuild. Returns its Python, or None where that failed.
 
-    PyTorch has the version of constraints.txt, because of its size: TORCH_INDEX names an index for it, as in the Makefile.
+    PyTorch comes first, because of its size: TORCH_INDEX names an index for it, as in the Makefile.
     """
     environment, python = folder / "environment", folder / "environment" / "bin" / "python"
     wanted = requirements()
@@ -138,7 +138,7 @@ def prepare(record: Record, folder: Path) -> Path | None:
         shutil.rmtree(environment, ignore_errors=True)
         pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
         index = ["--index-url", os.environ["TORCH_INDEX"]] if os.environ.get("TORCH_INDEX") else []
-        [torch] = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf8").splitlines() if line.startswith("torch==")]
+        [torch] = [line for line in wanted if line.startswith("torch==")]
         steps = [[sys.executable, "-m", "venv", environment], [*pip, *index, torch], [*pip, *wanted]]
         start = time.monotonic()
         for step in steps:

@@ -1,4 +1,5 @@
-"""The newest versions that the package index serves, and the suite with them.
+"""The newest versions that the package index serves, and the suite with them. torch keeps the version of this environment: a build for
+processors is not on every index, and one with CUDA is several gigabytes.
 
 python -m environments.newest [signatures] [suite] [notebooks]
 """
@@ -10,4 +11,4 @@ import sys
 from environments.versions import check_versions
 
 if __name__ == "__main__":
-    sys.exit(check_versions("newest", "the newest versions that the package index serves", "highest", sys.argv[1:]))
+    sys.exit(check_versions("newest", "the newest versions that the package index serves, but for torch", "highest", sys.argv[1:]))

@@ -207,7 +207,7 @@ def test_fetch_refuses_what_need_not_be_fetched():
     assert result.returncode == 1 and "comes with the course" in result.stderr
 
 
-@pytest.mark.slow(9)
+@pytest.mark.slow(20)
 def test_doctor_speaks_json_and_its_exit_code_is_its_verdict():
     result = nbtools("doctor", "--json")
     health = json.loads(result.stdout)

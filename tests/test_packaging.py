@@ -88,7 +88,12 @@ def environment(path: str) -> tuple[list[str], list[str]]:
 def test_the_environment_files_hold_the_dependencies_of_the_project(path: str) -> None:
     conda, pip = environment(path)
     assert conda == ["python=3.11", "pip"]
-    assert listed([Requirement(line) for line in pip if not line.startswith("-")]) == listed([*core(), *expand("lab")])
+    named = {canonicalize_name((one := Requirement(line)).name): one for line in pip if not line.startswith("-")}
+    if path.startswith("binder"):
+        # Binder builds what was tried: its PyTorch is the one of constraints.txt, which the project's own bounds let through.
+        assert str(named["torch"].specifier) == f"=={pins()['torch']}"
+        [named["torch"]] = [one for one in core() if one.name == "torch"]
+    assert listed(list(named.values())) == listed([*core(), *expand("lab")])
 
 
 def test_each_environment_installs_the_course_itself() -> None:

@@ -40,6 +40,10 @@ def doctor(
         from nbtools.health import doctor as examine
 
         health = examine(hub_secret=hub_secret)
+    from nbtools.health import Health
+    from nbtools.notebooks.trial import try_kernel
+
+    health = Health((*health.checks, try_kernel()), health.versions)
     if as_json:
         print(json.dumps(health.to_dict(), indent=1))
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbtools.errors import InputError
-from nbtools.runtime import cache_folder, progress, put_in_place
+from nbtools.runtime import cached, progress, put_in_place
 from nbtools.texts import check_texts, say
 from nbtools.tokens import control_tokens_in
 from nbtools.values import CHECKS
@@ -103,7 +103,7 @@ def tokenize(texts: Dataset | Iterable[str], lm: LanguageModel, label: str = "to
     if not control_tokens and (spelled := control_tokens_in(lm.tokenizer, texts)):
         counted = ", ".join(f"{token} in {count:,}" for token, count in list(spelled.items())[:3])
         say(f"texts that spell out control tokens: {counted}. Read as plain text; control_tokens=True reads them as control tokens.")
-    folder = cache_folder("tokens") / _cache_key(texts, lm, control_tokens)
+    folder = cached("tokens", _cache_key(texts, lm, control_tokens))
     if (folder / "starts.npy").is_file():
         return Tokens(np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "starts.npy"))
     pieces: list[np.ndarray] = []

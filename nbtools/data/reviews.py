@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nbtools.data.cleaning import clean, fingerprint, is_broken
 from nbtools.data.sources import PACKAGE, RawReviews, choose_source, read_hub, read_package
 from nbtools.errors import InputError
-from nbtools.runtime import cache_folder, progress, put_in_place
+from nbtools.runtime import cached, progress, put_in_place
 from nbtools.runtime.foreign import read_json
 from nbtools.values import count
 
@@ -129,7 +129,7 @@ def _installed(package: str) -> str | None:
 
 
 def _cache(version: str) -> Path:
-    return cache_folder("reviews") / f"imdb-v{_FORMAT}-{version}"
+    return cached("reviews", f"imdb-v{_FORMAT}-{version}")
 
 
 def _is_ready(folder: Path) -> bool:

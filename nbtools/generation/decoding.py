@@ -17,7 +17,8 @@ class SeededDraw(LogitsProcessor):
     """The last processor of a sampled generation: draws each row's token from its own random stream and leaves only that one.
 
     The draw is by inverse transform: the first token whose cumulative probability, in id order, exceeds a uniform number.
-    A row's numbers depend on its seed alone, not on the other rows, so a prompt's text is the same alone and in a batch.
+    A row's numbers depend on its seed alone, not on the other rows, so a prompt's text is the same alone and in a batch in fp32; in bf16
+    the shape of a batch changes how sums are rounded, and a token whose probability lies next to its draw may differ.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:

@@ -39,7 +39,9 @@ def generate(
     """Continue each prompt; returns the texts, prompt included (one text for a single string, else a list).
 
     sampling         the fields of `SamplingParams`: do_sample, temperature, top_k, top_p, min_p, repetition_penalty, num_beams,
-                     max_new_tokens (50), max_length, seed (0), num_samples (1; with more, a list is returned, prompt by prompt)
+                     max_new_tokens (50), max_length, seed (0), num_samples (1; with more, a list is returned, prompt by prompt).
+                     The same prompt, seed and values give the same text: in fp32 alone or in a batch, while in bf16 the shape of a batch
+                     changes how sums are rounded, and with it now and then a token
     dtype            number format of the weights while decoding. None: as the model holds them (fp32 in this course), which gives
                      transformers' own tokens. "bf16": half the bytes to read, so nearly twice as fast for a model larger than the
                      processor's cache; a token may differ where two are almost equally likely. "auto": what

@@ -70,9 +70,13 @@ def _memory() -> list[Check]:
 
 
 def _cache_disk() -> list[Check]:
-    from nbtools.runtime import cache_folder
+    from nbtools.runtime import cache_folder, usual_cache
 
-    return [_disk("disk for caches", cache_folder(), CACHE_BYTES, "Free some space, or set NBTOOLS_CACHE to a folder on a larger disk.")]
+    folder, usual = cache_folder(), usual_cache()
+    if folder != usual:
+        value = f"{usual} cannot be written to; {folder} is used instead, which may be emptied"
+        return [Check("disk for caches", value, "warn", "Set NBTOOLS_CACHE to a folder that you may write to.")]
+    return [_disk("disk for caches", folder, CACHE_BYTES, "Free some space, or set NBTOOLS_CACHE to a folder on a larger disk.")]
 
 
 def _run_disk() -> list[Check]:

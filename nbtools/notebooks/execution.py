@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,10 +20,12 @@ import psutil
 
 from nbtools.errors import MachineError
 from nbtools.notebooks.catalog import Notebook
+from nbtools.notebooks.child import strip_colours
 from nbtools.notebooks.memory import children_memory
 from nbtools.notebooks.parameters import refuse_secret
 
 SAMPLE_SECONDS = 0.25
+LOG_LINES = 12  # of standard error, shown where a notebook ended without an error of its own
 STOP_SECONDS = 15.0  # the child needs at most about twelve: interrupt, end, save
 
 
@@ -124,9 +126,10 @@ def execute(
             finally:
                 child.stop()
             if not done and execution.failure is None:
-                log.seek(0)
-                lines = log.read().decode("utf8", "replace").strip().splitlines()[-10:]
-                execution.failure = Failure("lost", execution.cell, execution.total, execution.source, lines)
+                execution.failure = Failure("lost", execution.cell, execution.total, execution.source, [])
+            if execution.failure is not None and execution.failure.kind in {"start", "dead", "lost"}:
+                lines = [*execution.failure.lines, *_last_lines(log)]
+                execution.failure = replace(execution.failure, lines=lines)
         if execution.failure is None:
             part.replace(output)
             execution.output = output
@@ -136,6 +139,12 @@ def execute(
     finally:
         part.unlink(missing_ok=True)
     return execution
+
+
+def _last_lines(log: IO[bytes]) -> list[str]:
+    """The end of what the child, its kernel and their libraries wrote to standard error."""
+    log.seek(0)
+    return strip_colours(log.read().decode("utf8", "replace")).strip().splitlines()[-LOG_LINES:]
 
 
 def _follow(child: _Child, execution: Execution, timeout: float | None, memory: int | None, watch: Callable[[Execution], None]) -> bool:

@@ -14,7 +14,18 @@ from nbtools.runtime.compute import (
     total_memory,
 )
 from nbtools.runtime.destinations import Kind, destination, replace_text, resolve_path
-from nbtools.runtime.files import alone, cache_folder, disk_is_full, put_in_place, runs_folder, set_aside, spreadsheet_cell, write_text
+from nbtools.runtime.files import (
+    alone,
+    cache_folder,
+    cached,
+    disk_is_full,
+    put_in_place,
+    runs_folder,
+    set_aside,
+    spreadsheet_cell,
+    usual_cache,
+    write_text,
+)
 from nbtools.runtime.host import cell_request, headless, hub_offline, hub_state, hub_token_source, interactive, name_host
 from nbtools.runtime.installing import index_unreachable, ran_out_of_disk, run_installer
 from nbtools.runtime.native import native_library
@@ -28,6 +39,7 @@ __all__ = [
     "alone",
     "available_memory",
     "cache_folder",
+    "cached",
     "cell_request",
     "choose_dtype",
     "choose_threads",
@@ -60,6 +72,7 @@ __all__ = [
     "spreadsheet_cell",
     "tolerant_output",
     "total_memory",
+    "usual_cache",
     "without_surrogates",
     "write_text",
 ]

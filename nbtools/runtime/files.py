@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import json
 import os
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +17,14 @@ from pathlib import Path
 
 import platformdirs
 
-from nbtools.errors import RunError
-from nbtools.runtime.output import without_surrogates
+from nbtools.errors import MachineError, RunError
+from nbtools.runtime.output import say, without_surrogates
+
+
+def usual_cache() -> Path:
+    """The folder of the cache: `NBTOOLS_CACHE`, else the place that the operating system names for caches."""
+    return Path(os.environ.get("NBTOOLS_CACHE") or platformdirs.user_cache_dir("nbtools-course", appauthor=False)).expanduser()
+
 
 MARK = ".nbtools.json"  # in a folder that `put_in_place` filled: what it is, and the names and sizes of the files
 SAME_SECONDS = 2.0  # times of files are no finer on a FAT disk
@@ -23,11 +33,47 @@ SAME_SECONDS = 2.0  # times of files are no finer on a FAT disk
 def cache_folder(*parts: str) -> Path:
     """The folder for things that can be made again: fetched models, cleaned reviews, tokens.
 
-    `NBTOOLS_CACHE` overrides the place that the operating system names for caches.
+    Where the system's place cannot be written to (a read-only home), a temporary folder with a message. Raises MachineError where
+    `NBTOOLS_CACHE` names a folder that cannot be written to.
     """
-    root = os.environ.get("NBTOOLS_CACHE") or platformdirs.user_cache_dir("nbtools-course", appauthor=False)
-    folder = Path(root).expanduser().joinpath(*parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = usual_cache().joinpath(*parts)
+    if trouble := _not_writable(folder):
+        if os.environ.get("NBTOOLS_CACHE"):
+            raise MachineError(f"The cache cannot be written to: {trouble}.", "Set NBTOOLS_CACHE to a folder that you may write to.")
+        folder = _temporary_cache(trouble).joinpath(*parts)
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def cached(*parts: str) -> Path:
+    """The place of one thing in the cache: where it lies already, be it read-only, else where it can be made."""
+    usual = usual_cache().joinpath(*parts)
+    with contextlib.suppress(OSError):  # a folder that may not even be looked into
+        if usual.exists():
+            return usual
+    return cache_folder(*parts[:-1]) / parts[-1]
+
+
+def _not_writable(folder: Path) -> str:
+    """Why nothing can be made in `folder`, which is made if it is missing; an empty string where it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"{folder} ({error.strerror})"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"{folder} (read-only)"
+
+
+@functools.cache
+def _temporary_cache(trouble: str) -> Path:
+    """A folder for temporary files that is this user's alone, the same one for every process where nobody else has taken its name."""
+    user = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / f"nbtools-cache-{user or 0}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or (user is not None and (about.st_uid != user or about.st_mode & 0o022)):
+        folder = Path(tempfile.mkdtemp(prefix="nbtools-cache-"))
+    say(f"The cache cannot be written to: {trouble}. Using {folder} instead; NBTOOLS_CACHE names another place.", file=sys.stderr)
     return folder
 
 

@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from nbtools.runtime.files import cache_folder
+from nbtools.errors import MachineError
+from nbtools.runtime.files import cached
 from nbtools.runtime.output import say
 
 # Not -ffast-math: linked into a library it makes the whole process flush small numbers to zero.
@@ -35,7 +36,7 @@ def native_library(source: Path) -> ctypes.CDLL | None:
         # The macros say which instructions the processor has: a home folder may be shared by different ones.
         macros = subprocess.run([compiler, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull], capture_output=True, check=True).stdout
         name = hashlib.sha256(source.read_bytes() + macros + " ".join(FLAGS).encode()).hexdigest()[:16]
-        built = cache_folder("kernels") / f"{source.stem}-{name}.so"
+        built = cached("kernels", f"{source.stem}-{name}.so")
         if not built.is_file():
             with tempfile.TemporaryDirectory(dir=built.parent) as aside:
                 fresh = Path(aside) / built.name
@@ -45,7 +46,7 @@ def native_library(source: Path) -> ctypes.CDLL | None:
             say(f"{stranger} can be written by others, so {built.name} is not loaded and PyTorch does its work.", file=sys.stderr)
             return None
         return ctypes.CDLL(str(built))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, MachineError, subprocess.CalledProcessError) as error:
         say(f"{source.name} could not be compiled, so PyTorch does its work: {error}", file=sys.stderr)
         return None
 

@@ -14,7 +14,7 @@ from nbtools.data import Document, pack
 from nbtools.errors import InputError
 from nbtools.evaluation import Score, evaluate
 from nbtools.models import LanguageModel, new_gpt2, save_model, train_tokenizer
-from nbtools.runtime import cache_folder, device, keep_freed_memory, put_in_place, quiet_libraries, say, seed_everything
+from nbtools.runtime import cached, device, keep_freed_memory, put_in_place, quiet_libraries, say, seed_everything
 from nbtools.runtime.foreign import read_json_lines
 from nbtools.texts import check_texts
 from nbtools.training import folders, loop
@@ -53,8 +53,8 @@ def tokenizer_for(texts: Iterable[str], recipe: Recipe) -> PreTrainedTokenizerFa
     texts = check_texts(texts)
     digest = hashlib.blake2b(f"{recipe.vocabulary} {recipe.context}".encode(), digest_size=16)
     for text in texts:
-        digest.update(hashlib.blake2b(text.encode()).digest())
-    folder = cache_folder("tokenizers") / digest.hexdigest()
+        digest.update(hashlib.blake2b(text.encode("utf8", "surrogatepass")).digest())
+    folder = cached("tokenizers", digest.hexdigest())
     if not (folder / "tokenizer.json").is_file():
         say(f"Training a tokenizer of {recipe.vocabulary:,} tokens on {len(texts):,} texts.")
         with put_in_place(folder) as aside:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from nbtools.errors import MachineError
 from nbtools.runtime import files
-from nbtools.runtime.files import cache_folder, put_in_place, runs_folder, set_aside, write_text
+from nbtools.runtime.files import cache_folder, cached, put_in_place, runs_folder, set_aside, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -106,3 +107,48 @@ def test_a_folder_that_somebody_else_made_is_never_deleted(tmp_path: Path) -> No
     with put_in_place(tmp_path / "model") as aside:
         (aside / "new").write_text("n")
     assert names(tmp_path) == ["model", "model-1"] and names(tmp_path / "model-1") == ["old"]
+
+
+@pytest.fixture
+def no_usual_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The system's place for caches lies below a regular file, so that it cannot be made; the folder for temporary files."""
+    (tmp_path / "file").write_text("in the way", encoding="utf8")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.delenv("NBTOOLS_CACHE", raising=False)
+    monkeypatch.setattr(files.platformdirs, "user_cache_dir", lambda name, appauthor: str(tmp_path / "file" / name))
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "temporary"))
+    files._temporary_cache.cache_clear()
+    return tmp_path / "temporary"
+
+
+def test_a_cache_that_cannot_be_written_to_gives_way_to_a_temporary_one(no_usual_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = cache_folder("reviews")
+    assert folder.parent.parent == no_usual_cache and folder.is_dir() and cached("tokens", "x") == folder.parent / "tokens" / "x"
+    said = capsys.readouterr().err
+    assert said.count("NBTOOLS_CACHE") == said.count("\n") >= 1 and "in the way" not in said
+    files._temporary_cache.cache_clear()
+    assert cache_folder("reviews") == folder  # the next process finds what this one made
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows' folder for temporary files is the user's own")
+def test_a_temporary_cache_that_somebody_else_made_is_not_used(no_usual_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (no_usual_cache / f"nbtools-cache-{os.getuid()}").symlink_to(tmp_path / "theirs")
+    folder = cache_folder("kernels")
+    assert folder.parent.parent == no_usual_cache and not folder.parent.is_symlink() and list((tmp_path / "theirs").iterdir()) == []
+
+
+def test_what_a_read_only_cache_holds_is_found_there(no_usual_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(files.platformdirs, "user_cache_dir", lambda name, appauthor: str(tmp_path / "full"))
+    (tmp_path / "full" / "models" / "smollm2").mkdir(parents=True)
+    monkeypatch.setattr(files, "_not_writable", lambda folder: "read-only")
+    assert cached("models", "smollm2") == tmp_path / "full" / "models" / "smollm2"
+    assert cached("models", "other").is_relative_to(no_usual_cache)
+
+
+def test_a_named_cache_that_cannot_be_written_to_is_an_error_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf8")
+    monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(MachineError, match="cannot be written to") as caught:
+        cache_folder("reviews")
+    assert "NBTOOLS_CACHE" in caught.value.remedy
