@@ -213,7 +213,7 @@ def test_folders_of_earlier_versions_are_recognised(place) -> None:
         assert destination(f"e{number}", kind, "--out").name == f"e{number}"
         for name in files:
             write_text(Path(f"f{number}", name), '{"own": "notes"}')
-        if kind not in (MODEL, SITE):
+        if kind not in (MODEL, SITE, FETCHED):
             with pytest.raises(InputError, match=f"is not {kind.name}"):
                 destination(f"f{number}", kind, "--out")
 

@@ -66,7 +66,7 @@ def fetch(verbose: bool = True) -> Path:
         say("Converting to safetensors: ten seconds or so, once.")
         from nbtools.models.conversion import convert
 
-        with put_in_place(folder, "model") as new:
+        with put_in_place(folder, "fetched") as new:
             convert(gguf_file, new)
             _write_origin(new)
         shutil.rmtree(work)

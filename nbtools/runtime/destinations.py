@@ -76,7 +76,7 @@ RUN = Kind("a run of notebooks", _has("status.json", "schema", "notebooks", "ver
 SWEEP = Kind("a sweep", _is_sweep, stays=True, scraps=frozenset({".sweep.lock", "slurm", "packages.txt"}))
 SITE = Kind("a site of the course", lambda folder: made_as(folder) == "site" or (folder / ".course-site").is_file())
 BUNDLE = Kind("a bundle", _has("bundle.json", "course", "targets"))
-FETCHED = Kind("a fetched model", _has("origin.json", "model", "gguf_sha256"))
+FETCHED = Kind("a fetched model", lambda folder: made_as(folder) == "fetched" or (folder / "origin.json").is_file())
 ANY_FOLDER = Kind("a folder", lambda folder: True)
 
 

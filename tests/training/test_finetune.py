@@ -36,7 +36,7 @@ def test_it_learns_and_leaves_a_model_that_plain_transformers_loads(reviews, tmp
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
     for mine, theirs in zip(tuned.lm.model.parameters(), loaded.parameters(), strict=True):
         assert mine.equal(theirs)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["curve.jsonl", "model", "plan.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".nbtools.json", "curve.jsonl", "model", "plan.json"]
     assert [row["step"] for row in tuned.curve] == [1, 10, 20, 30, 40]
     assert tuned.curve[-1]["validation_perplexity"] < tuned.curve[1]["validation_perplexity"]
     assert tuned.tokens_seen == 40 * 2 * 64 and not tuned.lm.model.training
