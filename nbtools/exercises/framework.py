@@ -18,7 +18,7 @@ from nbtools.errors import InputError
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-CHECK_LINE = re.compile(r'^check\("(?P<id>[^"]+)",\s*(?P<answer>.+)\)\s*(#.*)?$')
+CHECK_LINE = re.compile(r'^check\("(?P<id>[^"]+)",\s*(?P<answer>\S.*)\)\s*(#[\s\S]*)?$')
 
 
 @dataclass(frozen=True)

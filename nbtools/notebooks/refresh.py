@@ -18,7 +18,7 @@ from nbtools.notebooks.costs import read_costs, record_costs, recorded
 from nbtools.notebooks.execution import Execution, execute
 from nbtools.runtime import write_text
 
-BOX = re.compile(r"^.* of memory \(recorded on a machine with .*\)\.$", re.MULTILINE)
+BOX = re.compile(r"^[^\n(]* of memory \(recorded on a machine with [^\n)]*\)\.$", re.MULTILINE)
 VIEWS = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
 
 
