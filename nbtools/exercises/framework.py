@@ -19,7 +19,7 @@ from nbtools.runtime import say
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-CHECK_LINE = re.compile(r'^check\("(?P<id>[^"]+)",\s*(?P<answer>.+)\)\s*(#.*)?$')
+CHECK_LINE = re.compile(r'^check\("(?P<id>[^"]+)",\s*(?P<answer>\S.*)\)\s*(#[\s\S]*)?$')
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def _end(processes: list[psutil.Process], seconds: float) -> None:
 
 def strip_colours(text: str) -> str:
     """The text without colours; other escapes, which could move a reader's cursor or name their window, are shown as text."""
-    return printable(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07", "", text))
+    return printable(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)", "", text))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from nbtools.notebooks.execution import Execution, execute
 from nbtools.runtime import write_text
 from nbtools.runtime.destinations import check_writable
 
-BOX = re.compile(r"^.* of memory \(recorded on a machine with .*\)\.$", re.MULTILINE)
+BOX = re.compile(r"^[^\n(]* of memory \(recorded on a machine with [^\n)]*\)\.$", re.MULTILINE)
 VIEWS = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
 
 

@@ -13,7 +13,7 @@ from nbtools.report.layout import wrap_page
 from nbtools.report.markup import clean_html, escape, highlight, keep_link, render_markdown
 
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
 def render_notebook(path: Path, title: str, others: list[str], home: str = "The run", glossary: bool = False) -> str:
