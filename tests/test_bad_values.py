@@ -41,7 +41,15 @@ KNOWN_GAPS: dict[str, dict[str, str]] = {
     "nbtools.pitfalls.Pitfalls": {"batchsize": "a misspelt setting ends in Python's own error"},
 }
 NAMES = [*COMMANDS, *good_arguments()]
-SLOW = {"nbtools.generate": 20, "nbtools.load_model": 20, "nbtools.estimate": 14, "nbtools.PromptLab": 8}
+SLOW = {
+    "nbtools.stream": 11,
+    "nbtools.finetune": 6,
+    "nbtools.notebooks.box": 6,
+    "nbtools.generate": 20,
+    "nbtools.load_model": 20,
+    "nbtools.estimate": 14,
+    "nbtools.PromptLab": 8,
+}
 
 
 @pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow(SLOW[one])) if one in SLOW else one for one in NAMES])

@@ -86,7 +86,7 @@ def _share(X: Tensor, heads: int) -> Tensor:
     return X.repeat_interleave(heads // X.shape[-3], dim=-3)
 
 
-@checked(count=(1, 1_000_000), width=(1, 65_536))
+@checked(count=(1, 1_000_000), width=(0, 65_536))
 def sinusoidal_positions(count: int, width: int) -> Tensor:
     """The fixed position vectors of Vaswani et al. (2017, section 3.5), float32 [count, width].
 
