@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nbtools.data import texts_of, tokenize
 from nbtools.errors import InputError
 from nbtools.runtime import progress
+from nbtools.runtime.arguments import checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,6 +159,7 @@ class CopiedSpan:
     training_text: int
 
 
+@checked(words=(1, 10_000))
 def copied_spans(text: str, corpus: Dataset | Sequence[str], words: int = 8) -> list[CopiedSpan]:
     """The longest runs of at least `words` words that `text` shares with a text of `corpus`, longest first.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbtools.errors import printable
+from nbtools.errors import InputError, printable
+from nbtools.runtime.arguments import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -14,9 +15,12 @@ SPACE, NEWLINE, TAB = "␣", "⏎", "⇥"
 
 def visible(text: str) -> str:
     """`text` with spaces, line breaks and tabs made visible, and every other control character and mark of direction as "<U+202E>"."""
+    if not isinstance(text, str):
+        raise InputError(f"{text!r} is no text.", "Give text; `decode` makes it from token ids.")
     return printable(text).replace(" ", SPACE).replace("\n", NEWLINE).replace("\t", TAB)
 
 
+@checked()
 def token_texts(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[str]]:
     """The ids of `text` and, for each, the characters that it covers.
 
@@ -36,6 +40,7 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
+@checked()
 def id_texts(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
     """What each id would add to a text, for ids that come from a model and have no offsets (candidates, say).
 

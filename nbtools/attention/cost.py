@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbtools.attention.formulas import causal_mask, scaled_dot_product
+from nbtools.runtime.arguments import checked
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class AttentionCost:
         return {name: float(np.polyfit(np.log(self.lengths), np.log(seconds), 1)[0]) for name, seconds in times.items()}
 
 
+@checked(lengths=(1, 65_536), width=(1, 65_536), d_k=(1, 65_536), rounds=(1, 1_000))
 def measure_cost(
     lengths: Sequence[int] = (256, 512, 1024, 2048, 4096), *, width: int = 256, d_k: int = 32, rounds: int = 6
 ) -> AttentionCost:

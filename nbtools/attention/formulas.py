@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nbtools.errors import InputError
+from nbtools.runtime.arguments import checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,7 @@ def scaled_dot_product(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None = No
     return weights @ V, weights
 
 
+@checked()
 def split_heads(X: Tensor, heads: int) -> Tensor:
     """Cut the width into heads: [..., tokens, width] to [..., heads, tokens, width / heads]. Raises InputError if it does not divide."""
     if heads < 1 or X.shape[-1] % heads:
@@ -56,6 +58,7 @@ def merge_heads(X: Tensor) -> Tensor:
     return X.transpose(-3, -2).flatten(-2)
 
 
+@checked(heads=(1, 65_536))
 def multi_head(
     X: Tensor, matrices: Sequence[Tensor], heads: int, *, biases: Sequence[Tensor] | None = None, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -83,6 +86,7 @@ def _share(X: Tensor, heads: int) -> Tensor:
     return X.repeat_interleave(heads // X.shape[-3], dim=-3)
 
 
+@checked(count=(1, 1_000_000), width=(0, 65_536))
 def sinusoidal_positions(count: int, width: int) -> Tensor:
     """The fixed position vectors of Vaswani et al. (2017, section 3.5), float32 [count, width].
 

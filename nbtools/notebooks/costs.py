@@ -13,6 +13,7 @@ import psutil
 from nbtools.health.ladder import LIBRARIES_BYTES
 from nbtools.profiles import PROFILES
 from nbtools.runtime import available_memory, headless, measure_matmul, write_text
+from nbtools.runtime.arguments import checked
 
 if TYPE_CHECKING:
     from nbtools.notebooks.execution import Execution
@@ -53,6 +54,7 @@ def record_costs(executions: Iterable[Execution]) -> Path:
     return write_text(COSTS_FILE, json.dumps({"schema": SCHEMA, "notebooks": dict(sorted(costs.items()))}, indent=1) + "\n")
 
 
+@checked()
 def box(name: str, model: str = "mini") -> None:
     """Print the last lines of a notebook's opening box: the minutes and the memory that it takes on this machine.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ def read_expected() -> dict[str, dict[str, Any]]:
 
 def expected(name: str, value: float) -> None:
     """Print whether `value` lies where it lay on other machines. Raises InputError for a name without a range."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"{value!r} is no number to compare.", "Give the figure that the notebook computed.")
     known = read_expected()
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise InputError(f"There is no expected range called {name!r}.", f"There are: {', '.join(known)}.")
     one = known[name]
     place = f"{one['low']:g} to {one['high']:g} with mini and this notebook's own parameters"

@@ -7,10 +7,12 @@ from pathlib import Path
 from nbtools.report.page import write_run_page
 from nbtools.report.site import write_site
 from nbtools.report.view import PageView
+from nbtools.runtime.arguments import checked
 
 __all__ = ["PageView", "show_page", "write_page", "write_run_page", "write_site"]
 
 
+@checked()
 def write_page(folder: str | Path) -> Path:
     """Write the page about whatever a folder holds, a run or a sweep, and return its path. Raises RunError where it holds neither."""
     from nbtools.report.sweep_page import write_sweep_page
@@ -19,6 +21,7 @@ def write_page(folder: str | Path) -> Path:
     return write_sweep_page(folder) if (folder / "sweep.json").is_file() else write_run_page(folder)
 
 
+@checked()
 def show_page(folder: str | Path) -> PageView:
     """Write the page about a folder, and show it in a notebook. Raises RunError as `write_page` does."""
     return PageView(write_page(folder))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nbtools.errors import InputError
+from nbtools.runtime.arguments import checked
 
 HUB_SECONDS = 3.0
 HOSTS = {
@@ -47,6 +48,7 @@ def hub_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
+@checked()
 def hub_token_source(secret_name: str = "HF_TOKEN") -> str | None:
     """Where a Hugging Face token was found, or None. No character of the token leaves this function.
 

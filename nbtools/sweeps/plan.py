@@ -84,6 +84,8 @@ class SweepPlan:
 
 def read_plan(source: str | Path | Mapping[str, Any]) -> SweepPlan:
     """The plan in a YAML file, or in a mapping of the same form. Raises InputError, in two lines, for whatever is wrong with it."""
+    if not isinstance(source, (str, Path, Mapping)):
+        raise InputError(f"A sweep cannot be read from {source!r}.", "Give a YAML file, or a mapping of the same form.")
     asked = dict(source) if isinstance(source, Mapping) else _read_file(Path(source))
     _refuse_endless(asked)
     refuse_secret("", asked)  # all of it is kept in sweep.json, also what no draw takes

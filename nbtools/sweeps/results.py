@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 from nbtools.runtime import put_in_place, spreadsheet_cell
+from nbtools.runtime.arguments import checked
 from nbtools.runtime.foreign import read_json
 from nbtools.sweeps.control import read_record
 from nbtools.sweeps.metrics import FINETUNE, BrokenMetricsError, value_of
@@ -70,6 +71,7 @@ def read_run_metrics(folder: Path, run: str) -> dict[str, Any]:
         return {}
 
 
+@checked()
 def by_combination(table: pandas.DataFrame, varied: Sequence[str], better: str) -> pandas.DataFrame:
     """One row a combination of the varied parameters but `seed`, best mean first.
 

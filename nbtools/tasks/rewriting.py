@@ -12,6 +12,7 @@ import numpy as np
 
 from nbtools.errors import InputError
 from nbtools.runtime import progress, quiet_libraries, seed_everything
+from nbtools.runtime.arguments import checked
 
 FORMS = ("%-d %B %Y", "%B %-d, %Y", "%a, %d %b %Y", "the %-dth of %B, %Y", "%-d.%-m.%Y")
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
@@ -20,6 +21,7 @@ PAD, END = 0, 1  # ids; letters follow
 LONGEST = 40  # characters of a source
 
 
+@checked()
 def make_dates(count: int, seed: int = 0) -> list[tuple[str, str]]:
     """`count` different dates between 1900 and 2099, each in one of five forms, with its ISO form. Raises InputError for too many."""
     days = (LAST - FIRST).days + 1

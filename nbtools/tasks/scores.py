@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbtools.errors import InputError, MachineError
+from nbtools.runtime.arguments import checked
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class TextScores:
         )
 
 
+@checked()
 def score_texts(texts: Sequence[str], references: Sequence[str]) -> TextScores:
     """Compare each text with its reference. Raises InputError for lists of different lengths, MachineError without the libraries."""
     if len(texts) != len(references) or not texts:

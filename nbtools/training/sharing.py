@@ -9,6 +9,7 @@ from typing import Any
 from nbtools.errors import InputError, RunError, UnreachableError
 from nbtools.models.screening import refuse_links
 from nbtools.runtime import hub_state, write_text
+from nbtools.runtime.arguments import checked
 from nbtools.runtime.foreign import Maybe, read_json
 from nbtools.training.card import plain
 
@@ -22,6 +23,7 @@ CARD = {  # what the card says of a metrics.json
 }  # fmt: skip
 
 
+@checked()
 def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Path:
     """Write the model's `README.md` from the `metrics.json` of its run, and return its path.
 

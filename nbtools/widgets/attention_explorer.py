@@ -14,6 +14,7 @@ from nbtools.attention.reading import MODES
 from nbtools.errors import InputError
 from nbtools.generation import next_tokens
 from nbtools.plots.attention import draw_heads
+from nbtools.runtime.arguments import checked
 from nbtools.tokens import id_texts, visible
 from nbtools.widgets.live import LiveView
 
@@ -54,6 +55,7 @@ class AttentionExplorer(LiveView):
     lens = traitlets.Dict().tag(sync=True)
     scores = traitlets.Dict().tag(sync=True)
 
+    @checked()
     def __init__(self, lm: LanguageModel, text: str, *, mode: str = "raw", layer: int = 0, head: int = 0) -> None:
         if mode not in MODES:
             raise InputError(f"There is no way of looking called {mode!r}.", f"There are: {', '.join(MODES)}.")

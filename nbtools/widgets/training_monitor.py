@@ -17,6 +17,7 @@ import traitlets
 from nbtools.errors import InputError, RunError
 from nbtools.plots import Table
 from nbtools.runtime import headless
+from nbtools.runtime.arguments import checked
 from nbtools.training.following import RunState, read_run
 from nbtools.widgets.live import LiveView
 
@@ -43,6 +44,7 @@ class TrainingMonitor(LiveView):
     left = traitlets.Float(-1.0).tag(sync=True)  # seconds; below zero: not known
     can_stop = traitlets.Bool(False).tag(sync=True)
 
+    @checked()
     def __init__(self, output_dir: str | Path, *, process: subprocess.Popen[Any] | None = None, log_file: Path | None = None) -> None:
         self.output_dir, self.process, self.log_file = Path(output_dir), process, log_file
         self._ended = threading.Event()
@@ -101,7 +103,8 @@ class TrainingMonitor(LiveView):
 
     def close(self) -> None:
         """Stop looking. A run that this monitor began goes on, and another monitor can follow it."""
-        self._ended.set()
+        if hasattr(self, "_ended"):  # not where the constructor refused its arguments
+            self._ended.set()
         super().close()
 
     def _follow(self) -> None:
