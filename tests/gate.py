@@ -22,7 +22,7 @@ TEMPORARY = Path(os.environ["NBTOOLS_RUNS"]).parent  # see conftest.py
 # `--stored-parameters`, which `make check-all` uses, nothing is changed). Notebook 05 then finds the model that 04 has left.
 TINY_NOTEBOOK = write_tiny_finetuning(TEMPORARY / "tiny")  # what notebook 09 sweeps
 SHORTER: dict[str, dict[str, Any]] = {
-    "04_finetuning": {"max_steps": 100},
+    "04_finetuning": {"max_steps": 200, "max_reviews": 1400},
     "06_pitfalls": {"max_steps": 20, "max_reviews": 200, "block_size": 256},
     "08_other_tasks": {"max_reviews": 500, "test_reviews": 200, "epochs": 1, "max_tokens": 96, "rewriter_steps": 60},
     "09_sweeps": {"notebook": str(TINY_NOTEBOOK)},
