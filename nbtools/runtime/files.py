@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -26,8 +27,7 @@ def usual_cache() -> Path:
     return Path(os.environ.get("NBTOOLS_CACHE") or platformdirs.user_cache_dir("nbtools-course", appauthor=False)).expanduser()
 
 
-MARK = ".nbtools.json"  # in a folder that `put_in_place` filled: what it is, and the names and sizes of the files
-SAME_SECONDS = 2.0  # times of files are no finer on a FAT disk
+MARK = ".nbtools.json"  # in a folder that `put_in_place` filled: what it is, and the SHA-256 of each file
 
 
 def cache_folder(*parts: str) -> Path:
@@ -170,7 +170,7 @@ def disk_is_full(error: BaseException) -> bool:
 def put_in_place(folder: str | Path, made: str = "cache") -> Iterator[Path]:
     """Give a fresh folder to fill; on success it takes the name `folder`, on any error it is removed.
 
-    made  what the folder is, written into it as a mark, with the names and sizes of its files
+    made  what the folder is, written into it as a mark, with the SHA-256 of each of its files
 
     A `folder` that already exists is replaced only once the new one is complete. It is deleted if it holds nothing but what an earlier
     call wrote there; otherwise it is kept under another name.
@@ -180,7 +180,7 @@ def put_in_place(folder: str | Path, made: str = "cache") -> Iterator[Path]:
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
     try:
         yield aside
-        files = {path.relative_to(aside).as_posix(): path.stat().st_size for path in sorted(aside.rglob("*")) if path.is_file()}
+        files = {path.relative_to(aside).as_posix(): sha256(path) for path in sorted(aside.rglob("*")) if path.is_file()}
         write_text(aside / MARK, json.dumps({"made": made, "files": files}, indent=1) + "\n")
         aside.chmod(0o777 & ~_umask())
         if not folder.exists():
@@ -202,6 +202,12 @@ def put_in_place(folder: str | Path, made: str = "cache") -> Iterator[Path]:
         raise
 
 
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file's content. A processor with instructions for it takes half a second per GB."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def made_as(folder: Path) -> str:
     """What `put_in_place` made `folder` as; "" for any other folder."""
     try:
@@ -212,17 +218,15 @@ def made_as(folder: Path) -> str:
 
 def _holds_other_files(folder: Path) -> bool:
     """Whether `folder` holds a file that `put_in_place` did not write there, or one that was changed since."""
-    mark = folder / MARK
     try:
-        written, then = dict(json.loads(mark.read_text(encoding="utf8"))["files"]), mark.stat().st_mtime
+        written = dict(json.loads((folder / MARK).read_text(encoding="utf8"))["files"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        written, then = {}, 0.0
+        written = {}
     for path in folder.rglob("*"):
-        if path == mark or (path.is_dir() and not path.is_symlink()):
-            continue
-        now = path.lstat()
-        if written.get(path.relative_to(folder).as_posix()) != now.st_size or now.st_mtime > then + SAME_SECONDS:
-            return True
+        if path.is_symlink() or (path.is_file() and path != folder / MARK):
+            name = path.relative_to(folder).as_posix()
+            if path.is_symlink() or name not in written or sha256(path) != written[name]:
+                return True
     return False
 
 

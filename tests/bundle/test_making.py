@@ -53,13 +53,24 @@ def test_a_bundle_holds_what_is_needed_and_nothing_else(tmp_path: Path, clone: P
     }  # fmt: skip
     assert {path.name for path in (stick / "notebooks").iterdir()} == {"00_setup.ipynb", "01_attention.ipynb", "glossary.md"}
     [target] = choose_targets()
-    names = {"SHA256SUMS", "bundle.json", "START.txt", "install.sh", "install.bat", "install.py", f"requirements-{target.name}.txt"}
+    names = {
+        "SHA256SUMS",
+        "bundle.json",
+        "START.txt",
+        "install.sh",
+        "install.bat",
+        "install.py",
+        f"requirements-{target.name}.txt",
+        ".nbtools.json",
+    }
     assert {path.name for path in stick.iterdir()} == names | {"wheels", "notebooks"}
     assert [path.name for path in tmp_path.iterdir() if "stick" in path.name] == ["stick"]  # no work folder, no lock
     manifest = json.loads((stick / "bundle.json").read_text())
     assert manifest["profiles"] == ["mini"] and manifest["models"] == [] and list(manifest["targets"]) == [target.name]
     assert made.bytes == sum(
-        path.stat().st_size for path in stick.rglob("*") if path.is_file() and path.name not in ("SHA256SUMS", "bundle.json")
+        path.stat().st_size
+        for path in stick.rglob("*")
+        if path.is_file() and path.name not in ("SHA256SUMS", "bundle.json", ".nbtools.json")
     )
 
 
@@ -70,7 +81,7 @@ def test_the_checksums_are_what_sha256sum_takes(tmp_path: Path, clone: Path) -> 
     def check() -> subprocess.CompletedProcess[str]:
         return subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=stick, capture_output=True, text=True, check=False)
 
-    files = {path.relative_to(stick).as_posix() for path in stick.rglob("*") if path.is_file()} - {"SHA256SUMS"}
+    files = {path.relative_to(stick).as_posix() for path in stick.rglob("*") if path.is_file()} - {"SHA256SUMS", ".nbtools.json"}
     done = check()
     assert done.returncode == 0 and set(done.stdout.splitlines()) == {f"{name}: OK" for name in files}
     (stick / "START.txt").write_text("changed")
