@@ -28,7 +28,7 @@ def say(message: str) -> None:
 def check_text(text: Any, name: str = "text") -> str:
     """`text`, repaired. Raises InputError for anything but a string."""
     if not isinstance(text, str):
-        raise InputError(f"{name} is {describe(text)}, not a string.", "Give one text as a string.")
+        raise InputError(f"{name} is {describe(text)}, not text.", "Give a string.")
     repaired = repair(text)
     if repaired != text:
         say(f"{name} holds half of a character (a lone surrogate), now U+FFFD.")

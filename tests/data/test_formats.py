@@ -89,14 +89,15 @@ def test_too_short_and_lost_bytes_are_counted_apart():
 
 VERSES = "\n\n".join("\n".join(f"  line {n} of stanza {m}" for n in range(4)) for m in range(14))
 WRAPPED = "\n\n".join(
-    "\n".join("this is a line of a book that was broken at some seventy characters, " for _ in range(5)) for _ in range(200)
+    "\n".join("this is a line of a book that was broken at some seventy characters," for _ in range(5)) for _ in range(200)
 )
 
 
 @pytest.mark.parametrize(
     ("content", "unit", "kept"),
     [
-        ("\n".join(GOOD), "line", 14), ("\r\n".join(GOOD), "line", 14), ("\n\n".join(GOOD), "paragraph", 14), ("\n \n".join(GOOD), "paragraph", 14),
+        ("\n".join(GOOD), "line", 14), ("\r\n".join(GOOD), "line", 14), ("\n\n".join(GOOD), "paragraph", 14),
+        ("\n \n".join(GOOD), "paragraph", 14),
         ("\n".join(f"{one} {'It is long. ' * 300}" for one in GOOD), "line", 14),
         ("\n\n".join(f"{one} {'It goes on. ' * 60}\nA second line." for one in GOOD), "paragraph", 14),
     ],
@@ -109,7 +110,7 @@ def test_a_text_file_is_read_by_the_unit_that_it_has_and_that_is_said(tmp_path, 
 def test_a_book_is_not_cut_at_its_lines(tmp_path):
     book = "\n\n".join(f"{number} {block}" for number, block in enumerate(WRAPPED.split("\n\n")))
     texts = load(tmp_path, "book.txt", book)
-    assert "one text per document" in texts.notes[0] and all(len(text) >= 1_500 for text in everything(texts)[1:])
+    assert "one text per document" in texts.notes[0] and sum(len(text) < 1_500 for text in everything(texts)) <= 1
     with pytest.raises(DataError, match="one text per document"):
         load(tmp_path, "verses.txt", VERSES)
     assert load(tmp_path, "verses.txt", VERSES, unit="paragraph").counts["kept"] == 14
