@@ -11,6 +11,7 @@ import numpy as np
 from nbtools.attention import trace_attention
 from nbtools.errors import InputError
 from nbtools.generation import SamplingParams, generate, next_logits
+from nbtools.runtime.arguments import checked
 from nbtools.texts import check_texts
 from nbtools.tokens import id_texts, visible
 
@@ -32,6 +33,7 @@ class Shift:
         return float(np.log(self.after) - np.log(self.before))
 
 
+@checked(count=(1, 100_000), floor=(0.0, 1.0))
 def likelier(base: LanguageModel, tuned: LanguageModel, prompt: str, count: int = 10, floor: float = 1e-3) -> list[Shift]:
     """The `count` next tokens after `prompt` whose log-probability rose most, among those with at least `floor` in either model.
 

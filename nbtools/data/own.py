@@ -15,6 +15,7 @@ from nbtools.data.notes import Notes
 from nbtools.data.plain import check_unit
 from nbtools.errors import CourseError, DataError, InputError, UnreachableError, printable
 from nbtools.runtime import available_memory, hub_state, progress
+from nbtools.runtime.arguments import checked
 from nbtools.texts import describe, repair
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class OwnTexts:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
+@checked(seed=(0, 2**63 - 1))
 def load_texts(
     source: Any,
     *,

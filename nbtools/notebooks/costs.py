@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from nbtools.errors import decoration
+from nbtools.errors import InputError, decoration
 from nbtools.health.ladder import LIBRARIES_BYTES
 from nbtools.notebooks.injected import check_injected
 from nbtools.profiles import PROFILES
@@ -68,6 +68,8 @@ def box(name: str, model: str = "mini", variables: Mapping[str, Any] | None = No
     profile its needs are added. Where outputs are being stored for later readers, the recorded values themselves, which do not change
     from run to run.
     """
+    if variables is not None and not isinstance(variables, Mapping):
+        raise InputError(f"variables is of type {type(variables).__name__}.", "Give the notebook's globals().")
     if variables is not None:
         check_injected(variables)
     _print_costs(name, model)

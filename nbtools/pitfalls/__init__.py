@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from types import EllipsisType
 from typing import Any
 
@@ -10,6 +11,7 @@ from nbtools.models import exclusive
 from nbtools.pitfalls.experiment import Experiment, Run
 from nbtools.pitfalls.mistakes import MISTAKES, VERDICTS, Finding, Mistake
 from nbtools.runtime import say
+from nbtools.values import check_names
 
 __all__ = ["MISTAKES", "WORDS", "Experiment", "Finding", "Mistake", "Pitfalls", "Run", "find_mistake"]
 
@@ -20,6 +22,7 @@ class Pitfalls:
     """One experiment, the bets on it, and what was found. `settings` are those of `Experiment`."""
 
     def __init__(self, **settings: Any) -> None:
+        check_names("Pitfalls", settings, [one.name for one in fields(Experiment) if one.name != "runs"])
         self.experiment = Experiment(**settings)
         self.bets: dict[str, str] = {}
         self.findings: dict[str, Finding] = {}

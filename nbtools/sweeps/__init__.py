@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 from nbtools.runtime import destination
+from nbtools.runtime.arguments import checked
 from nbtools.runtime.destinations import SWEEP
 from nbtools.sweeps.control import JOBS, Progress, read_record, run_sweep
 from nbtools.sweeps.executors import DaskExecutor, Executor, LocalExecutor, SlurmExecutor
@@ -40,6 +41,7 @@ __all__ = [
 EXECUTORS = ("local", "dask", "slurm", "submitit-local")
 
 
+@checked(workers=(1, 1_000))
 def sweep(
     plan: str | Path | Mapping[str, Any],
     out: str | Path,

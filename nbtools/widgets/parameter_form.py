@@ -13,6 +13,7 @@ from nbtools.notebooks import choose_notebooks, plan_run, read_parameters
 from nbtools.notebooks.budget import preview
 from nbtools.notebooks.parameters import coerce, refuse_secret
 from nbtools.plots import Table
+from nbtools.runtime.arguments import checked
 from nbtools.widgets.live import LiveView
 
 
@@ -37,6 +38,7 @@ class ParameterForm(LiveView):
     pricing = traitlets.Bool(False).tag(sync=True)
     done = traitlets.Unicode().tag(sync=True)
 
+    @checked()
     def __init__(self, notebook: str = "04") -> None:
         [self.notebook] = choose_notebooks([notebook])
         self.parameters = read_parameters(self.notebook)
