@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nbtools.errors import MachineError
-from nbtools.models.wheel import WheelFile, bring, disk_full, sha256
+from nbtools.models.wheel import WheelFile, bring, disk_full
 from nbtools.runtime import available_memory, cache_folder, destination, disk_is_full, put_in_place, write_text
 from nbtools.runtime.destinations import FETCHED
+from nbtools.runtime.files import sha256
 
 Say = Callable[[str], None]
 
