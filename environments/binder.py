@@ -111,7 +111,9 @@ def _group(record: Record) -> MemoryGroup | None:
 
 
 MARKER = ".binder-check"
-FOLDER = Kind("a folder of this check", lambda folder: (folder / MARKER).is_file(), stays=True)
+FOLDER = Kind(
+    "a folder of this check", lambda folder: any((folder / name).is_file() for name in (MARKER, "environment.installed")), stays=True
+)
 
 
 @contextmanager

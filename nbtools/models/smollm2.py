@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nbtools.errors import InputError, MachineError
-from nbtools.models.wheel import WheelFile, bring, disk_full, sha256
+from nbtools.models.wheel import WheelFile, bring, disk_full
 from nbtools.runtime import available_memory, cached, destination, disk_is_full, put_in_place, write_text
 from nbtools.runtime import say as print_line
 from nbtools.runtime.destinations import FETCHED
+from nbtools.runtime.files import sha256
 from nbtools.runtime.foreign import Is, read_json
 
 Say = Callable[[str], None]

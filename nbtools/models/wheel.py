@@ -124,8 +124,3 @@ def _copy(source: IO[bytes], target: IO[bytes], most: int) -> str:
 
 def disk_full(place: Path) -> MachineError:
     return MachineError(f"The disk that holds {place} is full.", "Free about 750 MB, or set NBTOOLS_CACHE to a folder on a larger disk.")
-
-
-def sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

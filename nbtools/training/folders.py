@@ -8,7 +8,6 @@ SHA instructions: 0.8 s for GPT-2 small's 1.5 GB).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 from nbtools.errors import InputError, RunError
 from nbtools.runtime import destination, put_in_place, say, set_aside, write_text
 from nbtools.runtime.destinations import FINETUNE
+from nbtools.runtime.files import sha256
 from nbtools.runtime.foreign import Whole, read_json
 
 COMPLETE = "complete"  # the mark
@@ -128,7 +128,7 @@ def step_of(checkpoint: Path) -> int:
 def mark_complete(checkpoint: Path) -> None:
     """Write the mark into a checkpoint whose files are all there."""
     paths = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != COMPLETE)
-    files = {path.relative_to(checkpoint).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in paths}
+    files = {path.relative_to(checkpoint).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths}
     write_text(checkpoint / COMPLETE, json.dumps({"files": files}, indent=1))
 
 
@@ -190,10 +190,5 @@ def _flaw(checkpoint: Path) -> str | None:
             return f"{path.name} is missing"
         if path.stat().st_size != size:
             return f"{path.name} has {path.stat().st_size:,} bytes, not {size:,}"
-    changed = [path.name for path, _, sha256 in saved if _sha256(path) != sha256]
+    changed = [path.name for path, _, digest in saved if sha256(path) != digest]
     return f"{', '.join(changed)} is not what was saved" if changed else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

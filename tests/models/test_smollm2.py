@@ -119,7 +119,7 @@ def index(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def pinned(tiny: Path) -> dict[str, Any]:
-    return {"sha256": wheel.sha256(tiny), "bytes": tiny.stat().st_size, "wheel_bytes": 10**6}
+    return {"sha256": smollm2.sha256(tiny), "bytes": tiny.stat().st_size, "wheel_bytes": 10**6}
 
 
 def settings(tmp_path: Path) -> dict[str, str]:
