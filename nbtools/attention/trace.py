@@ -80,9 +80,9 @@ def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> str:
 
     Raises what `trace_attention` raises for a text that cannot be traced.
     """
-    text = texts.check_text(text)
-    if not text:
+    if not isinstance(text, str) or not text:
         raise InputError("There is no text to trace.", "Give a sentence as a string.")
+    text = texts.check_text(text)
     count = len(lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     if count > lm.context:
         raise InputError(f"The text has {count} tokens and {lm.name} reads at most {lm.context}.", "Give a shorter text.")
