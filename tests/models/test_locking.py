@@ -14,7 +14,7 @@ from nbtools.attention import knock_out_each, logit_lens, read_attention, score_
 from nbtools.data import pack
 from nbtools.errors import ModelError
 from nbtools.evaluation import evaluate
-from nbtools.generation import ROOT, Decoding, TextTree, generate, next_logits, stream
+from nbtools.generation import ROOT, SamplingParams, TextTree, generate, next_logits, stream
 from nbtools.models import LanguageModel, evaluating, exclusive, lock_of
 from nbtools.training import finetune
 from tests.models_at_hand import tiny
@@ -100,7 +100,7 @@ def test_a_text_written_while_another_thread_ablates_and_traces_is_the_text_writ
 
 
 def grow(tree: TextTree) -> str:
-    nodes = list(tree.grow(ROOT, VALUES["max_new_tokens"], VALUES["seed"], Decoding(temperature=VALUES["temperature"])))
+    nodes = list(tree.grow(ROOT, VALUES["max_new_tokens"], VALUES["seed"], SamplingParams(temperature=VALUES["temperature"])))
     return tree.text(nodes[-1].number)
 
 
