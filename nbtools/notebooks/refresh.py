@@ -16,6 +16,7 @@ from nbtools.errors import RunError
 from nbtools.notebooks.catalog import Notebook
 from nbtools.notebooks.costs import read_costs, record_costs, recorded
 from nbtools.notebooks.execution import Execution, execute
+from nbtools.runtime import say as print_line
 from nbtools.runtime import write_text
 
 BOX = re.compile(r"^.* of memory \(recorded on a machine with .*\)\.$", re.MULTILINE)
@@ -23,7 +24,7 @@ VIEWS = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.wi
 
 
 def refresh_notebooks(
-    notebooks: Sequence[Notebook], say: Callable[[str], None] = print, watch: Callable[[Execution], None] = lambda execution: None
+    notebooks: Sequence[Notebook], say: Callable[[str], None] = print_line, watch: Callable[[Execution], None] = lambda execution: None
 ) -> list[Path]:
     """Execute each notebook with the Hub off and store its outputs; return the files that changed.
 
