@@ -17,6 +17,7 @@ from nbtools.notebooks.catalog import Notebook
 from nbtools.notebooks.content import join_lines, read_content
 from nbtools.notebooks.costs import COSTS_FILE, read_costs, record_costs, recorded
 from nbtools.notebooks.execution import Execution, execute
+from nbtools.runtime import say as print_line
 from nbtools.runtime import write_text
 from nbtools.runtime.destinations import check_writable
 
@@ -25,7 +26,7 @@ VIEWS = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.wi
 
 
 def refresh_notebooks(
-    notebooks: Sequence[Notebook], say: Callable[[str], None] = print, watch: Callable[[Execution], None] = lambda execution: None
+    notebooks: Sequence[Notebook], say: Callable[[str], None] = print_line, watch: Callable[[Execution], None] = lambda execution: None
 ) -> list[Path]:
     """Execute each notebook with the Hub off and store its outputs; return the files that changed.
 
