@@ -92,3 +92,25 @@ def test_every_test_has_a_time_out_far_above_what_it_takes(request: pytest.Fixtu
     for item in request.session.items:
         mark = item.get_closest_marker("timeout")
         assert mark is not None and mark.args[0] >= max(900, 10 * expected_seconds(item)), item.nodeid
+
+
+GROUP = """
+import pytest, time
+
+pytestmark = pytest.mark.xdist_group("together")
+
+@pytest.mark.parametrize("number", range(4))
+def test_in_a_group(number):
+    time.sleep(0.3)
+"""
+
+
+@pytest.mark.slow(20)
+def test_a_group_stays_in_one_process(tmp_path: Path) -> None:
+    """With pytest 9.2, pytest-xdist 3.8 gave the cells of a notebook to several processes."""
+    (tmp_path / "test_file.py").write_text(GROUP)
+    command = [sys.executable, "-m", "pytest", "-vv", "-n2", "--dist=loadgroup", "--no-loadscope-reorder", str(tmp_path)]
+    command += ["-c", "pyproject.toml", "--rootdir", str(ROOT)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "PYTEST_ADDOPTS": ""})
+    workers = {line.partition("]")[0] for line in done.stdout.splitlines() if "PASSED" in line}
+    assert done.stdout.count("PASSED") == 4 and len(workers) == 1, done.stdout
