@@ -33,9 +33,11 @@ RUN = .venv/bin/python -m
 GPU = $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu)
 # The course never needs the Hub, and stays away from it.
 OFFLINE = HF_HUB_OFFLINE=1
-# As many processes as there are cores, at most four because each may need two gigabytes of memory, with one thread each: processes that
-# share cores are ten times slower with more. A free process takes the next test, the longest first; a group (`xdist_group`) stays together.
-PYTEST = $(OFFLINE) OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=logical --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder --durations=20
+# One process more than there are cores, because tests also wait for browsers and kernels; at most four, because each may need two
+# gigabytes of memory. Each has one thread: with more, processes that share cores are ten times slower. A free process takes the next
+# test, the longest first; a group (`xdist_group`) stays together.
+PROCESSES = $(shell python3 -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))' 2>/dev/null || echo 2)
+PYTEST = $(OFFLINE) OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=$(PROCESSES) --dist=loadgroup --no-loadscope-reorder --durations=20
 # Time limits are for hangs. Those of single tests are in conftest.py.
 NBVAL = --nbval-lax --nbval-kernel-name=python3 --nbval-cell-timeout=7200 --nbval-kernel-startup-timeout=300
 TESTS = tests
