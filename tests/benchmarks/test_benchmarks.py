@@ -156,6 +156,7 @@ def test_dropout_is_switched_in_the_configuration_and_in_every_module() -> None:
     assert lm.model.config.attn_pdrop == lm.model.config.resid_pdrop == lm.model.config.embd_pdrop == 0
 
 
+@pytest.mark.slow(6)
 def test_as_many_reviews_as_asked_for() -> None:
     assert len(training_reviews(40)) == 40
 

@@ -11,6 +11,7 @@ from benchmarks import estimate, harness
 from benchmarks.harness import Call, Row
 
 
+@pytest.mark.slow(8)
 def test_a_pair_is_predicted_and_then_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(harness, "measure", lambda call: getattr(estimate, call.function.partition(":")[2])(**call.arguments))
     monkeypatch.setattr(harness, "others_percent", lambda: 0.0)

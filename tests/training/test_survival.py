@@ -189,7 +189,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(straight, 
     assert steps_in(last.stdout) == expected[came_from:]
     assert curve(tmp_path / "run") == curve(folder)
     assert weights(tmp_path / "run") == weights(folder)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["curve.jsonl", "model", "plan.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".nbtools.json", "curve.jsonl", "model", "plan.json"]
 
 
 @pytest.mark.slow(90)
