@@ -177,7 +177,7 @@ def test_an_encoding_that_is_named_is_used(tmp_path, encoding, mark, name):
 
 @pytest.mark.parametrize("encoding", ["hex", "zip", 5, "", "utf-99", "a\0b"])
 def test_what_is_no_encoding_of_text_is_refused(tmp_path, encoding):
-    with pytest.raises(InputError, match="There is no encoding|encoding must be text"):
+    with pytest.raises(InputError, match=r"There is no encoding|encoding must be text"):
         load(tmp_path, "a.csv", "text\n" + "\n".join(GOOD), encoding=encoding)
 
 
