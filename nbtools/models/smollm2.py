@@ -36,7 +36,6 @@ GGUF = WheelFile(
 SAFETENSORS_BYTES = 538_100_000
 CONVERSION_MEMORY = 1_200_000_000  # bytes; measured: the fp32 weights, the mapped GGUF, and the libraries
 RECIPE = 1  # raise it when the conversion changes: folders of an older recipe are then made again
-ORIGIN = {"gguf_sha256": Is(GGUF.sha256), "recipe": Is(RECIPE), "files": {str: dict}}
 
 
 def fetch(verbose: bool = True) -> Path:
@@ -81,7 +80,8 @@ def is_complete(folder: Path) -> bool:
     Cheap on purpose (milliseconds): the weights, written by this machine from a verified file, are not hashed again.
     """
     try:
-        origin = read_json(folder / "origin.json", ORIGIN)
+        wanted = {"gguf_sha256": Is(GGUF.sha256), "recipe": Is(RECIPE), "files": {str: dict}}
+        origin = read_json(folder / "origin.json", wanted)
         return bool(origin["files"]) and all(_describe(folder / name) == kept for name, kept in origin["files"].items())
     except (InputError, OSError):
         return False

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from nbtools.models.loading import MINI_FOLDER
 from nbtools.profiles import PROFILES
 from nbtools.training.recipe import Recipe
@@ -29,6 +31,7 @@ def test_the_files_are_those_that_were_measured_and_described():
     assert found == SHA256
 
 
+@pytest.mark.slow(8)
 def test_it_loads_without_asking_the_network():
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     made = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True, env=environment)
