@@ -305,6 +305,7 @@ print(json.dumps(found))
 
 
 @asked_once
+@pytest.mark.slow(10)
 def test_a_tuned_model_with_its_card_is_pushed_private_and_the_token_is_not_shown(files: dict[str, bytes], tmp_path: Path) -> None:
     model = tmp_path / "run" / "model"
     model.mkdir(parents=True)

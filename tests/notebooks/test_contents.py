@@ -70,7 +70,7 @@ def test_it_opens_with_its_box_parameters_and_cost(path: Path) -> None:
     assert "You will be able to" in title.source and "You need first" in title.source
     assert parameters.metadata.tags == ["parameters"] and tagged(path, "parameters") == [parameters]
     model = "model or profile" if "model: str = None  # a Hub name or a folder" in parameters.source else "profile"
-    assert imports.source.splitlines()[-1] == f'box("{path.stem}", {model})'
+    assert imports.source.splitlines()[-1] == f'box("{path.stem}", {model}, globals())'
 
 
 @every_notebook

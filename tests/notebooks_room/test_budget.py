@@ -79,6 +79,12 @@ def test_the_estimate_is_given_defaults_and_given_values(clone: Path, monkeypatc
     assert runs == clone / "runs" / "here"
 
 
+def status_of(entries: dict[str, Any]) -> dict[str, Any]:
+    """What a run of these notebooks leaves in its status.json."""
+    about = {"state": "done", "created": "2026-01-01", "command": ["nbtools"], "nbtools": "0.1.0", "machine": {}}
+    return {"schema": 1, "versions": library_versions(), "notebooks": entries, **about}
+
+
 def test_a_quick_model_is_trained_only_where_none_will_be_found(clone: Path) -> None:
     quick, found = 2 * 25 + 66, 2 * 45
     assert seconds("05") == [quick]
@@ -89,7 +95,7 @@ def test_a_quick_model_is_trained_only_where_none_will_be_found(clone: Path) -> 
     place = clone / "runs" / "here" / "tuned" / "mini" / "model"
     place.mkdir(parents=True)
     (place / "config.json").write_text("{}")
-    (clone / "runs" / "here" / "status.json").write_text("")
+    (clone / "runs" / "here" / "status.json").write_text(json.dumps(status_of({})))
     assert budget._finds_a_model(plan_run(["05"], out="runs/here").notebooks[0], {"profile": "mini"}, plan_run(["05"], out="runs/here"))
 
 
@@ -98,11 +104,14 @@ def test_what_is_done_already_costs_nothing(clone: Path) -> None:
     marks = {notebook.name: fingerprint(notebook, {}) for notebook in plan.notebooks}
     plan.folder.mkdir(parents=True)
     (plan.folder / "00_look.ipynb").write_text("")
-    entries = {"00_look": {"state": "done", "fingerprint": marks["00_look"]}}
-    status = {"schema": 1, "versions": library_versions(), "notebooks": entries}
+    status = status_of({"00_look": {"state": "done", "fingerprint": marks["00_look"], "parameters": {}}})
     (plan.folder / "status.json").write_text(json.dumps(status))
     assert seconds("00", "04")[0] == 0 and "done already" in preview(plan).costs[0].note
-    entries["04_train"] = {"state": "done", "fingerprint": "another"}  # one that changed makes the whole run begin anew
+    status["notebooks"]["04_train"] = {
+        "state": "done",
+        "fingerprint": "another",
+        "parameters": {},
+    }  # one that changed makes the whole run begin anew
     (plan.folder / "status.json").write_text(json.dumps(status))
     assert seconds("00", "04")[0] == 120
 

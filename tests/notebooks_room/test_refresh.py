@@ -10,11 +10,11 @@ from nbtools.notebooks import read_notebook, refresh_notebooks
 from nbtools.notebooks.refresh import clean_outputs, clean_text
 from tests.notebooks_room.notebooks_at_hand import write_notebook
 
+pytestmark = pytest.mark.slow(6)
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
 CHATTY = """\
 import os, sys, tempfile, pathlib
-
-pytestmark = pytest.mark.slow(6)
 print("saved in", pathlib.Path(os.environ["NBTOOLS_RUNS"]) / "tuned")
 print(pathlib.Path.cwd().parent / "data.csv", pathlib.Path.home() / ".cache", object())
 print("progress 3 it/s", file=sys.stderr)"""
