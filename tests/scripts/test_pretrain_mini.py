@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(tmp_path: Path, corpus: P
     curve = tmp_path / "m.unfinished" / "curve.jsonl"
     child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
     while child.poll() is None and not (curve.is_file() and curve.stat().st_size):
-        pass
+        time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     _, said = child.communicate()
     assert child.returncode == 1 and "Go on with the same call and" in said, said
