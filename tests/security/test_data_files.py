@@ -16,7 +16,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from nbtools.data import formats, load_texts, own
+from nbtools.data import formats, json_files, load_texts, own, plain, tables
 from nbtools.errors import DataError, InputError
 from tests.security.hostile import controls
 
@@ -69,18 +69,18 @@ def test_many_lines_in_one_quoted_field_are_refused_too(tmp_path: Path, memory: 
 def test_lines_of_text_without_an_empty_one_come_in_pieces(
     tmp_path: Path, memory: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "LONGEST", 1_000_000)
+    monkeypatch.setattr(plain, "LONGEST", 1_000_000)
     path = bomb(tmp_path / "b.txt.gz", b"", piece=(b"a b " * 1_000 + b"\n") * 64)
-    pieces = [len(text) for _, text in formats.read_rows(path, None, None, formats.Notes())]
+    pieces = [len(text) for _, text in formats.read_rows(path, formats.Reading(), formats.Notes())]
     assert max(pieces) <= 1_000_000 and sum(pieces) >= LINE and memory() < MOST
 
 
 def test_an_array_that_unpacks_to_more_than_memory_is_refused(
     tmp_path: Path, memory: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "available_memory", lambda: 10_000_000 * formats.ARRAY_SHARE)
+    monkeypatch.setattr(json_files, "available_memory", lambda: 5_000_000 * json_files.VALUE_SHARE)
     path = bomb(tmp_path / "b.json.gz", b"[", b'""]', piece=b'"",' * (1 << 18))
-    with pytest.raises(DataError, match="too much to hold at once") as caught:
+    with pytest.raises(DataError, match="too much to hold") as caught:
         load_texts(path)
     assert ".jsonl" in caught.value.remedy and memory() < MOST
 
@@ -100,14 +100,14 @@ def test_a_parquet_value_that_many_rows_share_is_not_unpacked_for_each(tmp_path:
     shared = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 3_000), pyarrow.array([text]))
     parquet.write_table(pyarrow.table({"text": shared}), tmp_path / "b.parquet", compression="zstd")
     assert (tmp_path / "b.parquet").stat().st_size < 5_000
-    rows = sum(len(value) == len(text) for _, value in formats.read_rows(tmp_path / "b.parquet", None, None, formats.Notes()))
+    rows = sum(len(value) == len(text) for _, value in formats.read_rows(tmp_path / "b.parquet", formats.Reading(), formats.Notes()))
     assert rows == 3_000 and memory() < MOST
     assert pyarrow.total_allocated_bytes() < 200e6
 
 
 def test_a_parquet_column_that_unpacks_to_more_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet.write_table(pyarrow.table({"text": ["a b " * 1_000_000] * 2}), tmp_path / "b.parquet", compression="zstd", use_dictionary=False)
-    monkeypatch.setattr(formats, "available_memory", lambda: 10_000_000)
+    monkeypatch.setattr(tables, "available_memory", lambda: 10_000_000)
     with pytest.raises(DataError, match="at a time"):
         load_texts(tmp_path / "b.parquet")
 

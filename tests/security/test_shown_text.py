@@ -40,7 +40,7 @@ def test_markdown_html_and_every_kind_of_output_show_hostile_text_as_text(text: 
         {"cell_type": "code", "source": text, "metadata": {}, "execution_count": 1, "outputs": outputs},
     ]
     path = tmp_path / "hostile.ipynb"
-    path.write_text(json.dumps({"cells": cells}), encoding="utf8")
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), encoding="utf8")
     page = render_notebook(path, text, [text], text)
     assert active_parts(page) == []
     assert active_parts("<script>x</script><b onclick=x>") == ["<script>", "b onclick=x"], "the test itself sees what it looks for"
@@ -137,9 +137,9 @@ def test_no_live_view_sets_text_as_html() -> None:
 
 def test_controls_and_marks_of_direction_in_a_token_are_made_visible_on_both_sides() -> None:
     assert visible("a\x1b[2J \u202eb\n") == "a<U+001B>[2J␣<U+202E>b⏎"
-    in_python = CONTROLS.pattern.encode("unicode_escape").decode()
+    in_python = CONTROLS.pattern.replace("\ud800-\udfff", "")  # a browser's text is made of surrogates, and none of them is lone
     in_browser = re.search(r"^const CONTROLS = /(\[.*\])/g;$", (WIDGETS / "shared.js").read_text(encoding="utf8"), re.MULTILINE)
-    assert in_browser is not None and re.compile(in_browser[1].encode().decode("unicode_escape")).pattern == CONTROLS.pattern, in_python
+    assert in_browser is not None and in_browser[1].encode().decode("unicode_escape") == in_python
 
 
 @pytest.mark.parametrize("text", TEXTS)
