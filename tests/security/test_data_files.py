@@ -82,7 +82,7 @@ def test_an_array_that_unpacks_to_more_than_memory_is_refused(
     path = bomb(tmp_path / "b.json.gz", b"[", b'""]', piece=b'"",' * (1 << 18))
     with pytest.raises(DataError, match="too much to hold") as caught:
         load_texts(path)
-    assert ".jsonl" in caught.value.remedy and memory() < MOST
+    assert ".jsonl" in caught.value.remedy and memory() < 2 * MOST
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b"[" + b"9" * 10_000 + b"]"])

@@ -51,6 +51,7 @@ def test_csv_and_parquet_hold_the_same_table(swept):
     assert one["value"].tolist()[:6] == pytest.approx(other["value"].tolist()[:6])
 
 
+@pytest.mark.slow(7)
 def test_a_column_of_several_kinds_becomes_text_in_parquet(tmp_path):
     asked = {"notebook": str(write_tiny(tmp_path / "nb")), "list": [{"word": "a", "size": 1}, {"rate": 0.2}]}
     sweep(asked, tmp_path / "out")

@@ -36,7 +36,7 @@ def timed(monkeypatch, plain: float, fast: float, first: float) -> None:
     ("steps", "plain", "fast", "compiled", "why"),
     [
         (10, 1.0, 0.4, False, "over before compiling is repaid"),
-        (300, 1.0, 0.4, True, "a pass takes 0.40 s instead of 1.00 s (probed); compiling took 30 s, repaid after 50 of 300 steps"),
+        (300, 1.0, 0.4, True, "a pass takes 0.40 s instead of 1.00 s (probed); compiling took 30 s, repaid after 50 of 300 passes"),
         (300, 1.0, 1.1, False, "a pass takes 1.10 s compiled and 1.00 s plain"),
     ],
 )

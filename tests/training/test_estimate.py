@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from nbtools.data import load_reviews, pack
+from nbtools.data import load_reviews, pack, tokenize
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
@@ -145,7 +145,7 @@ def test_tokens_that_a_score_computes_are_those_of_its_windows(reviews):
 
     lm = tiny()
     texts = ["Short.", *reviews.test["text"][:9], "long " * 500]
-    assert computed_tokens(texts, lm) == sum(len(window.ids) for window in _windows(lm, texts, "texts"))
+    assert computed_tokens(texts, lm) == sum(len(window.ids) for window in _windows(lm, tokenize(texts, lm)))
     assert computed_tokens([], lm) == 0
 
 
