@@ -51,6 +51,7 @@ def test_before_during_and_after(tmp_path: Path) -> None:
         read_run(tmp_path / "another")
 
 
+@pytest.mark.slow(8)
 def test_samples_are_what_the_model_writes_and_a_repeated_step_counts_once(tmp_path: Path) -> None:
     made = folder(tmp_path, rows(1))
     for step in (10, 20, 10):  # stopped after 20, and resumed from before 10

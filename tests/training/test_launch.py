@@ -73,6 +73,7 @@ def test_a_batch_that_cannot_be_shared_is_refused_in_two_lines(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow(8)
 def test_a_mistake_gets_two_lines_and_no_traceback(tmp_path):
     refused = start(tmp_path / "run", 1, "--profile", "no such model/at all/x")
     assert refused.returncode == 1 and "  -> " in refused.stderr and "Traceback" not in refused.stderr

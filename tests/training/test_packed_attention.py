@@ -29,7 +29,7 @@ def each_document_alone(query, key, value):
     return torch.stack(rows).transpose(1, 2)
 
 
-@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_a_compiler)])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=[needs_a_compiler, pytest.mark.slow(10)])])
 @pytest.mark.parametrize("key_heads", [4, 2, 1])
 def test_each_document_is_attended_to_as_if_it_were_alone(compiled, key_heads):
     assert QUERIES < 300

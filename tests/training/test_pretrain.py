@@ -54,6 +54,7 @@ def test_it_learns_what_the_texts_have_in_common(tmp_path: Path, optimizer: str)
     assert not (tmp_path / "m.unfinished").exists() and not (tmp_path / "m" / "checkpoints").exists()
 
 
+@pytest.mark.slow(7)
 def test_what_is_stored_is_the_returned_model_in_16_bits(tmp_path: Path) -> None:
     done = run(tmp_path / "m")
     stored = AutoModelForCausalLM.from_pretrained(tmp_path / "m" / "model", dtype="float32")
