@@ -64,6 +64,7 @@ def test_what_is_stored_is_the_returned_model_in_16_bits(tmp_path: Path) -> None
     assert held_out_score(done.lm, books()[5:]).bits_per_byte < 6
 
 
+@pytest.mark.slow(15)
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     ended = subprocess.run(
