@@ -25,6 +25,7 @@ def weights(lm) -> torch.Tensor:
     return torch.cat([weight.detach().flatten() for weight in lm.model.parameters()])
 
 
+@pytest.mark.slow(15)
 def test_without_a_model_at_hand_a_quick_one_is_trained_said_and_kept(base, tmp_path, capsys):
     untouched = weights(base).clone()
     tuned = quick.tuned_model(base)

@@ -247,6 +247,7 @@ def interrupted(folder: Path, step: int, lm: Any = None, **keywords: Any) -> Pat
     return folders.unfinished(folder)
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize(
     "case",
     [
