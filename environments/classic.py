@@ -12,7 +12,7 @@ import nbformat
 from environments.record import Record
 from nbtools.attention import trace_attention
 from nbtools.models import load_model
-from tests.browser.jupyterlab import MINUTE, open_page, running_lab
+from tests.browser.jupyterlab import HANG, open_page, running_lab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -63,17 +63,17 @@ def try_views(record: Record, python: Path, place: Path, browser: str, variables
 def view(page: Page, name: str) -> Locator:
     """The live view in the output of the cell called `name`."""
     found = page.locator(".code_cell").nth(list(CELLS).index(name)).locator("section.nbt")
-    found.wait_for(timeout=MINUTE)
+    found.wait_for(timeout=HANG)
     found.scroll_into_view_if_needed()
     return found
 
 
 def run_cells(page: Page, url: str) -> str:
     """Open the notebook, run all its cells, and wait until each has its number."""
-    page.goto(url, timeout=2 * MINUTE)
-    page.wait_for_function("window.Jupyter?.notebook?.kernel?.is_connected() && Jupyter.notebook._fully_loaded", timeout=2 * MINUTE)
+    page.goto(url, timeout=HANG)
+    page.wait_for_function("window.Jupyter?.notebook?.kernel?.is_connected() && Jupyter.notebook._fully_loaded", timeout=HANG)
     page.evaluate("Jupyter.notebook.execute_all_cells()")
-    page.wait_for_function(f"count => document.querySelector('.output_error') || ({NUMBERED})(count)", arg=len(CELLS), timeout=5 * MINUTE)
+    page.wait_for_function(f"count => document.querySelector('.output_error') || ({NUMBERED})(count)", arg=len(CELLS), timeout=HANG)
     failed = page.evaluate("document.querySelector('.output_error')?.textContent")
     assert failed is None, failed
     return str(page.evaluate("'notebook ' + Jupyter.version"))
@@ -89,7 +89,7 @@ def shown(page: Page) -> str:
 def a_text_is_written(page: Page) -> str:
     lab = view(page, "PromptLab")
     lab.get_by_role("button", name="Generate", exact=True).click()
-    lab.locator("xpath=..").locator(".nbt-status").get_by_text("done", exact=True).wait_for(timeout=2 * MINUTE)
+    lab.locator("xpath=..").locator(".nbt-status").get_by_text("done", exact=True).wait_for(timeout=HANG)
     written = lab.locator(".nbt-token").count()
     assert written == 8, written
     return f"{written} tokens"
@@ -101,7 +101,7 @@ def a_weight_is_read(page: Page) -> str:
     for key in ("ArrowDown", "ArrowDown", "Enter"):
         page.keyboard.press(key)
     told = explorer.locator(".nbt-sum tr", has_text="weight: the one").locator("td").nth(1)
-    told.wait_for(timeout=MINUTE)
+    told.wait_for(timeout=HANG)
     read = float(told.text_content() or "nan")
     traced = float(trace_attention(load_model("mini", verbose=False), TEXT).weights[0, 0, 2, 0])
     assert abs(read - traced) <= 1e-4 * abs(traced), (read, traced)
@@ -113,14 +113,14 @@ def another_prompt_is_looked_at(page: Page) -> str:
     scope.get_by_label("Prompt", exact=True).fill("I")
     scope.get_by_role("button", name="Look", exact=True).click()
     begins = "box => box.querySelector('.nbt-line').textContent.startsWith('beforeI')"
-    page.wait_for_function(begins, arg=scope.element_handle(), timeout=2 * MINUTE)
+    page.wait_for_function(begins, arg=scope.element_handle(), timeout=HANG)
     return ""
 
 
 def the_next_block_is_shown(page: Page) -> str:
     inspector = view(page, "TokenInspector")
     inspector.get_by_role("button", name="Next block", exact=True).click()
-    inspector.get_by_role("heading", name="block 1 of", exact=False).wait_for(timeout=MINUTE)
+    inspector.get_by_role("heading", name="block 1 of", exact=False).wait_for(timeout=HANG)
     rows = inspector.locator("tbody tr").count()
     assert rows == 16, rows
     return f"{rows} rows"
@@ -131,15 +131,15 @@ def a_value_is_checked(page: Page) -> str:
     steps = form.get_by_label("max_steps", exact=True)
     steps.fill("many")
     steps.blur()
-    form.get_by_text("max_steps must be a whole number", exact=False).wait_for(timeout=MINUTE)
+    form.get_by_text("max_steps must be a whole number", exact=False).wait_for(timeout=HANG)
     steps.fill("3")
     steps.blur()
-    form.get_by_text("-p max_steps 3", exact=False).first.wait_for(timeout=MINUTE)
+    form.get_by_text("-p max_steps 3", exact=False).first.wait_for(timeout=HANG)
     return "a wrong one is refused, a right one stands in the command"
 
 
 def a_run_is_followed(page: Page) -> str:
     monitor = view(page, "TrainingMonitor")
-    monitor.get_by_role("heading", name="run one: finished").wait_for(timeout=5 * MINUTE)
+    monitor.get_by_role("heading", name="run one: finished").wait_for(timeout=HANG)
     assert monitor.locator("svg.nbt-curve polyline").count() >= 1 and monitor.locator(".nbt-facts dd").count() >= 5
     return "20 steps, finished"
