@@ -18,6 +18,7 @@ SLOW = {
     "nbtools.generate": 20,
     "nbtools.load_model": 20,
     "nbtools.estimate": 14,
+    "nbtools.generation.decoder_name": 8,
     "nbtools.PromptLab": 8,
 }
 
