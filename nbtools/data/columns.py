@@ -19,7 +19,7 @@ ROLES, CONTENTS = ("role", "from", "speaker"), ("content", "value", "text")  # o
 def choose_column(sample: Mapping[str, Any], column: str | None, where: str) -> str:
     """The column of a row like `sample` that holds the text: the one that was named, the likeliest by name, or the only one with text.
 
-    Columns of nested objects are paths such as "data.text". Raises InputError where there is none, or which it is cannot be told.
+    Columns of nested objects are paths such as "data.text". Raises InputError if no column matches or the choice is ambiguous.
     """
     columns = leaves(sample)
     if column is not None:

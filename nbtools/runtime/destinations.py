@@ -40,7 +40,7 @@ class Kind:
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; {} where there is none, or the file is damaged or of another form."""
+    """The object in a JSON file; {} if the file is missing, damaged or holds something else."""
     try:
         if file.stat().st_size > MOST_BYTES:
             return {}
