@@ -16,10 +16,11 @@ os.environ.update(
     IPYTHONDIR=str(_TEMPORARY / "ipython"),
     JUPYTER_CONFIG_DIR=str(_TEMPORARY / "jupyter"),
     MPLBACKEND="Agg",
-    NBTOOLS_CACHE=str(_TEMPORARY / "cache"),
     NBTOOLS_DEVICE="cpu",  # the expected values are computed on the processor; `python -m environments.gpu` is for a GPU
     NBTOOLS_RUNS=str(_TEMPORARY / "runs"),
 )
+if "PYTEST_XDIST_WORKER" not in os.environ:  # what is unpacked and compiled for one process serves them all
+    os.environ["NBTOOLS_CACHE"] = str(_TEMPORARY / "cache")
 for _name in "HF_ENDPOINT HF_HUB_CACHE HF_TOKEN HUGGING_FACE_HUB_TOKEN NBTOOLS_HEADLESS NBTOOLS_PROGRESS".split():
     os.environ.pop(_name, None)
 

@@ -11,9 +11,9 @@ import numpy as np
 from nbtools.attention import trace_attention
 from nbtools.errors import InputError
 from nbtools.generation import SamplingParams, generate, next_logits
-from nbtools.runtime.arguments import checked
 from nbtools.texts import check_texts
 from nbtools.tokens import id_texts, visible
+from nbtools.values import checked
 
 if TYPE_CHECKING:
     from nbtools.models import LanguageModel

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable
-from typing import ParamSpec
-
-P = ParamSpec("P")
 
 # What a terminal obeys or a line is reordered by: control characters but tab and line feed, Unicode's marks of direction,
 # and halves of surrogate pairs, which no encoding can write.
@@ -44,19 +39,6 @@ def one_line(error: Exception) -> str:
     if isinstance(error, CourseError):
         return f"{error.problem} {error.remedy}"
     return printable(f"{type(error).__name__}: {error}".splitlines()[0])
-
-
-def decoration(function: Callable[P, None]) -> Callable[P, None]:
-    """Decorates a function that only prints something beside a notebook's work: what goes wrong in it is a printed line, not an error."""
-
-    @functools.wraps(function)
-    def shown(*arguments: P.args, **keywords: P.kwargs) -> None:
-        try:
-            function(*arguments, **keywords)
-        except Exception as error:
-            print(one_line(error))
-
-    return shown
 
 
 class InputError(CourseError):

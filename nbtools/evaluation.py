@@ -12,8 +12,8 @@ from nbtools.data import tokenize
 from nbtools.errors import InputError
 from nbtools.models import evaluating
 from nbtools.runtime import progress
-from nbtools.runtime.arguments import checked
 from nbtools.texts import check_text, check_texts
+from nbtools.values import checked
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nbtools.errors import InputError, printable
-from nbtools.runtime.arguments import checked
 from nbtools.texts import repair
+from nbtools.values import checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -7,14 +7,22 @@ are far above what is useful: they stop a slip of the keyboard before it takes a
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import math
 import numbers
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 from nbtools.errors import InputError
+from nbtools.texts import check_texts
+
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
+LISTS = re.compile(r"(?:Sequence|Iterable|list)\[(str|int|float)\]")
 
 
 @dataclass(frozen=True)
@@ -24,8 +32,8 @@ class Number:
     NumPy's numbers are accepted; True, False and text are not numbers here.
     """
 
-    low: float
-    high: float
+    low: float = -math.inf
+    high: float = math.inf
     whole: bool = False
     """Whether only whole numbers are allowed; 3.0 is not one."""
     above: bool = False
@@ -43,14 +51,14 @@ class Number:
             number = math.inf
         enough = number > self.low if self.above else number >= self.low
         few_enough = number < self.high if self.below else number <= self.high
-        if not enough or not few_enough:  # both are False of NaN
+        if not enough or not few_enough or abs(number) == math.inf:  # the first two are False of NaN
             raise InputError(f"{name} is {shown(value)}.", f"Give {self}.")
         return number
 
     def __str__(self) -> str:
-        low = f"above {self.low:,}" if self.above else f"from {self.low:,}"
-        high = f"below {self.high:,}" if self.below else f"up to {self.high:,}"
-        return f"{self._noun()} {low} {high}"
+        low = f" above {self.low:,}" if self.above else f" from {self.low:,}"
+        high = f" below {self.high:,}" if self.below else f" up to {self.high:,}"
+        return self._noun() + low * (self.low != -math.inf) + high * (self.high != math.inf)
 
     def _noun(self) -> str:
         return "a whole number" if self.whole else "a number"
@@ -78,6 +86,13 @@ def switch(name: str, value: Any) -> bool:
     if isinstance(value, bool) or type(value).__name__ in {"bool_", "bool"}:
         return bool(value)
     raise InputError(f"{name} is {shown(value)}.", "Give True or False.")
+
+
+def path(name: str, value: Any) -> str | os.PathLike[str]:
+    """A path as text or as an object, and not empty."""
+    if isinstance(value, (str, os.PathLike)) and os.fspath(value) and "\0" not in str(value):
+        return value
+    raise InputError(f"{name} is {shown(value)}, which is not a path.", "Give the path of a file or folder.")
 
 
 def count(high: int, low: int = 1) -> Number:
@@ -141,6 +156,53 @@ class Checked:
         known = [field.name for field in fields(cls) if field.name not in without]  # type: ignore[arg-type]
         check_names(caller, options, known, also)
         return cls(**options)
+
+
+def checked(**bounds: tuple[float, float]) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
+    """A decorator: every argument must be what its annotation says, and the named ones lie within `bounds`.
+
+    Checked, and converted, are the annotations `str`, `int`, `float`, `bool`, `str | Path`, lists of texts or numbers, and any of these
+    with `None`; a parameter with another annotation is left to the function. Raises InputError.
+    """
+
+    def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+        signature = inspect.signature(function)
+        checks = {}
+        for name, parameter in signature.parameters.items():
+            annotation = inspect.formatannotation(parameter.annotation).strip("'\"")
+            check = _check_of(annotation, bounds.get(name, (-math.inf, math.inf)))
+            if check is not None and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                checks[name] = check, annotation.endswith(" | None")
+
+        @functools.wraps(function)
+        def guarded(*arguments: Parameters.args, **options: Parameters.kwargs) -> Returned:
+            bound = signature.bind(*arguments, **options)
+            for name, (check, none) in checks.items():
+                if name in bound.arguments and not (none and bound.arguments[name] is None):
+                    bound.arguments[name] = check(name, bound.arguments[name])
+            return function(*bound.args, **bound.kwargs)
+
+        return guarded
+
+    return decorate
+
+
+def _check_of(annotation: str, bounds: tuple[float, float]) -> Callable[[str, Any], Any] | None:
+    """The check that an annotation stands for, None for one that is left to the function."""
+    kind = annotation.removesuffix(" | None")
+    if found := LISTS.fullmatch(kind):
+        if found[1] == "str":
+            return lambda name, value: check_texts(value, name)
+        return functools.partial(_numbers, Number(bounds[0], bounds[1], found[1] == "int"))
+    if kind in ("int", "float"):
+        return Number(bounds[0], bounds[1], kind == "int")
+    return {"str": Text(), "bool": switch, "str | Path": path}.get(kind)  # type: ignore[return-value]
+
+
+def _numbers(check: Number, name: str, value: Any) -> list[Any]:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InputError(f"{name} is {shown(value)}, which is not a list.", "Give a list of numbers.")
+    return [check(f"{name}[{index}]", one) for index, one in enumerate(value)]
 
 
 def check_names(caller: str, given: Iterable[str], known: Iterable[str], also: Iterable[str] = ()) -> None:

@@ -57,8 +57,8 @@ KINDS: dict[str, Callable[[Path], Any]] = {
     "empty list": lambda folder: [],
     "list of None": lambda folder: [None],
     "mapping": lambda folder: {"a": 1},
-    "folder": lambda folder: str(folder),
-    "file": lambda folder: str(folder / "file.txt"),
+    "folder": lambda folder: ".",  # the working folder; short, because some of these functions take it for a text of few tokens
+    "file": lambda folder: "file.txt",
     "unwritable": lambda folder: "/proc/no/such",
     "home": lambda folder: "~",
 }

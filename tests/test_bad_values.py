@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.runtime.arguments import checked
+from nbtools.values import checked
 from tests.bad_values import COMMANDS, PAGE, UNTRIED, failures, good_arguments, public_names, section, sections
 
 # What still fails, each with the fault in words. An entry whose fault is mended makes this test fail until it is taken out.

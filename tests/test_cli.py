@@ -81,7 +81,7 @@ SMALL = (
 
 @pytest.mark.slow(10)
 def test_a_dry_run_says_what_it_would_take_runs_nothing_and_writes_nothing(clone):
-    write_notebook(clone / "notebooks", "04_train", TRAINS, parameters=SMALL)
+    write_notebook(clone / "notebooks", "04_train", TRAINS, parameters=SMALL, tags={0: "finetune"})
     before = sorted(clone.rglob("*"))
     result = nbtools("run", "4", "1", "--dry-run", "-p", "max_steps", "5", cwd=clone)
     assert result.returncode == 0, result.stderr
@@ -93,11 +93,11 @@ def test_a_dry_run_says_what_it_would_take_runs_nothing_and_writes_nothing(clone
 
 @pytest.mark.slow(8)
 def test_a_dry_run_that_does_not_fit_ends_with_advice_and_exit_code_1(clone):
-    write_notebook(clone / "notebooks", "04_train", TRAINS, parameters=SMALL)
-    result = nbtools("run", "4", "--dry-run", "-p", "batch_size", "20000000", cwd=clone)
+    write_notebook(clone / "notebooks", "04_train", TRAINS, parameters=SMALL, tags={0: "finetune"})
+    result = nbtools("run", "4", "--dry-run", "-p", "batch_size", "100000", cwd=clone)
     assert result.returncode == 1 and "04_train" in result.stdout
     problem, remedy = result.stderr.splitlines()
-    assert "GB of memory" in problem and "a batch_size below 20000000" in remedy
+    assert "GB of memory" in problem and "a batch_size below 100000" in remedy
     assert not (clone / "runs").exists()
 
 

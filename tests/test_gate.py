@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[1]
 FILE = """
 import subprocess, sys, time
 import pytest
+import tests.gate
+
+tests.gate.calibrate = lambda: 0.0  # as on a machine that is fast and has nothing else to do
 
 BURN = "import time\\nwhile time.process_time() < {}: pass"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbtools.attention.formulas import causal_mask, scaled_dot_product
-from nbtools.runtime.arguments import checked
+from nbtools.values import checked
 
 
 @dataclass(frozen=True)

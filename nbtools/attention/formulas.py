@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nbtools.errors import InputError
-from nbtools.runtime.arguments import checked
+from nbtools.values import checked
 
 if TYPE_CHECKING:
     from torch import Tensor

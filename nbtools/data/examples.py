@@ -11,7 +11,7 @@ from pathlib import Path
 from nbtools.data.sources import PACKAGE
 from nbtools.errors import DataError
 from nbtools.runtime import Kind, destination, replace_text, resolve_path
-from nbtools.runtime.arguments import checked
+from nbtools.values import checked
 
 COLUMNS = ["number", "label", "text"]
 

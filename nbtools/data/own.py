@@ -15,8 +15,8 @@ from nbtools.data.notes import Notes
 from nbtools.data.plain import check_unit
 from nbtools.errors import CourseError, DataError, InputError, UnreachableError, printable
 from nbtools.runtime import available_memory, hub_state, progress
-from nbtools.runtime.arguments import checked
 from nbtools.texts import describe, repair
+from nbtools.values import checked
 
 if TYPE_CHECKING:
     from datasets import Dataset

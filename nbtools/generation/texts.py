@@ -15,9 +15,8 @@ from nbtools.generation.params import SamplingParams
 from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
 from nbtools.models import Turns, exclusive, exclusively
 from nbtools.runtime import available_memory, choose_dtype
-from nbtools.runtime.arguments import checked
 from nbtools.texts import check_text
-from nbtools.values import Text
+from nbtools.values import Text, checked
 
 if TYPE_CHECKING:
     import torch

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from nbtools.errors import InputError, decoration
+from nbtools.errors import InputError
 from nbtools.health.ladder import LIBRARIES_BYTES
 from nbtools.notebooks.injected import check_injected
 from nbtools.profiles import PROFILES
-from nbtools.runtime import available_memory, headless, measure_matmul, say, write_text
-from nbtools.runtime.arguments import checked
+from nbtools.runtime import available_memory, decoration, headless, measure_matmul, say, write_text
+from nbtools.values import checked
 
 if TYPE_CHECKING:
     from nbtools.notebooks.execution import Execution

@@ -9,8 +9,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from nbtools.errors import InputError, decoration
-from nbtools.runtime import say
+from nbtools.errors import InputError
+from nbtools.runtime import decoration, say
 
 FILE = Path(__file__).parent.parent / "assets" / "expected.json"
 

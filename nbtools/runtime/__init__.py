@@ -29,7 +29,7 @@ from nbtools.runtime.files import (
 from nbtools.runtime.host import cell_request, headless, hub_offline, hub_state, hub_token_source, interactive, name_host
 from nbtools.runtime.installing import index_unreachable, ran_out_of_disk, run_installer
 from nbtools.runtime.native import native_library
-from nbtools.runtime.output import say, tolerant_output, without_surrogates
+from nbtools.runtime.output import decoration, say, tolerant_output, without_surrogates
 from nbtools.runtime.progress import progress, progress_wanted, quiet_libraries
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "cell_request",
     "choose_dtype",
     "choose_threads",
+    "decoration",
     "destination",
     "device",
     "disk_is_full",

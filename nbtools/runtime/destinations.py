@@ -16,6 +16,7 @@ from typing import Any
 
 from nbtools.errors import InputError
 from nbtools.runtime.files import made_as, set_aside, write_text
+from nbtools.runtime.output import say
 
 MOST_BYTES = 200_000_000  # of a JSON file that says what a folder is; a sweep of 100,000 runs has 30 MB
 NAME_BYTES = 200  # file systems allow 255, and names such as ".NAME.a1b2c3d4.part" are made of it
@@ -117,7 +118,7 @@ def replace_text(path: Path, text: str) -> Path:
     if path.is_file():
         if path.read_bytes() == text.encode("utf8"):
             return path
-        print(f"The earlier {path.name} is kept as {set_aside(path).name}.")  # type: ignore[union-attr]
+        say(f"The earlier {path.name} is kept as {set_aside(path).name}.")  # type: ignore[union-attr]
     return write_text(path, text)
 
 

@@ -186,7 +186,7 @@ def put_in_place(folder: str | Path, made: str = "cache") -> Iterator[Path]:
         if not folder.exists():
             aside.replace(folder)
         elif _holds_other_files(folder):
-            print(f"{folder.name} held files that were not written by this package, and is kept as {_exchange(aside, folder).name}.")
+            say(f"{folder.name} held files that were not written by this package, and is kept as {_exchange(aside, folder).name}.")
         else:
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
             folder.replace(old / folder.name)

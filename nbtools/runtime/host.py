@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError
-from nbtools.runtime.arguments import checked
 
 HUB_SECONDS = 3.0
 HOSTS = {
@@ -50,7 +49,6 @@ def hub_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
-@checked()
 def hub_token_source(secret_name: str = "HF_TOKEN") -> str | None:
     """Where a Hugging Face token was found, or None. No character of the token leaves this function.
 
@@ -59,6 +57,8 @@ def hub_token_source(secret_name: str = "HF_TOKEN") -> str | None:
     """
     from huggingface_hub import constants
 
+    if not isinstance(secret_name, str):
+        raise InputError(f"secret_name is {type(secret_name).__name__}, not text.", "Give the name of a secret, such as HF_TOKEN.")
     names = dict.fromkeys(["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", secret_name])
     for name in names:
         if os.environ.get(name, "").strip():

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import io
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import ParamSpec, TextIO
+
+from nbtools.errors import one_line
+
+P = ParamSpec("P")
 
 # What the course's own messages use beyond ASCII, as a reader would write it without.
 PLAIN = {
@@ -63,6 +68,19 @@ def say(text: object, *, file: TextIO | None = None) -> None:
     except UnicodeEncodeError:
         encoding = stream.encoding
         print(str(text).encode(encoding, PLAIN_OR_ESCAPED).decode(encoding, "replace"), file=stream, flush=True)
+
+
+def decoration(function: Callable[P, None]) -> Callable[P, None]:
+    """Decorates a function that only prints something beside a notebook's work: what goes wrong in it is a printed line, not an error."""
+
+    @functools.wraps(function)
+    def shown(*arguments: P.args, **keywords: P.kwargs) -> None:
+        try:
+            function(*arguments, **keywords)
+        except Exception as error:
+            say(one_line(error))
+
+    return shown
 
 
 def without_surrogates(text: str) -> str:

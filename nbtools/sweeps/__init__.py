@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 from nbtools.runtime import destination
-from nbtools.runtime.arguments import checked
 from nbtools.runtime.destinations import SWEEP
 from nbtools.sweeps.control import JOBS, Progress, read_record, run_sweep
 from nbtools.sweeps.executors import DaskExecutor, Executor, LocalExecutor, SlurmExecutor
 from nbtools.sweeps.plan import SweepPlan, read_plan
 from nbtools.sweeps.results import by_combination, read_table, write_tables
 from nbtools.sweeps.terminal import SweepDisplay
+from nbtools.values import checked
 
 if TYPE_CHECKING:
     import pandas

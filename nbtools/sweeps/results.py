@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 from nbtools.runtime import put_in_place, spreadsheet_cell
-from nbtools.runtime.arguments import checked
 from nbtools.runtime.foreign import read_json
 from nbtools.sweeps.control import read_record
 from nbtools.sweeps.metrics import FINETUNE, BrokenMetricsError, value_of
 from nbtools.sweeps.plan import SEED
 from nbtools.sweeps.runs import place_of, state_of
+from nbtools.values import checked
 
 if TYPE_CHECKING:
     import pandas

@@ -12,8 +12,8 @@ import numpy as np
 
 from nbtools.errors import InputError
 from nbtools.runtime import progress, quiet_libraries, seed_everything
-from nbtools.runtime.arguments import checked
 from nbtools.texts import check_texts
+from nbtools.values import checked
 
 FORMS = ("%-d %B %Y", "%B %-d, %Y", "%a, %d %b %Y", "the %-dth of %B, %Y", "%-d.%-m.%Y")
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbtools.errors import InputError, MachineError
-from nbtools.runtime.arguments import checked
 from nbtools.texts import check_texts
+from nbtools.values import checked
 
 
 @dataclass(frozen=True)

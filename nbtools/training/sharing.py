@@ -9,10 +9,10 @@ from typing import Any
 from nbtools.errors import InputError, RunError, UnreachableError
 from nbtools.models.screening import refuse_links
 from nbtools.runtime import Kind, destination, hub_state, replace_text, resolve_path
-from nbtools.runtime.arguments import checked
 from nbtools.runtime.files import MARK
 from nbtools.runtime.foreign import Maybe, read_json
 from nbtools.training.card import plain
+from nbtools.values import checked
 
 SAMPLES = 3  # in the card
 CARD = Kind("a card", lambda file: file.parent.parent.joinpath("metrics.json").is_file(), is_file=True)

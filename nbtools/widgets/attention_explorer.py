@@ -14,9 +14,9 @@ from nbtools.attention.reading import MODES
 from nbtools.errors import InputError
 from nbtools.generation import next_tokens
 from nbtools.plots.attention import draw_heads
-from nbtools.runtime.arguments import checked
 from nbtools.texts import repair
 from nbtools.tokens import id_texts, visible
+from nbtools.values import checked
 from nbtools.widgets.live import LiveView
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from nbtools.notebooks import choose_notebooks, plan_run, read_parameters
 from nbtools.notebooks.budget import preview
 from nbtools.notebooks.parameters import coerce, refuse_secret
 from nbtools.plots import Table
-from nbtools.runtime.arguments import checked
+from nbtools.values import checked
 from nbtools.widgets.live import LiveView
 
 

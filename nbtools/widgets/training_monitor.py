@@ -17,10 +17,10 @@ import traitlets
 from nbtools.errors import InputError, RunError
 from nbtools.plots import Table
 from nbtools.runtime import interactive, resolve_path
-from nbtools.runtime.arguments import checked
 from nbtools.texts import check_texts
 from nbtools.training.folders import check_output
 from nbtools.training.following import RunState, read_run
+from nbtools.values import checked
 from nbtools.widgets.live import LiveView
 
 POLL_SECONDS = 0.5

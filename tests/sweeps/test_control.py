@@ -50,7 +50,12 @@ def test_a_changed_code_cell_makes_all_of_it_again(tmp_path, monkeypatch):
     assert len(begun(tmp_path)) == 4
 
 
-TUNED = '(runs / "tuned" / "m" / "model").mkdir(parents=True)\n(runs / "tuned" / "m" / "model" / "w").touch()'
+TUNED = """
+tuned = runs / "tuned" / "m"
+(tuned / "model").mkdir(parents=True)
+(tuned / "model" / "w").touch()
+(tuned / "plan.json").write_text('{"choices": {}, "learning_rate": 0.001, "max_steps": 1}')
+"""
 
 
 def has_model(folder, run):

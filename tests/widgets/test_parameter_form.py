@@ -34,7 +34,7 @@ def test_what_is_typed_is_checked_and_becomes_a_command() -> None:
 
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
-    [("max_steps", "many", "whole number"), ("learning_rate", "0", "above 0"), ("profile", "minny", "mini"), ("seed", "-1", "negative"),
+    [("max_steps", "many", "whole number"), ("learning_rate", "0", "above 0"), ("profile", "minny", "mini"), ("seed", "-1", "from 0"),
      ("prompt", "hf_" + "a" * 30, "secret")],
 )  # fmt: skip
 def test_a_wrong_value_is_said_beside_its_field_and_nothing_runs(name: str, text: str, problem: str) -> None:
