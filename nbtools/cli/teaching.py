@@ -65,7 +65,7 @@ def solve(
     from nbtools.notebooks import choose_notebooks
     from nbtools.notebooks.content import as_node, read_content
     from nbtools.runtime import Kind, destination, replace_text
-    from nbtools.runtime.destinations import read_object
+    from nbtools.runtime.foreign import read_object
 
     def is_solved(file: Path) -> bool:
         metadata = read_object(file).get("metadata")

@@ -22,8 +22,8 @@ from nbtools.notebooks.fingerprint import describe_machine, fingerprint, library
 from nbtools.notebooks.memory import MEMORY_METHOD
 from nbtools.notebooks.parameters import check_parameters
 from nbtools.runtime import alone, destination, runs_folder, set_aside, write_text
-from nbtools.runtime.destinations import ANY_FOLDER, RUN, read_object
-from nbtools.runtime.foreign import Is, Maybe, read_json
+from nbtools.runtime.destinations import ANY_FOLDER, RUN
+from nbtools.runtime.foreign import Is, Maybe, read_json, read_object
 
 SCHEMA = 1
 ENTRY = {

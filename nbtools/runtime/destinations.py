@@ -6,19 +6,17 @@ there; anything else that has the name is refused.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nbtools.errors import InputError
 from nbtools.runtime.files import made_as, set_aside, write_text
+from nbtools.runtime.foreign import read_object
 from nbtools.runtime.output import say
 
-MOST_BYTES = 200_000_000  # of a JSON file that says what a folder is; a sweep of 100,000 runs has 30 MB
 NAME_BYTES = 200  # file systems allow 255, and names such as ".NAME.a1b2c3d4.part" are made of it
 
 
@@ -38,17 +36,6 @@ class Kind:
     is_file: bool = False
     stays: bool = False
     scraps: frozenset[str] = frozenset()
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; {} if the file is missing, damaged or holds something else."""
-    try:
-        if file.stat().st_size > MOST_BYTES:
-            return {}
-        content = json.loads(file.read_text(encoding="utf8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _has(name: str, *keys: str) -> Callable[[Path], bool]:

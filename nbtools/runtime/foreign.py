@@ -95,6 +95,14 @@ def read_json(
         raise error(f"{path} cannot be read: {getattr(why, 'strerror', None) or why}.", remedy) from None
 
 
+def read_object(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file; {} where `read_json` would raise."""
+    try:
+        return dict(read_json(path, dict))
+    except InputError:
+        return {}
+
+
 def read_json_lines(path: str | Path, shape: Shape = dict, most_bytes: int = MOST_BYTES) -> list[Any]:
     """The lines of a file that is written line by line, each fitted to `shape`; [] without a file.
 

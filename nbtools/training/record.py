@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError, RunError
 from nbtools.runtime import Kind, destination, device, name_host, peak_memory, resolve_path, write_text
-from nbtools.runtime.destinations import FINETUNE, read_object
-from nbtools.runtime.foreign import read_json
+from nbtools.runtime.destinations import FINETUNE
+from nbtools.runtime.foreign import read_json, read_object
 
 if TYPE_CHECKING:
     from nbtools.data import Packed, Reviews
