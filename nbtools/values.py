@@ -159,7 +159,7 @@ class Checked:
 
 
 def checked(**bounds: tuple[float, float]) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
-    """A decorator: every argument must be what its annotation says, and the named ones lie within `bounds`.
+    """A decorator: every argument must be what its annotation says, and lie within `bounds` or, by its name, in those of `CHECKS`.
 
     Checked, and converted, are the annotations `str`, `int`, `float`, `bool`, `str | Path`, lists of texts or numbers, and any of these
     with `None`; a parameter with another annotation is left to the function. Raises InputError.
@@ -170,7 +170,7 @@ def checked(**bounds: tuple[float, float]) -> Callable[[Callable[Parameters, Ret
         checks = {}
         for name, parameter in signature.parameters.items():
             annotation = inspect.formatannotation(parameter.annotation).strip("'\"")
-            check = _check_of(annotation, bounds.get(name, (-math.inf, math.inf)))
+            check = _check_of(name, annotation, bounds.get(name))
             if check is not None and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 checks[name] = check, annotation.endswith(" | None")
 
@@ -187,15 +187,16 @@ def checked(**bounds: tuple[float, float]) -> Callable[[Callable[Parameters, Ret
     return decorate
 
 
-def _check_of(annotation: str, bounds: tuple[float, float]) -> Callable[[str, Any], Any] | None:
+def _check_of(name: str, annotation: str, bounds: tuple[float, float] | None) -> Callable[[str, Any], Any] | None:
     """The check that an annotation stands for, None for one that is left to the function."""
     kind = annotation.removesuffix(" | None")
+    low, high = bounds or (-math.inf, math.inf)
     if found := LISTS.fullmatch(kind):
         if found[1] == "str":
             return lambda name, value: check_texts(value, name)
-        return functools.partial(_numbers, Number(bounds[0], bounds[1], found[1] == "int"))
+        return functools.partial(_numbers, Number(low, high, found[1] == "int"))
     if kind in ("int", "float"):
-        return Number(bounds[0], bounds[1], kind == "int")
+        return CHECKS[name] if name in CHECKS and bounds is None else Number(low, high, kind == "int")
     return {"str": Text(), "bool": switch, "str | Path": path}.get(kind)  # type: ignore[return-value]
 
 

@@ -111,12 +111,15 @@ def _has_names(header: list[str], below: list[list[str]]) -> bool:
         return False  # a number, or a label that comes again
     if any(not _has_digit(name) and all(map(_has_digit, cells)) for name, cells in zip(names, columns, strict=True)):
         return True  # a name above numbers or dates
-    for name, cells in zip(names, columns, strict=True):
-        words = len(name.split())
-        usual = statistics.median(len(cell.split()) for cell in cells)
-        if words > 1 and (name[-1] in ".!…。！" or (words > 3 and name[-1] != "?") or 2 * words > usual):
-            return False
-    return True
+    lengths = [
+        (name, len(name.split()), statistics.median(len(cell.split()) for cell in cells))
+        for name, cells in zip(names, columns, strict=True)
+    ]
+    if len(names) > 1 and any(words == 1 and usual > 2 for _, words, usual in lengths):
+        return True  # a single word above texts
+    return not any(
+        words > 1 and (name[-1] in ".!…。！" or (words > 3 and name[-1] != "?") or 2 * words > usual) for name, words, usual in lengths
+    )
 
 
 def _has_digit(text: str) -> bool:

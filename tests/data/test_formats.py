@@ -160,6 +160,11 @@ def test_a_first_line_that_is_a_text_is_said(tmp_path):
     assert load(tmp_path, "a.csv", "\n".join(GOOD)).notes == ["a.csv has no line of column names: its first line is read as a text"]
 
 
+def test_a_first_line_of_names_that_are_not_known_is_no_text(tmp_path):
+    with pytest.raises(InputError, match="which holds the text cannot be told"):
+        load(tmp_path, "a.csv", "title,story of it\n" + "\n".join(f"A good film,{one}" for one in GOOD))
+
+
 def test_commas_in_a_single_column_are_punctuation(tmp_path):
     rows = [f"{one}{', and more' * (n % 4)}" for n, one in enumerate(GOOD)]
     texts = load(tmp_path, "a.csv", "\n".join(rows))
@@ -177,7 +182,7 @@ def test_an_encoding_that_is_named_is_used(tmp_path, encoding, mark, name):
 
 @pytest.mark.parametrize("encoding", ["hex", "zip", 5, "", "utf-99", "a\0b"])
 def test_what_is_no_encoding_of_text_is_refused(tmp_path, encoding):
-    with pytest.raises(InputError, match=r"There is no encoding|encoding must be text"):
+    with pytest.raises(InputError, match=r"There is no encoding|encoding is 5, which is not text"):
         load(tmp_path, "a.csv", "text\n" + "\n".join(GOOD), encoding=encoding)
 
 
