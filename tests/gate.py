@@ -36,7 +36,7 @@ REFERENCE_SECONDS = 0.06  # of processor time for `calibrate`; a busy neighbour 
 HANG_SECONDS = 900  # after which a test is taken to hang; a slow one has HANG_FACTOR times its seconds if that is more
 HANG_FACTOR = 30
 FIXTURES = pytest.StashKey[float]()  # processor time of the fixtures that were made for one test
-NEW_MODULES = 100  # a test that imports more than so many is the first to need a library, and is not charged for it
+NEW_MODULES = 100  # a test that imports more than so many is the first to need a library
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -113,18 +113,29 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """
     if "not slow" not in item.config.getoption("markexpr"):
         return (yield)
-    before, modules = _processor_seconds(), len(sys.modules)
+    before, met = _processor_seconds(), _met()
     result = yield
     spent = _processor_seconds() - before + item.stash.get(FIXTURES, 0.0)
-    if spent > LIMIT_SECONDS and len(sys.modules) - modules < NEW_MODULES:
+    if spent > LIMIT_SECONDS and not _first(met):
         spent /= max(1.0, calibrate() / REFERENCE_SECONDS)
-    if spent > LIMIT_SECONDS and len(sys.modules) - modules < NEW_MODULES:
+    if spent > LIMIT_SECONDS and not _first(met):
         pytest.fail(
             f"It passed, but took {spent:.1f} s of processor time, and tests without the mark `slow` may take {LIMIT_SECONDS:g}.\n"
             f"Make it shorter, or mark it: @pytest.mark.slow({spent:.0f})",
             pytrace=False,
         )
     return result
+
+
+def _met() -> tuple[int, int]:
+    """How many modules this process has imported, and how many libraries are compiled."""
+    return len(sys.modules), len(list(Path(os.environ["NBTOOLS_CACHE"]).glob("kernels/*.so")))
+
+
+def _first(before: tuple[int, int]) -> bool:
+    """Whether a test was the first to need libraries, and paid for all: that is not charged."""
+    modules, compiled = _met()
+    return modules - before[0] >= NEW_MODULES or compiled > before[1]
 
 
 def calibrate() -> float:
