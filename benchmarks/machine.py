@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,10 @@ def versions() -> dict[str, str]:
     return installed(PACKAGES)
 
 
-def speed(seconds: float = 0.4, megabytes: int = 512) -> dict[str, Any]:
+def speed(seconds: float = 0.4, megabytes: int = 512, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
     """The best matrix products of this machine (GFLOP/s, fp32 and bf16) and the best read bandwidth (bytes a second).
 
-    seconds    for each of SIZES in each format, and for each way to read; megabytes: the array read, far larger than any cache
+    seconds    for each of `sizes` in each format, and for each way to read; megabytes: the array read, far larger than any cache
 
     The best of several sizes and of several ways to read: a limit must not be lower than what a program can reach.
     """
@@ -57,7 +57,7 @@ def speed(seconds: float = 0.4, megabytes: int = 512) -> dict[str, Any]:
 
     found: dict[str, Any] = {"threads": torch.get_num_threads()}
     for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
-        found[f"{name}_gflops"] = max(measure_matmul(dtype, size, seconds) for size in SIZES)
+        found[f"{name}_gflops"] = max(measure_matmul(dtype, size, seconds) for size in sizes)
     array = torch.ones(megabytes * 2**20 // 4)
     rows, ones = array.view(-1, 1024), torch.ones(1024)
     ways: list[Callable[[], Any]] = [array.sum, array.view(torch.int32).amax, lambda: torch.mv(rows, ones)]

@@ -16,6 +16,7 @@ from nbval.plugin import IPyNbCell
 from tests.notebooks.tiny import write_tiny_finetuning
 
 ROOT = Path(__file__).parents[1]
+CACHE = Path(os.environ["NBTOOLS_CACHE"])
 TEMPORARY = Path(os.environ["NBTOOLS_RUNS"]).parent  # see conftest.py
 
 # Under nbval a notebook runs as it is stored, except for these parameters: the compared outputs are the same after a shorter run (with
@@ -129,7 +130,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def _met() -> tuple[int, int]:
     """How many modules this process has imported, and how many libraries are compiled."""
-    return len(sys.modules), len(list(Path(os.environ["NBTOOLS_CACHE"]).glob("kernels/*.so")))
+    return len(sys.modules), len(list(CACHE.glob("kernels/*.so")))
 
 
 def _first(before: tuple[int, int]) -> bool:

@@ -172,6 +172,7 @@ def test_a_signal_ends_the_kernel_keeps_what_is_done_and_says_how_to_go_on(clone
     assert printed(clone / "runs" / "course" / "00_setup.ipynb") == "3\n"
 
 
+@pytest.mark.slow(6)
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 def test_a_command_killed_outright_leaves_no_kernel_behind(clone):
     write_notebook(clone / "notebooks", "00_setup", SLEEPS)

@@ -281,6 +281,7 @@ class TestMake:
         assert "needs Python 3.11 or later" in said and "make course PYTHON=" in said
         assert not (clone / ".venv").exists()
 
+    @pytest.mark.slow(7)
     def test_a_target_that_does_nothing_is_left_out(self, clone: Path) -> None:
         text = (clone / "Makefile").read_text(encoding="utf8")
         [phony] = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)

@@ -33,6 +33,7 @@ def test_the_calls_that_matter_most_are_found() -> None:
     assert "transformers.Trainer" in found
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize("where", ["oldest", "newest", "installed"])
 def test_every_call_fits_the_functions_as_declared(where: str) -> None:
     here = declared(where)

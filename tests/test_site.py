@@ -45,6 +45,7 @@ def test_formulas_are_drawn(site):
     assert (site / "notebooks" / "01_attention.html").read_text().count("<math") > 10
 
 
+@pytest.mark.slow(6)
 def test_another_folder_is_refused_and_an_earlier_site_replaced(site, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     (tmp_path / "other").mkdir()

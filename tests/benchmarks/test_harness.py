@@ -172,6 +172,6 @@ def test_the_machine_is_told_without_its_name() -> None:
 
 
 def test_speed_gives_both_formats_and_a_bandwidth() -> None:
-    speed = machine.speed(seconds=0.01, megabytes=8)
+    speed = machine.speed(seconds=0.01, megabytes=8, sizes=[128])
     assert speed["fp32_gflops"] > 0 and speed["bf16_gflops"] > 0
     assert speed["read_bytes_per_second"] > 10**8

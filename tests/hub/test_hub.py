@@ -66,7 +66,9 @@ def run(code: str, endpoint: str, home: Path, *arguments: str, **more: str) -> t
     return json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
 
 
-asked_once = pytest.mark.xdist_group("hub")  # the tests that look at the same visits share a process
+def asked_once(test: Any) -> Any:
+    """Mark a test that looks at the visits of other tests: they share a process, and the first of them waits for a visit."""
+    return pytest.mark.xdist_group("hub")(pytest.mark.slow(8)(test))
 
 
 @pytest.fixture(scope="module")

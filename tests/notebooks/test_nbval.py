@@ -35,6 +35,7 @@ def verdict(folder: Path, stored: str, tags: list[str], source: str = "print(6 *
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize(
     ("stored", "tags", "source", "passes"),
     [

@@ -54,6 +54,7 @@ def test_a_picture_is_the_same_bytes_twice():
     assert draw_curve(CURVE).png() == draw_curve(CURVE).png()
 
 
+@pytest.mark.slow(6)
 def test_many_figures_leave_nothing_in_pyplot():
     import matplotlib.pyplot as plt
 

@@ -13,7 +13,7 @@ needs_it = pytest.mark.skipif(kernel.library() is None, reason="no C++ compiler 
 
 
 @needs_it
-@pytest.mark.parametrize("source", [kernel.SOURCE, adamw.SOURCE])
+@pytest.mark.parametrize("source", [pytest.param(kernel.SOURCE, marks=pytest.mark.slow(14)), adamw.SOURCE])
 def test_it_is_compiled_once_and_found_again(fresh_native, source, monkeypatch, tmp_path):
     monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))
     assert native_library(source) is not None
@@ -45,12 +45,12 @@ def test_it_leaves_the_processors_handling_of_small_numbers_as_it_was():
 def test_a_library_that_others_could_have_put_there_is_not_loaded(fresh_native, monkeypatch, tmp_path, capsys, place):
     """Whoever can write to a shared cache folder could have had a library of theirs loaded into this process."""
     monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))
-    assert native_library(kernel.SOURCE) is not None
+    assert native_library(adamw.SOURCE) is not None
     (built,) = (tmp_path / "kernels").iterdir()
     open_to_all = {".": tmp_path, "kernels": built.parent, "the library": built}[place]
     open_to_all.chmod(0o777)
     native_library.cache_clear()
-    assert native_library(kernel.SOURCE) is None and "can be written by others" in capsys.readouterr().err
+    assert native_library(adamw.SOURCE) is None and "can be written by others" in capsys.readouterr().err
     open_to_all.chmod(0o755)
     native_library.cache_clear()
-    assert native_library(kernel.SOURCE) is not None
+    assert native_library(adamw.SOURCE) is not None

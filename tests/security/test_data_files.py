@@ -94,6 +94,7 @@ def test_json_nested_without_end_is_one_line_of_complaint(name: str, content: by
     assert "\n" not in caught.value.problem
 
 
+@pytest.mark.slow(7)
 def test_a_parquet_value_that_many_rows_share_is_not_unpacked_for_each(tmp_path: Path, memory: Callable[[], int]) -> None:
     """1.5 kB of Parquet meant 3,000 rows of ten MB each, a thousand of them at a time."""
     text = "a b " * 250_000

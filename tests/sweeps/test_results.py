@@ -8,7 +8,7 @@ from nbtools import sweep
 from nbtools.sweeps.results import by_combination, read_table, write_tables
 from tests.sweeps.sweeps_at_hand import write_tiny
 
-pytestmark = pytest.mark.xdist_group("results")
+pytestmark = [pytest.mark.xdist_group("results"), pytest.mark.slow(15)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ pytestmark = needs_a_compiler
 KEYWORDS = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-6}
 
 
-@pytest.fixture(params=["native", "torch.compile"], autouse=True)
+@pytest.fixture(params=["native", pytest.param("torch.compile", marks=pytest.mark.slow(15))], autouse=True)
 def way(request, monkeypatch):
     """Both ways are held to PyTorch's."""
     if request.param == "torch.compile":

@@ -164,6 +164,7 @@ class StopAt(TrainerCallback):
         control.should_save = control.should_training_stop = state.global_step == 5
 
 
+@pytest.mark.slow(6)
 def test_a_resumed_run_that_accumulates_keeps_every_bit(tmp_path: Path) -> None:
     """Stopped in the second epoch, where an epoch of seven batches ends with a step of one pass."""
     packed = blocks(14)

@@ -52,6 +52,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+@pytest.mark.slow(8)
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("way", ["plain", pytest.param("compiled", marks=pytest.mark.slow(25)), "lora", "library"])
 def test_it_leaves_everything_as_it_was(reviews, tmp_path, way, dtype):

@@ -101,7 +101,7 @@ def test_the_loss_of_packed_documents_is_that_of_each_document_alone():
 
 @pytest.mark.parametrize("copies", [False, True])
 @pytest.mark.parametrize("compiled", PATHS)
-@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("kind", [pytest.param("gpt2", marks=pytest.mark.slow(20)), "llama"])
 def test_in_bf16_it_strays_from_fp32_about_as_far_as_autocast_does(kind, compiled, copies):
     lm = mini() if kind == "gpt2" else tiny("llama")
     inputs = batch(lm, 4)

@@ -83,6 +83,7 @@ def test_an_earlier_run_is_kept_under_another_name(reviews, tmp_path, capsys):
     assert "kept as run-1" in capsys.readouterr().out
 
 
+@pytest.mark.slow(6)
 def test_a_run_that_fails_leaves_the_earlier_model_as_it_was(reviews, tmp_path, monkeypatch):
     monkeypatch.setitem(CHECKS, "learning_rate", Number(0, 1e31, above=True))  # a rate that is refused otherwise
     run(tiny(), reviews, tmp_path / "run", max_steps=2)

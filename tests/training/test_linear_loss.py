@@ -40,6 +40,7 @@ def test_loss_and_gradients_are_the_librarys(monkeypatch, compiled, chunk, count
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize("compiled", PATHS)
 def test_in_bf16_it_is_no_further_from_the_truth_than_the_library(compiled):
     hidden, weight, labels = example(tokens=64, width=64, vocabulary=1000)

@@ -44,6 +44,7 @@ def run(folder: Path, recipe: Recipe = RECIPE, **keywords: Any) -> Pretrained:
     return pretrain(books()[:5], books()[5:], recipe, folder, **settings)
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_it_learns_what_the_texts_have_in_common(tmp_path: Path, optimizer: str) -> None:
     done = run(tmp_path / "m", replace(RECIPE, optimizer=optimizer))

@@ -9,6 +9,7 @@ from nbtools.training import SCHEMA, finetune, read_metrics, write_metrics
 from tests.models_at_hand import tiny
 
 
+@pytest.mark.slow(10)
 def test_metrics_hold_what_was_measured(tmp_path):
     reviews, lm = load_reviews("package", 40), tiny()
     packed = pack(reviews.train, lm, 64)

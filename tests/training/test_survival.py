@@ -278,6 +278,7 @@ def test_dropout_is_at_work_in_these_runs_or_they_would_prove_less(tmp_path):
     assert dropped.curve[0]["loss"] != plain.curve[0]["loss"]
 
 
+@pytest.mark.slow(17)
 def test_a_changed_model_is_no_start_for_a_run_without_a_checkpoint(tmp_path, capsys):
     lm = dropping()
     shutil.rmtree(interrupted(tmp_path / "run", 5, lm) / "checkpoints")
@@ -306,6 +307,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(tmp_path, capsy
     assert curve(tmp_path / "run") == curve(tmp_path / "straight") and weights(tmp_path / "run") == weights(tmp_path / "straight")
 
 
+@pytest.mark.slow(11)
 def test_trainer_does_not_count_a_damaged_checkpoint_among_the_two_that_it_keeps(tmp_path):
     folder = interrupted(tmp_path / "run", 17) / "checkpoints"
     (folder / "checkpoint-17" / "model.safetensors").write_bytes(b"bits")
@@ -375,6 +377,7 @@ def spoil(model: Any) -> None:
     model.lm_head.weight.fill_(torch.nan)
 
 
+@pytest.mark.slow(6)
 def test_no_weights_that_are_not_numbers_are_ever_saved(tmp_path):
     """The update of a step that is to be saved spoils the weights, though its loss and its gradient were well."""
     with poisoned(21, spoil), pytest.raises(RunError, match="norm of the weights was nan, not a number, at step 21 of 60") as error:
@@ -411,6 +414,7 @@ def test_a_last_step_that_spoils_the_weights_leaves_no_model(tmp_path):
     assert not (tmp_path / "run").exists() and not (folders.unfinished(tmp_path / "run") / "model").exists()
 
 
+@pytest.mark.slow(7)
 def test_a_run_that_diverged_is_not_resumed_into_the_same_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(CHECKS, "learning_rate", Number(0, 1e31, above=True))  # a rate that is refused otherwise
     with pytest.raises(RunError, match=r"not a number, at step \d+ of 60") as error:
@@ -436,6 +440,7 @@ def test_the_advice_for_a_run_that_was_renamed_could_not_be_followed(tmp_path, c
     assert weights(tmp_path / "run-2") == weights(tmp_path / "straight") and not list((tmp_path / "run-1").iterdir())
 
 
+@pytest.mark.slow(16)
 @pytest.mark.parametrize("case", ["same", "another plan", "none", "asked for, none", "asked for, another plan"])
 def test_where_run_says_so_an_interrupted_training_is_continued(tmp_path, capsys, monkeypatch, case):
     monkeypatch.setenv("NBTOOLS_RESUME", "1")
@@ -487,6 +492,7 @@ def test_a_resume_with_other_values_is_refused_and_names_them(tmp_path):
         run(tmp_path / "elsewhere", resume=True)
 
 
+@pytest.mark.slow(17)
 @straight_once
 def test_rows_of_the_curve_are_means_of_the_steps_since_the_row_before(straight):
     losses = [float(line.split()[2]) for line in straight[1]]

@@ -56,6 +56,7 @@ def test_rollout_has_one_matrix_whatever_the_head(explorer: AttentionExplorer) -
     assert np.frombuffer(explorer.exact, np.float32).sum() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow(12)
 def test_a_weight_taken_apart_comes_with_code_that_gives_it(explorer: AttentionExplorer) -> None:
     say(explorer, type="layer", layer=1, head=2, mode="raw")
     say(explorer, type="cell", row=7, column=4)
