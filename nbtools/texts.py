@@ -84,4 +84,10 @@ def describe(value: Any) -> str:
         return "None"
     if isinstance(value, (int, float)):
         return f"{str(value)[:SHOWN]} ({kind})"
+    return describe_kind(value)
+
+
+def describe_kind(value: Any) -> str:
+    """The type of a value with its article: `an int`, `a dict`."""
+    kind = type(value).__name__
     return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"

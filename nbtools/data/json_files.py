@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbtools.data.columns import Field, turns
+from nbtools.data.columns import Field, find, leaves, turns
 from nbtools.data.notes import Notes
 from nbtools.data.opening import LONGEST, decoded, lines_of
 from nbtools.errors import DataError
@@ -101,14 +101,24 @@ def _rows(value: Any, column: str | None, where: str, notes: Notes) -> tuple[lis
     if columns := _columns(value):
         count = len(next(iter(columns.values())))
         return [{name: cells[index] for name, cells in columns.items()} for index in range(count)], column
-    arrays = {name: inner for name, inner in value.items() if isinstance(inner, list) and inner and not turns(inner)}
-    outer, _, inner = (column or "").partition(".")
-    if outer not in arrays and len(arrays) == 1 and (column is None or column not in value):
-        outer, inner = next(iter(arrays)), column or ""
-    if outer in arrays:
-        notes.remark(f"{where}: the rows are the array under {outer!r}")
-        return arrays[outer], inner or None
+    arrays = {path: inner for path, inner in leaves(value).items() if isinstance(inner, list) and inner and not turns(inner)}
+    chosen = next((path for path in arrays if f"{column}.".startswith(f"{path}.")), None)
+    inside = column.removeprefix(chosen).removeprefix(".") if chosen and column else column
+    if chosen is None and len(arrays) == 1 and (column is None or find(value, column) is None):
+        chosen = next(iter(arrays))
+    if chosen is not None:
+        notes.remark(f"{where}: the rows are the array under {chosen!r}")
+        return arrays[chosen], inside or None
+    if _alike(value) and (column is None or find(value, column) is None):
+        notes.remark(f"{where}: the rows are the {len(value):,} objects in its one object")
+        return list(value.values()), column
     return [value], column
+
+
+def _alike(value: Mapping[str, Any]) -> bool:
+    """Whether an object holds nothing but objects that have a name in common: rows under their ids."""
+    inner = list(value.values())
+    return len(inner) > 1 and all(isinstance(one, dict) for one in inner) and bool(set.intersection(*map(set, inner)))
 
 
 def _columns(value: Mapping[str, Any]) -> dict[str, list[Any]]:

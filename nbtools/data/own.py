@@ -15,7 +15,7 @@ from nbtools.data.notes import Notes
 from nbtools.data.plain import check_unit
 from nbtools.errors import CourseError, DataError, InputError, UnreachableError, printable
 from nbtools.runtime import available_memory, hub_state, progress
-from nbtools.texts import describe, repair
+from nbtools.texts import describe, describe_kind, repair
 from nbtools.values import checked
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _usable(rows: Rows, clean: str, counts: dict[str, int], notes: Notes) -> Row
             continue
         if not isinstance(value, str):
             counts["not text"] += 1
-            notes.add(f"rows that hold a {type(value).__name__} and no text", place)
+            notes.add(f"rows that hold {describe_kind(value)} and no text", place)
             continue
         if has_lost_bytes(value):
             counts["lost bytes"] += 1
@@ -187,6 +187,8 @@ def _rows_of(source: Any, reading: Reading, notes: Notes) -> tuple[Rows, str]:
         if is_file:
             if reading.unit and kind_of(path) not in TEXT:
                 raise InputError(f"unit={reading.unit!r} is for plain text files, and {path.name} has rows.", "Leave it out.")
+            if reading.column and kind_of(path) in TEXT:
+                raise InputError(f"column={reading.column!r} is for tables, and {path.name} is plain text.", "Leave it out.")
             return read_rows(path, reading, notes), printable(path.name)
         if isinstance(source, str) and _is_hub_name(source):
             return _hub(source, reading.column, notes)

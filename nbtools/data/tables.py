@@ -43,9 +43,10 @@ def read_csv(path: Path, column: str | None, encoding: str, notes: Notes) -> Ite
             rows = ((number, [line.rstrip("\r\n")]) for number, line in enumerate(lines, skipped + 1) if line.strip())
             yield from _cells(path, column, rows, notes)
             return
-        reader = csv.reader(lines, delimiter=delimiter)
+        kept = _Kept(lines)
+        reader = csv.reader(kept, delimiter=delimiter)
         try:
-            yield from _cells(path, column, _numbered(reader, skipped), notes)
+            yield from _cells(path, column, _numbered(reader, kept, path, skipped), notes)
         except csv.Error as error:
             line = reader.line_num + skipped
             raise DataError(f"{path.name}, line {line}: {error}.", "Look at that line; a quotation mark may be missing.") from None
@@ -72,12 +73,40 @@ def guess_delimiter(sample: str) -> str | None:
     return best if shares[best][0] > 0.5 or set(names) & set(LIKELY) else None
 
 
-def _numbered(reader: Any, skipped: int) -> Iterator[Row]:
+class _Kept:
+    """Lines, of which those since the present row began are kept."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.lines = lines
+        self.row: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.lines:
+            self.row.append(line)
+            yield line
+
+
+def _numbered(reader: Any, kept: _Kept, path: Path, skipped: int) -> Iterator[Row]:
+    """The rows, each with the line that it begins at. Raises DataError for a row that runs to the end of the file, its quotes open."""
     line = skipped + 1
     for row in reader:
+        following = skipped + reader.line_num + 1
+        if following - line > 1 and _is_open(kept.row, reader.dialect.delimiter):
+            raise DataError(
+                f"{path.name}, line {line}: a quotation mark is opened here and never closed.",
+                "Close it, or write it twice where it is meant.",
+            )
         if row:
             yield line, row
-        line = skipped + reader.line_num + 1
+        line, kept.row = following, []
+
+
+def _is_open(lines: list[str], delimiter: str) -> bool:
+    try:
+        list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        return "unexpected end of data" in str(error)
+    return False
 
 
 def _cells(path: Path, column: str | None, rows: Iterator[Row], notes: Notes) -> Iterator[tuple[str, Any]]:

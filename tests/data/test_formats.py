@@ -165,6 +165,19 @@ def test_a_first_line_of_names_that_are_not_known_is_no_text(tmp_path):
         load(tmp_path, "a.csv", "title,story of it\n" + "\n".join(f"A good film,{one}" for one in GOOD))
 
 
+def test_a_column_of_what_has_no_columns_is_refused(tmp_path):
+    with pytest.raises(InputError, match="column='text' is for tables"):
+        load(tmp_path, "a.txt", "\n".join(GOOD), column="text")
+
+
+def test_a_quotation_mark_that_is_never_closed_does_not_swallow_the_rest_of_a_table(tmp_path):
+    rows = [f'{n},"{one}"' for n, one in enumerate(GOOD)]
+    with pytest.raises(DataError, match=f"line {len(rows) - 2}: a quotation mark is opened here and never closed"):
+        load(tmp_path, "a.csv", "id,text\n" + "\n".join([*rows[:-4], rows[-4][:-1], *(row.replace('"', "") for row in rows[-3:])]))
+    spread = "\n".join(f'5" disc {n},"{one}\nand more"' for n, one in enumerate(GOOD))  # odd numbers of marks, and all is well
+    assert len(everything(load(tmp_path, "b.csv", "id,text\n" + spread))) == len(GOOD)
+
+
 def test_commas_in_a_single_column_are_punctuation(tmp_path):
     rows = [f"{one}{', and more' * (n % 4)}" for n, one in enumerate(GOOD)]
     texts = load(tmp_path, "a.csv", "\n".join(rows))
@@ -239,12 +252,13 @@ def test_a_parquet_file_of_lists_says_so_and_does_not_stop_a_folder(tmp_path):
     [
         {"text": GOOD, "id": list(range(14))}, {"text": {str(n): one for n, one in enumerate(GOOD)}}, {"text": GOOD},
         {"version": 2, "data": [{"text": one} for one in GOOD]}, {"rows": GOOD, "name": "x"},
+        {"part": {"items": [{"body": {"text": one, "n": 1}} for one in GOOD]}}, {f"id {n}": {"text": one} for n, one in enumerate(GOOD)},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("indent", [None, 1])
 @pytest.mark.parametrize("column", [None, "named"])
 def test_a_json_object_of_columns_or_around_rows_is_read(tmp_path, content, indent, column):
-    names = {"text": "text", "data": "data.text", "rows": "rows"}
+    names = {"text": "text", "data": "data.text", "rows": "rows", "part": "part.items.body.text", "id 0": "text"}
     named = next(names[name] for name in content if name in names)
     texts = load(tmp_path, "a.json", json.dumps(content, indent=indent), column=named if column else None)
     assert everything(texts) == sorted(GOOD)
