@@ -222,7 +222,7 @@ BAD = {
     "columns of numbers": ("a.csv", csv_of([f"{n},{n}" for n in range(50)], "a,b").encode(), {}, "cannot be told"),
     "the same column twice": ("a.csv", csv_of(["1,2"] * 20, "text,text").encode(), {}, "same name"),
     "another number of fields": ("a.csv", csv_of(["1,2,3,4,5 six seven"] * 50).encode(), {}, "another number of fields"),
-    "an open quotation": ("a.csv", csv_of(['1,"it never ends'] + [f"{n},{n}" for n in range(50)]).encode(), {}, "opened here and never closed"),
+    "an open quotation": ("a.csv", csv_of(['1,"it never ends'] + [f"{n},{n}" for n in range(50)]).encode(), {}, "never closed"),
     "no such encoding": ("a.txt", b"some text here", {"encoding": "utf-99"}, "no encoding 'utf-99'"),
     "the wrong encoding": ("a.csv", good_csv().replace("text number", "téxt").encode("latin-1"), {"encoding": "utf-8"}, "lost bytes"),
     "noise": ("a.txt", bytes(range(1, 32)) * 200, {}, "too few"),
