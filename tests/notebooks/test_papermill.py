@@ -24,9 +24,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "01_attention": {"prompt": "The sea looked back at him.", "layer": 1, "head": 3},
     "02_loading": {"prompt": "A film that I liked, twice.", "layer": 1, "head": 3},
     "03_generation": {"max_new_tokens": 10, "short_prompt": "The film", "seed": 3},
-    "04_finetuning": {"max_reviews": 120, "max_steps": 12, "block_size": 128, "max_new_tokens": 10},
-    "05_sampling": {"max_reviews": 120, "max_new_tokens": 10, "seed": 3},
-    "06_pitfalls": {"max_steps": 8, "max_reviews": 100, "block_size": 128},
+    "04_finetuning": {"max_reviews": 80, "max_steps": 6, "block_size": 128, "max_new_tokens": 10},
+    "05_sampling": {"max_reviews": 80, "max_new_tokens": 10, "seed": 3},
+    "06_pitfalls": {"max_steps": 3, "max_reviews": 60, "block_size": 64},
     "07_your_own": {"max_texts": 300, "max_steps": 10, "block_size": 64},
     "08_other_tasks": {
         "max_reviews": 200,
@@ -99,5 +99,5 @@ def test_fine_tuning_left_a_model_and_its_figures(runs: Path) -> None:
         run(ROOT / "notebooks" / "04_finetuning.ipynb", runs / "out.ipynb", SMALL["04_finetuning"], runs)
     [metrics] = tuned.rglob("metrics.json")
     found = json.loads(metrics.read_text(encoding="utf8"))
-    assert found["parameters"]["max_steps"] == 12 and found["parameters"]["block_size"] == 128
+    assert found["parameters"]["max_steps"] == 6 and found["parameters"]["block_size"] == 128
     assert (metrics.parent / "model" / "model.safetensors").is_file()
