@@ -146,7 +146,7 @@ def _perplexity(experiment: Experiment, ids: torch.Tensor, mask: torch.Tensor, *
     return math.exp(torch.nn.functional.cross_entropy(logits[counted], ids[:, 1:][counted]).item())
 
 
-CANDIDATES, PART, DRAWS = 16, 15, 2_000  # models to choose among; reviews in a test or validation part; repetitions of the choice
+CANDIDATES, PART, DRAWS = 16, 15, 2_000  # models to choose among; reviews in a part, at most half of all; repetitions of the choice
 NOISE = 0.02  # of a weight's own spread: the candidates differ by chance alone
 
 
@@ -160,6 +160,7 @@ def chosen_on_test(experiment: Experiment) -> Finding:
     ids = [
         torch.tensor([experiment.document_id, *tokens[number].tolist()][:64], device=experiment.lm.device) for number in range(len(tokens))
     ]
+    part = min(PART, len(ids) // 2)
     losses = np.zeros((CANDIDATES, len(ids)))
     for candidate in range(CANDIDATES):
         _add_noise(experiment.fresh().model, candidate)
@@ -171,12 +172,12 @@ def chosen_on_test(experiment: Experiment) -> Finding:
     optimism = []
     for _ in range(DRAWS):
         drawn = dice.permutation(len(ids))
-        test, validation = losses[:, drawn[:PART]].mean(1), losses[:, drawn[PART : 2 * PART]].mean(1)
+        test, validation = losses[:, drawn[:part]].mean(1), losses[:, drawn[part : 2 * part]].mean(1)
         by_test, by_validation = test.argmin(), validation.argmin()
         optimism.append((truth[by_test] - test[by_test], truth[by_validation] - test[by_validation]))
     wrong, right = (math.exp(one) for one in np.mean(optimism, axis=0))
     figures = [
-        (f"perplexity on new reviews, as a multiple of the one reported (parts of {PART})", f"{wrong:.3f}", f"{right:.3f}"),
+        (f"perplexity on new reviews, as a multiple of the one reported (parts of {part})", f"{wrong:.3f}", f"{right:.3f}"),
         ("models to choose among, which differ by chance", str(CANDIDATES), str(CANDIDATES)),
     ]
     return Finding("perplexity on new reviews, as a multiple of the one reported", wrong / right, figures)

@@ -73,6 +73,13 @@ def test_choosing_by_the_test_part_flatters_and_choosing_by_validation_does_not(
     assert by_test > by_validation and by_validation == pytest.approx(1.0, abs=0.05)
 
 
+def test_fewer_reviews_than_two_parts_are_halved():
+    """The mean over an empty part was no number, and so was the verdict."""
+    experiment = Experiment(max_reviews=60, block_size=64)
+    assert len(experiment.reviews.validation) + len(experiment.reviews.test) < 30
+    assert math.isfinite(find_mistake("chosen-on-test").measure(experiment).factor)
+
+
 @measured_once
 @pytest.mark.slow(10)
 def test_learned_positions_cannot_be_exchanged_and_are_put_back(pitfalls):
