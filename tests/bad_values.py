@@ -136,6 +136,7 @@ def fresh(folder: Path) -> Iterator[Path]:
         (place / "progress.json").write_text('{"schema": 1, "exercises": {}}')
         (place / "plan.yaml").write_text("notebook: '04'\n")
         (place / "file.txt").write_text("A film that is long enough to be read.\n\nAnother one, which is just as long.\n")
+        (place / "texts.txt").write_text("".join(f"A sentence about a day in town, number {number}.\n" for number in range(20)))
         with mock.patch.dict(os.environ, {"HOME": name, "NBTOOLS_RUNS": str(place / "runs")}):
             os.chdir(place)
             try:
@@ -216,7 +217,7 @@ def good_arguments() -> dict[str, dict[str, Any]]:
         "nbtools.data.describe_personal_data": {"found": []},
         "nbtools.data.examine_texts": {"texts": ["A film."], "lm": lm},
         "nbtools.data.find_personal_data": {"texts": ["A film."]},
-        "nbtools.data.load_texts": {"source": lambda place: str(place / "file.txt")},
+        "nbtools.data.load_texts": {"source": lambda place: str(place / "texts.txt")},
         "nbtools.data.tokenize": {"texts": ["A film."], "lm": lm},
         "nbtools.data.examples.write_bad_files": {"folder": lambda place: place / "made"},
         "nbtools.data.examples.write_example": {"folder": lambda place: place / "made", "count": 2},

@@ -88,8 +88,10 @@ def load_texts(
         raise InputError(f"max_texts is {max_texts!r}.", f"Give a whole number from {FEWEST} on, or None for all.")
     if clean not in CLEANING:
         raise InputError(f"There is no cleaning {clean!r}.", f"Give one of {', '.join(map(repr, CLEANING))}.")
-    if column is not None and not isinstance(column, str):
-        raise InputError(f"column is {describe(column)}.", "Give the name of a column, or None to have it found.")
+    if column is not None and not (isinstance(column, str) and column):
+        raise InputError(
+            f"column is {describe(column) if column != '' else 'empty'}.", "Give the name of a column, or None to have it found."
+        )
     check_unit(unit)
     notes = Notes()
     rows, words = _rows_of(source, Reading(column, encoding, unit), notes)
