@@ -102,7 +102,7 @@ def _rows(value: Any, column: str | None, where: str, notes: Notes) -> tuple[lis
         count = len(next(iter(columns.values())))
         return [{name: cells[index] for name, cells in columns.items()} for index in range(count)], column
     arrays = {path: inner for path, inner in leaves(value).items() if isinstance(inner, list) and inner and not turns(inner)}
-    chosen = next((path for path in arrays if f"{column}.".startswith(f"{path}.")), None)
+    chosen = next((path for path in arrays if column and f"{column}.".startswith(f"{path}.")), None)
     inside = column.removeprefix(chosen).removeprefix(".") if chosen and column else column
     if chosen is None and len(arrays) == 1 and (column is None or find(value, column) is None):
         chosen = next(iter(arrays))

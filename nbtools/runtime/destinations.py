@@ -89,11 +89,8 @@ def destination(path: object, kind: Kind, option: str = "") -> Path:
     empty folder or an earlier result of the same kind, and for a place where nothing can be written.
     """
     what = "file" if kind.is_file else "folder"
-    remedy = (
-        f"Give another {what}{f' as {option}' if option != what else ''}."
-        if option
-        else f"Move that {what} to another place, then try again."
-    )
+    given = f" as {option}" if option != what else ""
+    remedy = f"Give another {what}{given}." if option else f"Move that {what} to another place, then try again."
     place = resolve_path(path)
     try:
         _refuse_protected(place, remedy)
