@@ -50,12 +50,12 @@ lab: $(firstword $(wildcard .venv/installed-dev) .venv/installed-lab)
 	$(RUN) jupyterlab --notebook-dir=notebooks
 
 refresh: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/installed-course)
-	.venv/bin/python scripts/install_cell.py
+	.venv/bin/python tools/install_cell.py
 	$(OFFLINE) $(RUN) nbtools refresh
-	.venv/bin/python scripts/refresh_readme.py
+	.venv/bin/python tools/refresh_readme.py
 
 pictures: .venv/installed-dev
-	$(OFFLINE) .venv/bin/python scripts/picture_views.py
+	$(OFFLINE) .venv/bin/python tools/picture_views.py
 
 style: .venv/installed-dev
 	$(RUN) ruff check .
@@ -71,7 +71,7 @@ test: style
 check-all: .venv/installed-dev
 	failed=0; $(PYTEST) -m long tests || failed=1; $(PYTEST) $(NBVAL) --stored-parameters notebooks || failed=1; \
 		for name in colab bundle binder oldest newest $(GPU); do $(RUN) environments.$$name || failed=1; done; \
-		.venv/bin/python scripts/refresh_readme.py; exit $$failed
+		.venv/bin/python tools/refresh_readme.py; exit $$failed
 
 # Each ends by storing its result; what an interrupted one had measured before is kept. Apart from these stands mini,
 # which needs another model to compare with: python -m benchmarks.mini --against FOLDER
@@ -85,4 +85,4 @@ bench: .venv/installed-bench
 	@"$(PYTHON)" -c '$(SUITABLE)' 2>/dev/null || { \
 		echo 'The course needs Python 3.11 or later, which $(or $(PYTHON),what was found here) is not.' >&2; \
 		echo '  -> Install one (python.org has them), or name it: make course PYTHON=/path/to/python3.11' >&2; exit 1; }
-	@"$(PYTHON)" scripts/make_venv.py $* $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)")
+	@"$(PYTHON)" tools/make_venv.py $* $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)")

@@ -38,7 +38,7 @@ PROMPTS = ("The movie was", "I watched this film because", "The acting", "This i
 def before(model: str, corpus: str | None, quick: bool = False) -> Row:
     """Bits per byte before any fine-tuning."""
     import nbtools
-    from nbtools.data import read_corpus
+    from tools.mini.corpus import read_corpus
 
     lm = nbtools.load_model(model, verbose=False)
     found: Row = {

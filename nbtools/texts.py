@@ -77,6 +77,12 @@ def _items(texts: Any, name: str) -> Iterable[Any]:
     return texts
 
 
+def escape_markdown(text: str) -> str:
+    """`text` on one line, with the characters escaped that Markdown would take for markup."""
+    escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|" else letter for letter in text)
+    return " ".join(escaped.split())
+
+
 def describe(value: Any) -> str:
     """What a value is, for an error: `None`, `nan (a float)`, `3 (an int)`, `a dict`."""
     kind = type(value).__name__

@@ -31,10 +31,10 @@ from nbtools.report import write_page, write_site
 from nbtools.runtime import destination, set_aside, write_text
 from nbtools.runtime.destinations import BUNDLE, FETCHED, FINETUNE, MODEL, RUN, SITE, SWEEP
 from nbtools.training import folders
-from nbtools.training.pretrain import pretrain
-from nbtools.training.recipe import Recipe
 from nbtools.widgets import TrainingMonitor
 from tests.models_at_hand import tiny
+from tools.mini.pretrain import pretrain
+from tools.mini.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -150,7 +150,7 @@ def test_a_model_in_a_folder_whose_name_is_no_text_is_refused_with_what_to_do(tm
 
 
 def sources() -> list[Path]:
-    return sorted(file for folder in ("nbtools", "scripts", "environments", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
+    return sorted(file for folder in ("nbtools", "tools", "environments", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
 
 
 def open_ends(source: str) -> list[int]:

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from environments.versions import read_pins
-from scripts import make_venv
+from tools import make_venv
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
@@ -239,7 +239,7 @@ class TestMake:
 
     def test_course_makes_the_environment_installs_and_runs(self, clone: Path) -> None:
         plan = self.plan(clone, "course")
-        steps = ["scripts/make_venv.py course", "HF_HUB_OFFLINE=1 .venv/bin/python -m nbtools run --out runs/course"]
+        steps = ["tools/make_venv.py course", "HF_HUB_OFFLINE=1 .venv/bin/python -m nbtools run --out runs/course"]
         assert [plan.index(step) for step in steps] == sorted(plan.index(step) for step in steps)
         assert self.plan(clone) == plan  # `make` alone is `make course`
 

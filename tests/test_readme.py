@@ -130,7 +130,7 @@ def test_no_dead_address_is_shown_as_live() -> None:
 
 def test_pictures_and_links_are_what_their_sources_give() -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/refresh_readme.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False,
+        [sys.executable, "tools/refresh_readme.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,13 +14,14 @@ from datasets import Dataset, DatasetDict
 from nbtools import AttentionExplorer, PromptLab, evaluate, finetune, generate, pack, trace_attention
 from nbtools.attention import knock_out, logit_lens, read_attention
 from nbtools.compare import sample_pairs
-from nbtools.data import examine_texts, find_personal_data, load_texts, read_corpus, split_corpus, tokenize
+from nbtools.data import examine_texts, find_personal_data, load_texts, tokenize
 from nbtools.errors import InputError
 from nbtools.evaluation import copied_spans
 from nbtools.tasks import score_texts
 from nbtools.texts import check_texts, repair
 from nbtools.tokens import token_texts
 from tests.models_at_hand import mini, tiny
+from tools.mini.corpus import read_corpus, split_corpus
 
 WORDS = "A good film that goes on for a while. "
 MARK = "<|endoftext|>"

@@ -1,6 +1,5 @@
-"""The reviews: read, cleaned, split, tokenized, packed. Texts of your own. And plain text to pretrain on."""
+"""The reviews: read, cleaned, split, tokenized, packed. Texts of your own."""
 
-from nbtools.data.corpus import Document, read_corpus, split_corpus
 from nbtools.data.fitness import Fitness, examine_texts
 from nbtools.data.own import OwnTexts, load_texts
 from nbtools.data.packing import Packed, Tokens, pack, texts_of, tokenize
@@ -8,7 +7,6 @@ from nbtools.data.personal import describe_personal_data, find_personal_data
 from nbtools.data.reviews import Reviews, load_reviews
 
 __all__ = [
-    "Document",
     "Fitness",
     "OwnTexts",
     "Packed",
@@ -20,8 +18,6 @@ __all__ = [
     "load_reviews",
     "load_texts",
     "pack",
-    "read_corpus",
-    "split_corpus",
     "texts_of",
     "tokenize",
 ]

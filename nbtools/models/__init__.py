@@ -3,7 +3,6 @@
 from nbtools.models.checking import ModelFacts, inspect_model
 from nbtools.models.loading import LanguageModel, load_model, locate, parameter_table, save_model
 from nbtools.models.locking import Turns, evaluating, exclusive, exclusively, lock_of, note_training
-from nbtools.models.making import new_gpt2, train_tokenizer
 
 __all__ = [
     "LanguageModel",
@@ -16,9 +15,7 @@ __all__ = [
     "load_model",
     "locate",
     "lock_of",
-    "new_gpt2",
     "note_training",
     "parameter_table",
     "save_model",
-    "train_tokenizer",
 ]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from nbtools.data import Packed
     from nbtools.models import LanguageModel
-    from nbtools.training.blocks import OrderedBlocks
 
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
@@ -81,8 +80,8 @@ def with_adapters(lm: LanguageModel) -> Any:
 
 
 def train(
-    model: Any, packed: Packed | OrderedBlocks, folder: Path, plan: dict[str, Any], choices: dict[str, Any], fast: FastPath | None,
-    share: int,
+    model: Any, packed: Packed | torch.utils.data.Dataset[Any], folder: Path, plan: dict[str, Any], choices: dict[str, Any],
+    fast: FastPath | None, share: int,
     callbacks: Sequence[TrainerCallback], *, save_steps: int | None = None, report_to: str = "none", checkpoint: Path | None = None,
     optimizer: MakeOptimizer | None = None, arguments: Mapping[str, Any] | None = None,
 ) -> int:  # fmt: skip

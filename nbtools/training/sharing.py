@@ -11,7 +11,7 @@ from nbtools.models.screening import refuse_links
 from nbtools.runtime import Kind, destination, hub_state, replace_text, resolve_path
 from nbtools.runtime.files import MARK
 from nbtools.runtime.foreign import Maybe, read_json
-from nbtools.training.card import plain
+from nbtools.texts import escape_markdown as plain
 from nbtools.values import checked
 
 SAMPLES = 3  # in the card

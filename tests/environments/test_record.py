@@ -32,7 +32,7 @@ def test_what_was_done_is_stored_and_a_failure_is_the_exit_code(record: Record, 
 
 
 def test_the_table_shows_all_of_it(record: Record, tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("refresh_readme", ROOT / "scripts" / "refresh_readme.py")
+    spec = importlib.util.spec_from_file_location("refresh_readme", ROOT / "tools" / "refresh_readme.py")
     assert spec and spec.loader
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -46,6 +46,6 @@ def test_the_table_shows_all_of_it(record: Record, tmp_path: Path) -> None:
     for line in ("| it answers | passed | a\\|b | 0 |", "| it stops | **failed** |  | 0 |", "| on a Mac | not run | none here |  |"):
         assert line in page.splitlines()
     assert "torch 2.13.0, attrs 1" in page
-    assert script.replace("<!-- x: written by scripts/refresh_readme.py -->old<!-- end of x -->.", "x", row).endswith(
+    assert script.replace("<!-- x: written by tools/refresh_readme.py -->old<!-- end of x -->.", "x", row).endswith(
         f"{row}\n<!-- end of x -->."
     )

@@ -10,7 +10,7 @@ import pytest
 
 from nbtools.models.loading import MINI_FOLDER
 from nbtools.profiles import PROFILES
-from nbtools.training.recipe import Recipe
+from tools.mini.recipe import Recipe
 
 SHA256 = {
     "config.json": "d9f16581f7e651c273528175baaf29aaa5bc1046a39efac05a7e6bfd1d63ddd1",

@@ -1,4 +1,4 @@
-"""The script that makes the shipped model, run as a person runs it, on a corpus of a few lines."""
+"""`python -m tools.mini`, which makes the shipped model, run as a maintainer runs it, on a corpus of a few lines."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from nbtools.models import load_model
-from tests.training.test_pretrain import books
+from tests.tools.mini.test_pretrain import books
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHAPE = "-r vocabulary=320 -r layers=1 -r heads=2 -r width=16 -r context=32 -r batch_size=2 -r short=16".split()
 HELD = ["--hold-out", "book 5"]
+COMMAND = [sys.executable, "-m", "tools.mini"]
+ENVIRONMENT = os.environ | {"NBTOOLS_PROGRESS": "0", "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def call(*arguments: str | Path, place: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "pretrain_mini.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=place, env=os.environ | {"NBTOOLS_PROGRESS": "0"})
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=place, env=ENVIRONMENT)
 
 
 @pytest.mark.slow(30)
@@ -48,9 +50,9 @@ def test_from_a_corpus_to_a_model_with_its_card(tmp_path: Path, corpus: Path) ->
 @pytest.mark.slow(40)
 def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(tmp_path: Path, corpus: Path) -> None:
     arguments = ["train", str(corpus), "m", *SHAPE, *HELD, "-r", "steps=3000", "--no-reviews"]
-    command = [sys.executable, str(ROOT / "scripts" / "pretrain_mini.py"), *arguments]
+    command = [*COMMAND, *arguments]
     curve = tmp_path / "m.unfinished" / "curve.jsonl"
-    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     while child.poll() is None and not (curve.is_file() and curve.stat().st_size):
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
@@ -59,7 +61,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(tmp_path: Path, corpus: P
     assert list((tmp_path / "m.unfinished" / "checkpoints").glob("checkpoint-*/complete"))
     again = call(*arguments, "--resume", place=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "Going on from step" in again.stdout and (tmp_path / "m" / "model" / "model.safetensors").is_file()
+    assert "Resuming from step" in again.stdout and (tmp_path / "m" / "model" / "model.safetensors").is_file()
 
 
 @pytest.mark.slow(4)
@@ -69,9 +71,9 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(tmp_path: Path, corpus: P
         (["train", "absent.jsonl", "m"], "There is no file absent.jsonl."),
         (["train", "books.jsonl", "m", "--hold-out", "no such book"], "No document is called 'no such book'."),
         (["train", "books.jsonl", "m", "-r", "width=1024"], "24 MB are allowed"),
-        (["train", "books.jsonl", "m", "-r", "width"], "'width' is no NAME=VALUE."),
+        (["train", "books.jsonl", "m", "-r", "width"], "'width' is not of the form NAME=VALUE."),
         (["experiments", "books.jsonl", "--only", "nonsense"], "There is no experiment 'nonsense'."),
-        (["card", "absent"], "absent holds no finished training."),
+        (["card", "absent"], "absent is not the folder of a finished training."),
     ],
 )
 def test_a_mistake_is_two_lines(tmp_path: Path, corpus: Path, arguments: list[str], problem: str) -> None:

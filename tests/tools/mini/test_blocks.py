@@ -7,8 +7,8 @@ import torch
 
 from nbtools.data import Packed, pack
 from nbtools.errors import InputError
-from nbtools.training.blocks import OrderedBlocks
 from tests.models_at_hand import tiny
+from tools.mini.blocks import OrderedBlocks
 
 
 def packed() -> Packed:

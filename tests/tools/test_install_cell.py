@@ -13,7 +13,7 @@ import pytest
 
 import nbtools
 from nbtools.runtime import name_host
-from scripts.install_cell import ID, ROOT, main, source, with_cell
+from tools.install_cell import ID, ROOT, main, source, with_cell
 
 ADDRESS = "https://github.com/somebody/attention-to-finetuning"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))

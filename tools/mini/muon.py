@@ -1,9 +1,9 @@
-"""Muon for the matrices of a model, AdamW for the rest: what pretraining uses.
+"""The Muon optimizer for the matrices of a model, with AdamW for the other parameters.
 
-Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) takes the momentum of a matrix and makes all of its singular
-values about 1, by a few Newton-Schulz steps, before it is subtracted. PyTorch's own (since 2.9) makes those steps in bf16 always, which
-on a processor without bf16 units takes a hundred times as long as in fp32; so here is one that makes them in the format it is given,
-for all matrices of a shape at once, and a test holds it to PyTorch's.
+Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) sets the singular values of a matrix's momentum to about 1, by a
+few Newton-Schulz iterations, before it is subtracted. `torch.optim.Muon` (since 2.9) always iterates in bf16, which on a processor
+without bf16 units takes a hundred times as long as fp32. This implementation iterates in a given dtype, for all matrices of one shape
+at once; a test compares it with PyTorch's.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import torch
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic that Jordan et al. iterate
 STEPS = 5
-TINY = 1e-7  # the least norm that is divided by
+TINY = 1e-7  # lower bound of the norm in a division
 
 
 def orthogonalized(matrices: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """`matrices` with their singular values pushed into about 0.7 to 1.2, their singular vectors kept.
+    """`matrices` with their singular values moved to about 0.7 to 1.2, and the same singular vectors.
 
-    matrices  [number, rows, columns]; dtype: of the products. Returns the same shape, in `dtype`.
+    matrices  [number, rows, columns]
+    dtype     of the matrix products and of the result
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
@@ -35,16 +36,20 @@ def orthogonalized(matrices: torch.Tensor, dtype: torch.dtype = torch.float32) -
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon with Nesterov momentum over weights of two dimensions, AdamW (Loshchilov and Hutter, 2019) over all others.
+    """Muon with Nesterov momentum for matrices, AdamW (Loshchilov and Hutter, 2019) for the other parameters.
 
-    matrices       fp32 weights [inputs, outputs], as GPT-2's Conv1D keeps them; one of `parts` times as many outputs as inputs is
-                   `parts` matrices side by side (query, key and value)
-    others         embeddings, norms, biases
-    matrix_lr, lr  learning rates of the two; a matrix moves by matrix_lr · max(1, outputs / inputs)^½ in each singular direction
-    weight_decay   of the matrices, decoupled; the others have none
-    dtype          of the Newton-Schulz steps
+    matrices      fp32 weights [inputs, outputs], as in GPT-2's Conv1D; a weight with `parts` times as many outputs as inputs is taken as
+                  `parts` matrices side by side (query, key and value)
+    others        embeddings, norms and biases
+    matrix_lr     learning rate of Muon; an update has singular values of about matrix_lr · max(1, outputs / inputs)^½
+    lr            learning rate of AdamW
+    momentum      of Muon
+    weight_decay  of the matrices, decoupled; the other parameters have none
+    betas         of AdamW
+    parts         number of matrices in a combined projection
+    dtype         of the Newton-Schulz iterations
 
-    A scheduler scales both rates alike. States save and load.
+    A scheduler scales both learning rates. `state_dict` and `load_state_dict` work as usual.
     """
 
     def __init__(
@@ -67,11 +72,11 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {})
         self.parts, self.dtype = parts, dtype
         self.adamw = torch.optim.AdamW([self.param_groups[1]], fused=True)
-        self.param_groups[1] = self.adamw.param_groups[0]  # with every value that AdamW looks for
+        self.param_groups[1] = self.adamw.param_groups[0]  # with all the defaults that AdamW adds
         self._share()
 
     def _share(self) -> None:
-        """AdamW works on the group and the states that this optimizer holds, so that a scheduler and a checkpoint see them."""
+        """Let AdamW use this optimizer's group and state, so that schedulers and checkpoints see them."""
         self.adamw.param_groups = self.param_groups[1:]
         self.adamw.state = self.state
 
@@ -85,7 +90,7 @@ class Muon(torch.optim.Optimizer):
             raise ValueError("a closure is not supported: gradients are computed before the step")
         self.adamw.step()
         group = self.param_groups[0]
-        alike: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = defaultdict(list)  # by shape: weight and update
+        by_shape: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = defaultdict(list)  # weights and updates
         for weight in group["params"]:
             if weight.grad is None:
                 continue
@@ -93,11 +98,11 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(weight)
             moved = state["momentum_buffer"].lerp_(weight.grad, 1 - group["momentum"])
-            update = weight.grad.lerp(moved, group["momentum"])  # Nesterov's look ahead
+            update = weight.grad.lerp(moved, group["momentum"])  # Nesterov momentum
             count = self.parts if weight.shape[1] == self.parts * weight.shape[0] else 1
             for part, change in zip(weight.chunk(count, dim=1), update.chunk(count, dim=1), strict=True):
-                alike[tuple(part.shape)].append((part, change))
-        for (inputs, outputs), pairs in alike.items():
+                by_shape[tuple(part.shape)].append((part, change))
+        for (inputs, outputs), pairs in by_shape.items():
             rate = group["lr"] * max(1.0, outputs / inputs) ** 0.5
             directions = orthogonalized(torch.stack([change for _, change in pairs]), self.dtype)
             for (part, _), direction in zip(pairs, directions, strict=True):

@@ -2,7 +2,7 @@
 
 Run once, in an environment that has llama-cpp-python (which the course itself does not need):
 
-    python scripts/record_smollm2_tokens.py SmolLM2-135M-Instruct.Q4_1.gguf tests/models/smollm2_tokens.json
+    python tools/record_smollm2_tokens.py SmolLM2-135M-Instruct.Q4_1.gguf tests/models/smollm2_tokens.json
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A pretraining from end to end on a tiny corpus: it learns, resumes to the last digit, and leaves a model that plain transformers loads.
 
-`python -m tests.training.test_pretrain FOLDER STEP` is the run that a test kills: it ends itself with SIGKILL after that step.
+`python -m tests.tools.mini.test_pretrain FOLDER STEP` is the run that a test kills: it ends itself with SIGKILL after that step.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from nbtools.data import Document
 from nbtools.errors import InputError
-from nbtools.training.pretrain import Pretrained, check_fits, held_out_score, pretrain
-from nbtools.training.recipe import Recipe
 from tests.training.test_survival import KILL
+from tools.mini.corpus import Document
+from tools.mini.pretrain import Pretrained, check_fits, held_out_score, pretrain
+from tools.mini.recipe import Recipe
 
 RECIPE = Recipe(
     vocabulary=320, layers=2, heads=2, width=32, context=64, batch_size=4, steps=24, short=16, short_share=0.5, rate=0.01, schedule="wsd"
@@ -69,7 +69,10 @@ def test_what_is_stored_is_the_returned_model_in_16_bits(tmp_path: Path) -> None
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.training.test_pretrain", str(tmp_path / "killed"), "13"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.tools.mini.test_pretrain", str(tmp_path / "killed"), "13"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == -KILL, ended.stderr
     again = run(tmp_path / "killed", resume=True)

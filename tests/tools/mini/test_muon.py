@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from nbtools.training.muon import Muon, orthogonalized
+from tools.mini.muon import Muon, orthogonalized
 
 
 def parameters(*shapes: tuple[int, ...], seed: int = 0) -> list[torch.nn.Parameter]:

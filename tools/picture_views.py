@@ -1,6 +1,6 @@
 """Take the README's pictures of the live views: a real JupyterLab in Chromium, used as a person would.
 
-    python scripts/picture_views.py [--out docs/pictures]
+    python tools/picture_views.py [--out docs/pictures]
 
 It fine-tunes `mini` for two minutes or so first, so that there are two models to compare and a training to replay. A picture that is
 stored is a fact of the machine and the day that made it, so no test compares it.

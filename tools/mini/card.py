@@ -1,9 +1,11 @@
-"""The card of a pretrained model: everything in it comes from the records of its training, none of it is typed by hand."""
+"""The model card of a pretrained model, written from the records of its training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from nbtools.texts import escape_markdown
 
 FRONT = "---\nlanguage: en\nlicense: mit\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n"
 ABOUT_DATA = (
@@ -20,10 +22,15 @@ def pretraining_card(
     name: str, record: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], experiments: Sequence[Mapping[str, Any]],
     samples: Sequence[Mapping[str, str]], extra: str = "", chosen: str = "",
 ) -> str:  # fmt: skip
-    """The card as Markdown.
+    """The model card as Markdown.
 
-    record       of the training (see scripts/pretrain_mini.py); curve: its rows; experiments: the log of what it was chosen by
-    samples      dicts with prompt and text, unfiltered; extra: further figures, as Markdown; chosen: what the experiments were taken to say
+    name         the model's name
+    record       the contents of `pretraining.json`, written by `python -m tools.mini train`
+    curve        the rows of `curve.jsonl`
+    experiments  the rows of the experiments' log
+    samples      dicts with `prompt` and `text`, not selected
+    extra        further figures, as Markdown
+    chosen       the conclusions drawn from the experiments
     """
     recipe = record["recipe"]
     shape = (
@@ -65,7 +72,8 @@ def pretraining_card(
     if experiments:
         parts += ["## What it was chosen by", *([chosen] if chosen else []), *_experiments(experiments)]
     parts += ["## Samples", f"{len(samples)} in a row, none left out: temperature 0.8, top-p 0.95, seeds 0, 1, 2 …"]
-    parts += ["\n".join(f"{number}. **{plain(one['prompt'])}** {plain(one['text'])}" for number, one in enumerate(samples, 1))]
+    texts = [(escape_markdown(sample["prompt"]), escape_markdown(sample["text"])) for sample in samples]
+    parts += ["\n".join(f"{number}. **{prompt}** {text}" for number, (prompt, text) in enumerate(texts, 1))]
     parts += ["## Limits", LIMITS, "## Licence", "MIT, like the course. The books are in the public domain."]
     return "\n\n".join(parts) + "\n"
 
@@ -85,7 +93,7 @@ def _training(record: Mapping[str, Any]) -> str:
 
 
 def _experiments(log: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table for each amount of compute: bits per byte of the held-out books, and the difference to the base recipe."""
+    """One table per amount of compute: bits per byte of the held-out books, and the difference to the base recipe."""
     parts = []
     for flops in sorted({row["flops"] for row in log}):
         rows = [row for row in log if row["flops"] == flops]
@@ -106,9 +114,3 @@ def _experiments(log: Sequence[Mapping[str, Any]]) -> list[str]:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|" else letter for letter in text)
-    return " ".join(escaped.split())

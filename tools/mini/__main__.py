@@ -1,8 +1,8 @@
-"""Make the model that ships with the course: pretrain it on a corpus of plain text, try recipes against each other, write its card.
+"""Make the model that ships with the course: compare recipes, pretrain on a corpus of plain text, write the model card.
 
-    python scripts/pretrain_mini.py experiments CORPUS          # every recipe of mini_experiments.toml, at the same compute
-    python scripts/pretrain_mini.py train CORPUS runs/mini      # the final recipe; Ctrl-C and --resume as often as you like
-    python scripts/pretrain_mini.py card runs/mini              # the model and its card into nbtools/assets/mini
+    python -m tools.mini experiments CORPUS          # every recipe of experiments.toml, at the same compute
+    python -m tools.mini train CORPUS runs/mini      # the final recipe; Ctrl-C and --resume as often as you like
+    python -m tools.mini card runs/mini              # the model and its card into nbtools/assets/mini
 
 A corpus is a .jsonl or .jsonl.xz file of {"source", "text"} objects, a .txt file, or a folder of .txt files.
 """
@@ -21,20 +21,20 @@ from typing import Annotated, Any
 import typer
 
 from nbtools import generate, load_model, load_reviews
-from nbtools.data import Document, read_corpus, split_corpus
 from nbtools.errors import CourseError, InputError
 from nbtools.models.loading import MINI_FOLDER
 from nbtools.runtime import Kind, destination, put_in_place, runs_folder, write_text
 from nbtools.runtime.destinations import MODEL
-from nbtools.training.card import pretraining_card
 from nbtools.training.folders import check_output
-from nbtools.training.pretrain import check_fits, held_out_score, pretrain, tokenizer_for
-from nbtools.training.recipe import Recipe
 from nbtools.training.record import machine, versions
+from tools.mini.card import pretraining_card
+from tools.mini.corpus import Document, read_corpus, split_corpus
+from tools.mini.pretrain import check_fits, held_out_score, pretrain, tokenizer_for
+from tools.mini.recipe import Recipe
 
 HERE = Path(__file__).parent
 HELD_OUT = ("zane-grey_riders-of-the-purple-sage", "wilkie-collins_the-moonstone")
-STORED_BYTES = 24_000_000  # what the weights may take in 16 bits; the tokenizer lies beside them
+STORED_BYTES = 24_000_000  # upper limit of the weights in 16 bits, without the tokenizer
 PROMPTS = 4 * ("The movie was", "She opened the letter and", "In the evening", "I had never seen", "He was a man who")
 AGAINST = "Against the model that it replaced, before and after minutes of fine-tuning on reviews: `mini` in `benchmarks/README.md`."
 CHOSEN = (
@@ -43,9 +43,9 @@ CHOSEN = (
     "the compute of the final training, which was not tried. An output layer of its own, because GPT-2 has none, and the course explains "
     "GPT-2. Batches of 4, because over seven thousand steps the noise of small batches should no longer buy anything; not tried either."
 )
-SCORED_CHARACTERS = 16_000  # of each of a held-out document's eight parts, after an experiment
-MOST_CHARACTERS = 5  # that a token has, over a whole text: with so many, no experiment sees a text twice unless it asks for that
-EXPERIMENTS = HERE.parent / "docs" / "mini" / "experiments.json"
+SCORED_CHARACTERS = 16_000  # per excerpt of a held-out document, after an experiment
+MOST_CHARACTERS = 5  # upper bound of the mean characters per token, so that an experiment sees no text twice unless it asks for it
+EXPERIMENTS = HERE.parents[1] / "docs" / "mini" / "experiments.json"
 
 
 def _is_log(file: Path) -> bool:
@@ -60,17 +60,17 @@ LOG = Kind("a log of experiments", _is_log, is_file=True)
 PRETRAINED = Kind("a saved model", lambda folder: folder == MINI_FOLDER.resolve() or MODEL.is_made(folder))
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
-Corpus = Annotated[Path, typer.Argument(help="The text to learn from.")]
-HoldOut = Annotated[list[str], typer.Option("--hold-out", help="A document that is only scored, by its source.")]
-Reviews = Annotated[bool, typer.Option(help="Whether the tokenizer, not the model, also learns from training reviews.")]
+Corpus = Annotated[Path, typer.Argument(help="The training corpus.")]
+HoldOut = Annotated[list[str], typer.Option("--hold-out", help="The source of a document that is only scored.")]
+Reviews = Annotated[bool, typer.Option(help="Whether the tokenizer (not the model) is also trained on reviews.")]
 
 
 def _texts(documents: list[Document], reviews: bool) -> list[str]:
-    """What the tokenizer learns from: the documents, and every second training review; none of those for validation and test."""
+    """The tokenizer's training texts: the documents, and every second training review, but no validation or test review."""
     return [document.text for document in documents] + (list(load_reviews("package").train["text"])[::2] if reviews else [])
 
 
-def _halves(corpus: Path, hold_out: list[str]) -> tuple[list[Document], list[Document]]:
+def _split(corpus: Path, hold_out: list[str]) -> tuple[list[Document], list[Document]]:
     documents = read_corpus(corpus)
     size = sum(len(document.text) for document in documents)
     print(f"{len(documents)} documents, {size / 1e6:.1f} million characters; held out: {', '.join(hold_out) or 'none'}.")
@@ -81,19 +81,21 @@ def _halves(corpus: Path, hold_out: list[str]) -> tuple[list[Document], list[Doc
 def train(
     corpus: Corpus,
     out: Annotated[Path, typer.Argument(help="The run's folder.")],
-    values: Annotated[list[str], typer.Option("-r", metavar="NAME=VALUE", help="A value of the recipe.")] = [],  # noqa: B006
-    flops: Annotated[float, typer.Option(help="Take as many steps as this compute allows, instead of the recipe's number.")] = 0.0,
-    resume: Annotated[bool, typer.Option(help="Go on with the interrupted run.")] = False,
+    values: Annotated[list[str], typer.Option("-r", metavar="NAME=VALUE", help="A hyperparameter of the recipe.")] = [],  # noqa: B006
+    flops: Annotated[
+        float, typer.Option(help="Train for this compute, in floating-point operations, instead of the recipe's steps.")
+    ] = 0.0,
+    resume: Annotated[bool, typer.Option(help="Continue the interrupted run.")] = False,
     checkpoint_steps: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 200,
     hold_out: HoldOut = list(HELD_OUT),  # noqa: B006
     reviews: Reviews = True,
 ) -> None:
-    """Pretrain a model. Example: python scripts/pretrain_mini.py train books.jsonl runs/mini -r layers=8 -r steps=4000"""
+    """Pretrain a model. Example: python -m tools.mini train books.jsonl runs/mini -r layers=8 -r steps=4000"""
     out = check_output(out)
     recipe = Recipe().changed({**_base(), **_pairs(values)})
     recipe = recipe.at(flops) if flops else recipe
     check_fits(recipe, STORED_BYTES)
-    learned, held = _halves(corpus, hold_out)
+    learned, held = _split(corpus, hold_out)
     tokenizer = tokenizer_for(_texts(learned, reviews), recipe)
     done = pretrain(learned, held, recipe, out, tokenizer=tokenizer, resume=resume, checkpoint_steps=checkpoint_steps)
     record = {
@@ -117,21 +119,23 @@ def train(
 @app.command()
 def experiments(
     corpus: Corpus,
-    flops: Annotated[float, typer.Option(help="Compute of each, in floating-point operations.")] = 5e13,
-    only: Annotated[list[str], typer.Option(help="The name of an experiment, more than once for several. Default: all.")] = [],  # noqa: B006
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    flops: Annotated[float, typer.Option(help="Compute per experiment, in floating-point operations.")] = 5e13,
+    only: Annotated[list[str], typer.Option(help="The name of an experiment; may be repeated. Default: all.")] = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(help="Of the weights and the order of the blocks.")] = 0,
     hold_out: HoldOut = list(HELD_OUT),  # noqa: B006
-    out: Annotated[Path, typer.Option(help="The log; what it holds of the same compute and seed is not run again.")] = EXPERIMENTS,
+    out: Annotated[
+        Path, typer.Option(help="The log. An experiment that it holds with the same compute and seed is not run again.")
+    ] = EXPERIMENTS,
 ) -> None:
-    """Train every recipe of mini_experiments.toml at the same compute and log what it came to."""
+    """Train every recipe of experiments.toml with the same compute and log the results."""
     out = destination(out, LOG, "--out")
-    plan = tomllib.loads((HERE / "mini_experiments.toml").read_text(encoding="utf8"))["experiment"]
+    plan = tomllib.loads((HERE / "experiments.toml").read_text(encoding="utf8"))["experiment"]
     if unknown := set(only) - {one["name"] for one in plan}:
         raise InputError(f"There is no experiment {unknown.pop()!r}.", f"There are: {', '.join(one['name'] for one in plan)}.")
     log: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf8")) if out.is_file() else []
     done = {(row["name"], row["flops"], row["seed"]) for row in log}
     due = [one for one in plan if (not only or one["name"] in only) and (one["name"], flops, seed) not in done]
-    learned, held = _halves(corpus, hold_out)
+    learned, held = _split(corpus, hold_out)
     texts = _texts(learned, reviews=True)
     for number, one in enumerate(due, 1):
         recipe = replace(Recipe().changed({**_base(), **one["change"]}), seed=seed).at(flops)
@@ -153,7 +157,7 @@ def experiments(
 
 
 def _characters(recipe: Recipe, documents: int, share: float) -> int:
-    """Characters of each document's beginning, so that all together hold `share` of the recipe's tokens, and with 1 a little more."""
+    """Characters to take from the beginning of each document, so that together they hold at least `share` of the recipe's tokens."""
     return max(recipe.context * 8, round(recipe.tokens * share * MOST_CHARACTERS / documents))
 
 
@@ -161,12 +165,12 @@ def _characters(recipe: Recipe, documents: int, share: float) -> int:
 def card(
     run: Annotated[Path, typer.Argument(help="The folder of a finished training.")],
     log: Annotated[Path, typer.Option(help="The experiments' log.")] = EXPERIMENTS,
-    to: Annotated[Path, typer.Option(help="Where the model goes.")] = MINI_FOLDER,
+    to: Annotated[Path, typer.Option(help="The model's folder.")] = MINI_FOLDER,
 ) -> None:
-    """Put the model of a run into the package, with the card that its records and its samples make."""
+    """Put the model of a run into the package, with a model card from its records and samples."""
     to = destination(to, PRETRAINED, "--to")
     if not (run / "pretraining.json").is_file():
-        raise InputError(f"{run} holds no finished training.", "Run: python scripts/pretrain_mini.py train CORPUS RUN")
+        raise InputError(f"{run} is not the folder of a finished training.", "Run: python -m tools.mini train CORPUS RUN")
     lm = load_model(str(run / "model"))
     length = min(50, lm.context // 2)
     samples = [
@@ -184,12 +188,12 @@ def card(
 
 def _pairs(values: list[str]) -> dict[str, str]:
     if bad := [value for value in values if "=" not in value]:
-        raise InputError(f"{bad[0]!r} is no NAME=VALUE.", "Write for example: -r layers=8")
+        raise InputError(f"{bad[0]!r} is not of the form NAME=VALUE.", "Write for example: -r layers=8")
     return dict(value.split("=", 1) for value in values)
 
 
 def _base() -> dict[str, Any]:
-    base: dict[str, Any] = tomllib.loads((HERE / "mini_experiments.toml").read_text(encoding="utf8"))["base"]
+    base: dict[str, Any] = tomllib.loads((HERE / "experiments.toml").read_text(encoding="utf8"))["base"]
     return base
 
 

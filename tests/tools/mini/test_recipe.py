@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.models import new_gpt2
-from nbtools.training.recipe import Recipe
 from tests.models_at_hand import mini
+from tools.mini.new_model import new_gpt2
+from tools.mini.recipe import Recipe
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -1,7 +1,7 @@
 """Bring README.md up to date: pictures from stored outputs, links that need the repository's address, the table of environments
 and the page behind it.
 
-    python scripts/refresh_readme.py [--check]
+    python tools/refresh_readme.py [--check]
 
 The address stands in one place, `repository` under [tool.course] in pyproject.toml. As long as it is empty, no badge is shown.
 With --check nothing is written; the exit code says whether README.md and its pictures are what the sources give.
@@ -30,7 +30,7 @@ PICTURES = {
 }
 PAGE = "docs/environments.md"
 NAMED = ("torch", "transformers", "datasets", "ipywidgets", "anywidget")  # whose versions the table gives
-BEGIN, END = "<!-- {}: written by scripts/refresh_readme.py -->", "<!-- end of {} -->"
+BEGIN, END = "<!-- {}: written by tools/refresh_readme.py -->", "<!-- end of {} -->"
 
 
 def picture(notebook: str, cell_id: str) -> bytes:
@@ -81,7 +81,7 @@ def environments_page(records: list[dict[str, Any]]) -> str:
         "# What was run where",
         "",
         "Each table comes from `environments/results/`, where the command above it leaves what it did.",
-        "`scripts/refresh_readme.py` writes this page.",
+        "`tools/refresh_readme.py` writes this page.",
     ]
     for record in records:
         lines += ["", f'<a id="{record["name"]}"></a>', "", f"## {record['environment'][0].upper()}{record['environment'][1:]}", ""]

@@ -1,6 +1,6 @@
 """The notebooks' cell that installs the course in Colab: written here, the same in each, directly below the title.
 
-    python scripts/install_cell.py [--check]
+    python tools/install_cell.py [--check]
 
 What it installs is of exactly this version: from the repository's address (`repository` under [tool.course] in pyproject.toml) at the tag
 of the version, or, as long as there is no address, the wheel that a learner has put into Colab's files. Colab's own torch, transformers and

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nbtools.errors import InputError
-from nbtools.models import new_gpt2, save_model, train_tokenizer
+from nbtools.models import save_model
+from tools.mini.new_model import new_gpt2, train_tokenizer
 
 TEXTS = ["The old man walked down to the sea, and the sea was calm. " * 30]
 

@@ -1,4 +1,4 @@
-"""Pretrain a small GPT-2 on plain text with the same loop, checkpoints and fast path that fine-tune one."""
+"""Pretrain a small GPT-2 on plain text, with the training loop, checkpoints and fast path of fine-tuning."""
 
 from __future__ import annotations
 
@@ -10,33 +10,43 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nbtools.data import Document, pack
+from nbtools.data import pack
 from nbtools.errors import InputError
 from nbtools.evaluation import Score, evaluate
-from nbtools.models import LanguageModel, new_gpt2, save_model, train_tokenizer
+from nbtools.models import LanguageModel, save_model
 from nbtools.runtime import cached, device, keep_freed_memory, put_in_place, quiet_libraries, say, seed_everything
 from nbtools.runtime.foreign import read_json_lines
 from nbtools.texts import check_texts
 from nbtools.training import folders, loop
-from nbtools.training.blocks import OrderedBlocks
 from nbtools.training.callbacks import LOGGING_STEPS, Curve
 from nbtools.training.choices import FORMATS, choose, describe, fast_path
 from nbtools.training.fast_path import FastPath
 from nbtools.training.loop import dropping
-from nbtools.training.muon import Muon
-from nbtools.training.recipe import Recipe
+from tools.mini.blocks import OrderedBlocks
+from tools.mini.corpus import Document
+from tools.mini.muon import Muon
+from tools.mini.new_model import new_gpt2, train_tokenizer
+from tools.mini.recipe import Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, TrainerCallback
 
-SAMPLE_CHARACTERS = 4_000  # of a held-out document, for each point of the curve
-SAMPLES = 8
-POINTS = 10  # of the curve that are scored on held-out text
+SAMPLE_CHARACTERS = 4_000  # per excerpt of a held-out document, for the curve
+SAMPLES = 8  # excerpts per held-out document
+POINTS = 10  # points of the curve that are scored on held-out text
 
 
 @dataclass
 class Pretrained:
-    """A finished pretraining: the model, in evaluation mode; its folder; its curve; seconds of training alone; what was chosen."""
+    """The result of a pretraining.
+
+    lm       the model, in evaluation mode
+    folder   of the run
+    recipe   its hyperparameters
+    curve    the rows of `curve.jsonl`
+    seconds  of training, without setup and scoring
+    choices  dtype, compilation and threads, as chosen
+    """
 
     lm: LanguageModel
     folder: Path
@@ -47,7 +57,7 @@ class Pretrained:
 
 
 def tokenizer_for(texts: Iterable[str], recipe: Recipe) -> PreTrainedTokenizerFast:
-    """The tokenizer that `texts` teach, from the cache when the same texts did before."""
+    """The tokenizer trained on `texts`, from the cache if it was trained before."""
     from transformers import PreTrainedTokenizerFast
 
     texts = check_texts(texts)
@@ -76,15 +86,19 @@ def pretrain(
     threads: int | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Pretrained:
-    """Train a new GPT-2 by `recipe`; its folder then holds `model/` (fp16), `plan.json` and `curve.jsonl`.
+    """Train a new GPT-2 with `recipe`; its folder then holds `model/` (fp16), `plan.json` and `curve.jsonl`.
 
-    train, held_out   documents to learn from, and others of which parts are scored along the way (they choose nothing)
-    tokenizer         made by `tokenizer_for`; None: one that learns from `train`
-    resume            go on from the newest whole checkpoint of the same plan
-    checkpoint_steps  a checkpoint every so many steps (default: a fifth of the run)
+    train             training documents
+    held_out          documents of which excerpts are scored during training; they do not influence it
+    recipe            hyperparameters
+    output_dir        folder of the run
+    tokenizer         from `tokenizer_for`; None: trained on `train`
+    resume            continue from the newest complete checkpoint with the same plan
+    checkpoint_steps  steps between two checkpoints (default: a fifth of the run)
     dtype, compile, threads   as in `finetune`
+    callbacks         further callbacks for `Trainer`
 
-    Ctrl-C saves a checkpoint and raises RunError. Raises InputError for an impossible recipe.
+    Ctrl-C saves a checkpoint and raises RunError. Raises InputError for an invalid recipe.
     """
     target = folders.check_output(output_dir)
     quiet_libraries()
@@ -104,7 +118,7 @@ def pretrain(
         "blocks_sha256": hashlib.sha256(packed.input_ids.tobytes()).hexdigest(),
     }
     model = lm.model
-    # The first of the long blocks, though short ones may come first: they take the most time and memory.
+    # A long block, although short ones may come first: long ones need the most time and memory.
     batch = blocks.collate([blocks[min(short_count, count - 1)]] * recipe.batch_size)
     with keep_freed_memory(), dropping(model, recipe.dropout):
         if resume:
@@ -115,7 +129,7 @@ def pretrain(
             folder, checkpoint = folders.begin(target, {**plan, "choices": choices}), None
         say(describe(choices))
         if checkpoint:
-            say(f"Going on from step {folders.step_of(checkpoint)} of {recipe.steps}.")
+            say(f"Resuming from step {folders.step_of(checkpoint)} of {recipe.steps}.")
         say(f"{lm.parameters:,} parameters, {recipe.tokens:,} tokens ({recipe.tokens / packed.input_ids.size:.2f} epochs).")
         torch.set_num_threads(choices["threads"])
         fast = fast_path(model, choices)
@@ -134,12 +148,12 @@ def pretrain(
     save_model(stored, folder / "model")
     folders.finish(target)
     rows = read_json_lines(target / "curve.jsonl", {"step": int, "seconds": float})
-    model.load_state_dict(stored.model.state_dict())  # as whoever loads it will have it: rounded to 16 bits
+    model.load_state_dict(stored.model.state_dict())  # rounded to 16 bits, as it is stored
     return Pretrained(lm, target, recipe, rows, seconds, choices)
 
 
 def held_out_score(lm: LanguageModel, held_out: Sequence[Document], characters: int | None = None) -> Score:
-    """Bits per byte of documents that were not trained on: whole, or of each eight evenly spaced parts of `characters`."""
+    """Bits per byte of the held-out documents, or of eight evenly spaced excerpts of `characters` of each."""
     texts = _sample(held_out, characters) if characters else [document.text for document in held_out]
     return evaluate(lm, texts, "held-out documents")
 
@@ -157,7 +171,7 @@ def _curve(lm: LanguageModel, fast: FastPath | None, folder: Path, recipe: Recip
 
 
 def _sample(held_out: Sequence[Document], characters: int) -> list[str]:
-    """Parts of the held-out documents, evenly spaced."""
+    """Evenly spaced excerpts of the held-out documents."""
     parts: list[str] = []
     for document in held_out:
         for number in range(SAMPLES):
@@ -167,7 +181,7 @@ def _sample(held_out: Sequence[Document], characters: int) -> list[str]:
 
 
 def _optimizer(model: Any, recipe: Recipe, dtype: torch.dtype) -> torch.optim.Optimizer:
-    """Muon or AdamW for `model`, with weight decay on the matrices of the blocks only."""
+    """Muon or AdamW, with weight decay only for the matrices of the blocks."""
     inside = [weight for weight in model.transformer.h.parameters() if weight.ndim == 2]
     inner = {id(weight) for weight in inside}
     others = [weight for weight in model.parameters() if id(weight) not in inner]
@@ -178,7 +192,7 @@ def _optimizer(model: Any, recipe: Recipe, dtype: torch.dtype) -> torch.optim.Op
 
 
 def _arguments(recipe: Recipe) -> dict[str, Any]:
-    """What Trainer is told beside a fine-tuning's settings."""
+    """Training arguments that differ from those of fine-tuning."""
     warmup = max(1, round(recipe.warmup * recipe.steps))
     settings: dict[str, Any] = {"warmup_steps": warmup, "lr_scheduler_type": recipe.schedule, "train_sampling_strategy": "sequential"}
     if recipe.schedule == "wsd":
@@ -189,6 +203,8 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
 
 
 def check_fits(recipe: Recipe, stored_bytes: int) -> None:
-    """Raise InputError when the model of `recipe`, in 16 bits, would be larger than `stored_bytes`."""
+    """Raise InputError if the model of `recipe` in 16 bits is larger than `stored_bytes`."""
     if (size := 2 * recipe.stored_parameters) > stored_bytes:
-        raise InputError(f"This model would take {size / 1e6:.1f} MB in 16 bits; {stored_bytes / 1e6:.0f} MB are allowed.", "Choose less.")
+        raise InputError(
+            f"This model would take {size / 1e6:.1f} MB in 16 bits; {stored_bytes / 1e6:.0f} MB are allowed.", "Choose a smaller model."
+        )

@@ -15,7 +15,7 @@ import pytest
 from tests.bundle.wheels_at_hand import BACKEND, write_index
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "make_venv.py"
+SCRIPT = ROOT / "tools" / "make_venv.py"
 PROJECT = """
 [build-system]
 requires = []

@@ -1,4 +1,4 @@
-"""Make a new GPT-2 and its tokenizer, as a pretraining begins with them."""
+"""A new tokenizer and a randomly initialized GPT-2."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ LEAST_VOCABULARY = 300  # 256 bytes, end-of-text, and room for something learned
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of GPT-2's kind (Radford et al., 2019) learned from `texts`; id 0 is end-of-text, and every text can be written.
+    """Train a byte-level BPE tokenizer like GPT-2's (Radford et al., 2019); id 0 is end-of-text, and any text can be encoded.
 
-    vocabulary  number of tokens; context: the most tokens that its model reads
-    Raises InputError for a vocabulary that has no room for the bytes.
+    texts       the training texts
+    vocabulary  number of tokens
+    context     maximum sequence length of the model, in tokens
+
+    Raises InputError for a vocabulary that has no room for all 256 bytes.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -42,11 +45,20 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreT
 def new_gpt2(
     tokenizer: PreTrainedTokenizerFast, *, layers: int, heads: int, width: int, context: int, tied: bool = True, seed: int = 0
 ) -> LanguageModel:
-    """A GPT-2 with random weights for `tokenizer`, without dropout, in fp32.
+    """A GPT-2 with random fp32 weights for `tokenizer`, without dropout.
 
-    Weights are drawn as the library draws them; the projections back into the residual stream begin at zero, so that each block begins as
-    the identity (as in modded-nanogpt, https://github.com/KellerJordan/modded-nanogpt).
-    tied  whether the output layer is the token embedding. Raises InputError when the heads do not divide the width.
+    Weights are initialized as in transformers, except that the projections into the residual stream are zero, so that each block starts
+    as the identity (as in modded-nanogpt, https://github.com/KellerJordan/modded-nanogpt).
+
+    tokenizer  gives the vocabulary size
+    layers     number of blocks
+    heads      attention heads per block
+    width      size of the residual stream
+    context    maximum sequence length, in tokens
+    tied       whether the output layer shares the token embedding
+    seed       of the random weights
+
+    Raises InputError when the number of heads does not divide the width.
     """
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel

@@ -1,4 +1,4 @@
-"""Packed blocks in the order in which a pretraining meets them, the first of them cut short."""
+"""Packed blocks in training order, with a curriculum of sequence lengths."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from nbtools.errors import InputError
 
 
 class OrderedBlocks(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """`count` blocks of `packed`, each epoch in an order of its own; the first `short_count` of them as rows of `short` tokens.
+    """`count` blocks of `packed`, shuffled anew in each epoch; the first `short_count` of them are cut into rows of `short` tokens.
 
-    Short rows come first because attention over them is cheap and what is learned first, the nearest words, lies within them (a
-    curriculum of lengths: Li et al., 2022, arXiv:2108.06084). A step has the same number of tokens throughout.
+    Short rows come first because attention over them is cheap, and the dependencies that are learned first are short (a curriculum of
+    sequence lengths: Li et al., 2022, arXiv:2108.06084). Every step has the same number of tokens.
 
-    Item i is a dict of int64 [rows, length]; `collate` lays the rows of a batch one below the other. Raises InputError when `short`
-    does not divide a block.
+    Item i is a dict of int64 tensors [rows, length]; `collate` concatenates the rows of a batch.
+
+    Raises InputError when `short` does not divide the block size.
     """
 
     def __init__(self, packed: Packed, count: int, seed: int, short_count: int = 0, short: int | None = None) -> None:
@@ -53,7 +54,7 @@ class OrderedBlocks(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 
 def _restarted(positions: torch.Tensor) -> torch.Tensor:
-    """Positions that begin at 0 in each row, and, as before, wherever a document begins."""
+    """Position ids that restart at 0 in each row, and where a document begins."""
     place = torch.arange(positions.shape[1])
-    untouched = (positions - positions[:, :1]) == place  # still in the document that the row began with
+    untouched = (positions - positions[:, :1]) == place  # the document that continues from the previous row
     return torch.where(untouched, place, positions)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nbtools.data import Document, read_corpus, split_corpus
 from nbtools.errors import DataError, InputError
+from tools.mini.corpus import Document, read_corpus, split_corpus
 
 ROWS = [{"source": "a", "text": "One."}, {"source": "empty", "text": "  "}, {"source": "again", "text": "One."}, {"text": "Two: ünï."}]
 
@@ -40,7 +40,7 @@ def test_text_files(tmp_path: Path) -> None:
         ("c.jsonl", b'{"text": 3}\n', "line 1 of c.jsonl is int"),
         ("c.jsonl", b"\n", "holds no text"),
         ("c.txt", b"caf\xe9", "not UTF-8: byte 3 is 0xe9"),
-        ("c.csv", b"a", "no corpus"),
+        ("c.csv", b"a", "not a corpus"),
     ],
 )
 def test_what_is_no_corpus_is_said(tmp_path: Path, name: str, content: bytes, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""What a pretraining is planned to be, as data, and how much it computes."""
+"""The hyperparameters of a pretraining, and the compute that follows from them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,28 @@ OPTIMIZERS = ("muon", "adamw")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every value that decides what a pretraining makes of its texts.
+    """The hyperparameters of a pretraining.
 
-    vocabulary     tokens of the tokenizer that is trained first
-    layers, heads, width, context, tied   the GPT-2; tied: the output layer is the token embedding
-    optimizer      "muon" (matrices by Muon, the rest by AdamW) or "adamw" (all by AdamW)
-    matrix_rate    learning rate of Muon's matrices; rate: AdamW's; weight_decay: of the matrices
-    schedule       of the rates, after a warm-up of `warmup` of the steps: "linear" or "cosine" to zero, or "wsd": level until the last
-                   `decay` of the steps, then linear to zero
-    batch_size     blocks of `context` tokens a step; steps: optimizer steps
-    short          tokens of the rows that the first `short_share` of the steps are cut into
-    dropout        while training
+    vocabulary    number of tokens of the tokenizer
+    layers        number of blocks
+    heads         attention heads per block
+    width         size of the residual stream
+    context       sequence length, in tokens
+    tied          whether the output layer shares the token embedding
+    optimizer     "muon" (Muon for matrices, AdamW for the rest) or "adamw" (AdamW for all)
+    matrix_rate   learning rate of Muon
+    rate          learning rate of AdamW
+    weight_decay  of the matrices
+    schedule      of the learning rates after the warm-up: "linear" or "cosine" decay to zero, or "wsd": constant until the last `decay`
+                  of the steps, then linear decay to zero
+    warmup        fraction of the steps
+    decay         fraction of the steps, for "wsd"
+    batch_size    blocks of `context` tokens per step
+    steps         number of optimizer steps
+    short         length of the short rows, in tokens
+    short_share   fraction of the steps, at the beginning, whose blocks are cut into short rows
+    dropout       probability during training
+    seed          of the weights and the order of the blocks
     """
 
     vocabulary: int = 8192
@@ -57,10 +68,13 @@ class Recipe:
                 raise InputError(f"{name} is {getattr(self, name)}.", "It must be above zero.")
         for name in ("warmup", "decay", "short_share", "dropout"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}.", "It is a share: from 0 to 1.")
+                raise InputError(f"{name} is {getattr(self, name)}.", "It must be between 0 and 1.")
 
     def changed(self, values: Mapping[str, Any]) -> Recipe:
-        """This recipe with some values replaced; text becomes what the value is. Raises InputError for a name or value that is none."""
+        """This recipe with some values replaced; strings are converted.
+
+        Raises InputError for an unknown name or an invalid value.
+        """
         kinds = {field.name: type(getattr(self, field.name)) for field in fields(self)}
         if unknown := [name for name in values if name not in kinds]:
             raise InputError(f"A recipe has no {unknown[0]!r}.", f"It has: {', '.join(kinds)}.")
@@ -68,22 +82,22 @@ class Recipe:
 
     @property
     def tokens(self) -> int:
-        """Tokens trained on."""
+        """Number of training tokens."""
         return self.steps * self.batch_size * self.context
 
     @property
     def stored_parameters(self) -> int:
-        """Weights of the model, biases and norms included."""
+        """Number of parameters of the model."""
         block = 12 * self.width**2 + 13 * self.width
         embeddings = (self.vocabulary * (1 if self.tied else 2) + self.context) * self.width
         return self.layers * block + embeddings + 2 * self.width
 
     @property
     def flops(self) -> float:
-        """Floating-point operations of the whole training, by the usual count (Kaplan et al., 2020, arXiv:2001.08361).
+        """Floating-point operations of the training, by the usual estimate (Kaplan et al., 2020, arXiv:2001.08361).
 
-        Six a token for each weight of a matrix that a product reads, and six a layer for each unit of the width and each token that
-        attention looks back on: half of the row, on average.
+        Six per token and weight of a matrix; and, per token and layer, twelve per unit of the width and token attended to, which on
+        average is half of the row.
         """
         matrices = self.layers * 12 * self.width**2 + self.vocabulary * self.width
         shares = ((self.short_share, self.short), (1 - self.short_share, self.context))
@@ -91,7 +105,7 @@ class Recipe:
         return self.tokens * (6 * matrices + attention)
 
     def at(self, flops: float) -> Recipe:
-        """This recipe with as many steps as `flops` allow."""
+        """This recipe with the number of steps that `flops` allow."""
         return replace(self, steps=max(1, math.floor(flops / replace(self, steps=1).flops)))
 
     def to_dict(self) -> dict[str, Any]:

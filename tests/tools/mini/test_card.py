@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbtools.training.card import pretraining_card
-from nbtools.training.recipe import Recipe
+from tools.mini.card import pretraining_card
+from tools.mini.recipe import Recipe
 
 RECORD: dict[str, Any] = {
     "recipe": Recipe(steps=1234).to_dict(),

@@ -1,4 +1,4 @@
-"""Make `.venv` and install the course into it, for the Makefile: `python scripts/make_venv.py EXTRA [--torch-index URL]`.
+"""Make `.venv` and install the course into it, for the Makefile: `python tools/make_venv.py EXTRA [--torch-index URL]`.
 
 EXTRA is one of the optional dependencies in pyproject.toml (course, lab, dev, bench). An environment that was made in another folder or
 by a Python that is gone is made again. Where everything is installed already, pip is not called, so no network is needed. The last step

@@ -1,4 +1,4 @@
-"""Plain text to pretrain on: read from JSON lines or text files, split by whole documents."""
+"""A pretraining corpus of plain text: read from JSON lines or text files, split by document."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from nbtools.texts import check_texts, repair
 
 @dataclass(frozen=True)
 class Document:
-    """source: what a split and a card call it; text: all of it."""
+    """One document of a corpus.
+
+    source  its name, in splits and on the model card
+    text    its full text
+    """
 
     source: str
     text: str
 
 
 def read_corpus(path: str | Path) -> list[Document]:
-    """The documents of a corpus, in its order, without empty ones and without repetitions.
+    """The documents of a corpus, in order, without empty and duplicate ones.
 
-    path  a .jsonl file of objects with `text` and, where they have it, `source` (or .jsonl.xz); a .txt file, which is one document;
-          or a folder of .txt files, one document each
+    path  a .jsonl or .jsonl.xz file of objects with `text` and, optionally, `source`; a .txt file with one document; or a folder of
+          .txt files, one document each
 
-    Raises InputError for a path that is none of these, DataError for a line that is no such object, with its number.
+    Raises InputError for any other path, and DataError for an invalid line, with its number.
     """
     path = Path(path)
     if path.is_dir():
@@ -42,7 +46,7 @@ def read_corpus(path: str | Path) -> list[Document]:
     elif path.name.endswith((".jsonl", ".jsonl.xz")):
         found = list(_lines(path))
     else:
-        raise InputError(f"{path.name} is no corpus that can be read.", "Give a .jsonl, .jsonl.xz or .txt file, or a folder of .txt files.")
+        raise InputError(f"{path.name} is not a corpus.", "Give a .jsonl, .jsonl.xz or .txt file, or a folder of .txt files.")
     once = {document.text: document for document in reversed(found) if document.text.strip()}
     documents = list(reversed(once.values()))
     if not documents:
@@ -67,7 +71,7 @@ def _lines(path: Path) -> Iterator[Document]:
             try:
                 row = parse_json(line, {"text": object})
             except ForeignError as error:
-                raise DataError(f"Line {number} of {path.name} is no object with a text.", 'A line looks like {"text": "…"}.') from error
+                raise DataError(f"Line {number} of {path.name} is not an object with a text.", 'Write lines like {"text": "…"}.') from error
             if not isinstance(text := row["text"], str):
                 raise DataError(f"The text in line {number} of {path.name} is {type(text).__name__}.", "It must be a string.")
             yield Document(str(row.get("source") or f"line {number}"), repair(text))
@@ -78,9 +82,11 @@ def _open(path: Path) -> IO[str]:
 
 
 def split_corpus(documents: Sequence[Document], held_out: Sequence[str]) -> tuple[list[Document], list[Document]]:
-    """The documents to train on, and those called `held_out`, whole.
+    """The training documents, and the held-out documents.
 
-    Raises InputError for a name that no document has, and when nothing would be left to train on.
+    held_out  the names (`source`) of the documents to hold out
+
+    Raises InputError for a name that no document has, and when no training document would remain.
     """
     held_out = check_texts(held_out, "held_out")
     names = {document.source for document in documents}

@@ -1,0 +1,1 @@
+"""Pretraining of the small GPT-2 that ships with the course: `python -m tools.mini`."""
