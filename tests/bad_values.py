@@ -268,7 +268,7 @@ def no_long_work() -> Iterator[None]:
         mock.patch("nbtools.notebooks.refresh_notebooks", begin),
         mock.patch("nbtools.models.smollm2.fetch", begin),
         mock.patch("nbtools.health.doctor", begin),
-        mock.patch("nbtools.bundle.making._open_pool", begin),
+        mock.patch("tools.bundle.making.WheelPool", begin),
         mock.patch("nbtools.bundle.doctor_offline", begin),
         mock.patch("nbtools.report.site.render_notebook", begin),
     ):

@@ -18,7 +18,6 @@ import pytest
 
 import nbtools
 from benchmarks import harness
-from nbtools.bundle import make_bundle
 from nbtools.cli import main
 from nbtools.data import Packed
 from nbtools.data.examples import write_bad_files, write_example
@@ -33,6 +32,7 @@ from nbtools.runtime.destinations import BUNDLE, FETCHED, FINETUNE, MODEL, RUN, 
 from nbtools.training import folders
 from nbtools.widgets import TrainingMonitor
 from tests.models_at_hand import tiny
+from tools.bundle import make_bundle
 from tools.mini.pretrain import pretrain
 from tools.mini.recipe import Recipe
 

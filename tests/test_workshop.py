@@ -117,8 +117,8 @@ def test_what_doctor_is_shown_to_print_is_what_it_prints() -> None:
 
 
 def test_what_an_error_is_quoted_to_say_stands_in_the_code() -> None:
-    sources = "".join(path.read_text(encoding="utf8") for path in [*(ROOT / "nbtools" / "bundle").glob("*.py")])
-    sources += (ROOT / "nbtools" / "assets" / "bundle" / "install.sh").read_text(encoding="utf8")
+    files = [*(ROOT / "nbtools" / "bundle").rglob("*.py"), ROOT / "tools" / "bundle" / "templates" / "install.sh"]
+    sources = "".join(path.read_text(encoding="utf8") for path in files)
     for words in ("is needed, and none was found", "the bundle is for", "is damaged", "is missing", "holds other things"):
         assert words in PAGE and words in sources
 

@@ -1,6 +1,9 @@
-"""The workshop's bundle: one folder from which the course is installed and run without a network; and the proof that it runs so."""
+"""A workshop's bundle, from which the course is installed and run without a network: its installer, and the checks of bundle and result.
 
-from nbtools.bundle.making import Made, check_bundle, make_bundle
+Bundles are made by `tools.bundle`, from a clone.
+"""
+
+from nbtools.bundle.checking import check_bundle
 from nbtools.bundle.offline import doctor_offline
 
-__all__ = ["Made", "check_bundle", "doctor_offline", "make_bundle"]
+__all__ = ["check_bundle", "doctor_offline"]

@@ -1,13 +1,18 @@
-"""The command for workshops: everything on a stick."""
+"""The command for workshops: a bundle from which the course is installed without a network."""
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nbtools.cli.frame import command
+from nbtools.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]  # in a clone: its folder
 
 
 @command(example="nbtools bundle --profile mini --out stick")
@@ -22,7 +27,8 @@ def bundle(
     ] = None,
     python: Annotated[list[str] | None, typer.Option(metavar="X.Y", help="For this Python; may be repeated. Default: this one.")] = None,
     torch_index: Annotated[
-        str | None, typer.Option(metavar="URL", envvar="TORCH_INDEX", help="Take PyTorch for Linux from there: a build without CUDA, say.")
+        str | None,
+        typer.Option(metavar="URL", envvar="TORCH_INDEX", help="Take PyTorch for Linux from there, such as a build without CUDA."),
     ] = None,
     check: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Check every file of a bundle against its checksums; make nothing.")
@@ -30,21 +36,34 @@ def bundle(
 ) -> int:
     """Make a folder from which the course is installed and run without any network: for a stick, or served in a room.
 
-    It holds the wheels of every package, the models, the notebooks, installation scripts, START.txt for whoever gets it, and SHA256SUMS.
-    The same command again brings only what is missing, and leaves a complete bundle as it is.
+    It holds the wheels of every package, the models, the notebooks, installation scripts, START.txt for its users, and SHA256SUMS. The same
+    command again downloads only what is missing, and leaves a complete bundle as it is. A bundle is made from a clone of the course.
     """
-    from nbtools.bundle import check_bundle, make_bundle
+    from nbtools.bundle import check_bundle
 
     if check is not None:
-        complaints = check_bundle(check)
-        for line in complaints:
+        problems = check_bundle(check)
+        for line in problems:
             print(line)
-        print(f"{check}: {f'{len(complaints)} files are not as they were made' if complaints else 'every file is as it was made'}.")
-        return 1 if complaints else 0
+        print(f"{check}: {f'{len(problems)} files are not as they were made' if problems else 'every file is as it was made'}.")
+        return 1 if problems else 0
     if out is None:
         raise typer.BadParameter("DIR is missing. Name the folder: --out DIR")
-    made = make_bundle(profile or ["mini"], out, platforms=platform or (), pythons=python or (), torch_index=torch_index)
+    tools = load_tools()
+    targets = tools.choose_targets(platform or (), python or ())
+    made = tools.make_bundle(profile or ["mini"], out, targets=targets, sources=tools.Sources(torch_index=torch_index))
     if not made.changed:
         print("Everything was there already; nothing was changed.")
     print(f"{made.folder}: {made.wheels} wheels, {made.bytes / 1e6:.0f} MB. Its START.txt says how to install from it.")
     return 0
+
+
+def load_tools(root: Path = ROOT) -> Any:
+    """`tools.bundle` of the clone in `root`. Raises InputError if the package is installed without a clone."""
+    if not (root / "tools" / "bundle" / "making.py").is_file():
+        raise InputError(
+            "A bundle is made from a clone of the course, and this nbtools is installed without one.",
+            "Clone the course, run `make lab` there, then: .venv/bin/nbtools bundle --out DIR",
+        )
+    sys.path.insert(0, str(root))  # before any other `tools`
+    return importlib.import_module("tools.bundle")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nbtools.bundle import install
+from nbtools.bundle.installer.files import sha256
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def nbtools(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedPro
         (["bundle", "--platform", "windows", "--out", "stick"], "Did you mean windows-x86_64?"),
         (["bundle", "--python", "2.7", "--out", "stick"], "from 3.11 on"),
         (["bundle", "--out", "."], "is the working directory"),
-        (["bundle", "--check", "."], "is no bundle"),
+        (["bundle", "--check", "."], "is not a bundle"),
         (["doctor", "--offline", "--profile", "minni"], "Did you mean 'mini'?"),
     ],
 )
@@ -49,7 +49,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 def test_check_names_what_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("as made")
-    (tmp_path / "SHA256SUMS").write_text(f"{install.sha256(tmp_path / 'notes.txt')}  notes.txt\n")
+    (tmp_path / "SHA256SUMS").write_text(f"{sha256(tmp_path / 'notes.txt')}  notes.txt\n")
     done = nbtools("bundle", "--check", tmp_path)
     assert done.returncode == 0 and "every file is as it was made" in done.stdout
     (tmp_path / "notes.txt").write_text("something else")

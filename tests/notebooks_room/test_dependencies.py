@@ -77,7 +77,14 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_kept_run_is_new_where_its_code_is_and_nowhere_else(copy: Path, tmp_path: Path) -> None:
     notebook = read_notebook(write_notebook(tmp_path / "notebooks", "04_mine", "from nbtools import finetune\nfinetune(lm, packed)"))
     kept = fingerprint(notebook, {})
-    for source in ("cli/course.py", "report/page.py", "sweeps/plan.py", "bundle/making.py", "notebooks/course.py", "notebooks/terminal.py"):
+    for source in (
+        "cli/course.py",
+        "report/page.py",
+        "sweeps/plan.py",
+        "bundle/install.py",
+        "notebooks/course.py",
+        "notebooks/terminal.py",
+    ):
         (copy / source).write_text((copy / source).read_text() + "\n# changed\n")
         assert fingerprint(notebook, {}) == kept, source
     for source in ("training/plan.py", "training/adamw.cpp", "runtime/compute.py", "assets/mini/config.json"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundle.wheels_at_hand import BACKEND, write_index
+from tests.small_packages import BACKEND, write_index
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "make_venv.py"

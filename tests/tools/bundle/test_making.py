@@ -1,4 +1,4 @@
-"""Making a bundle, with a real pip and tiny wheels from a folder; no network."""
+"""Making a bundle, with a real pip, a real uv, and small wheels from a folder; no network."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nbtools.bundle import check_bundle, downloads, make_bundle, making
-from nbtools.bundle.targets import choose_targets
+from nbtools.bundle import check_bundle
 from nbtools.errors import CourseError, InputError, MachineError, RunError, UnreachableError
-from tests.bundle.wheels_at_hand import write_clone, write_index, write_wheel
-
-SILENT = {"say": lambda text: None}
+from tests.small_packages import write_clone, write_index, write_simple_index, write_wheel
+from tools.bundle import Made, Sources, choose_targets, downloads, make_bundle, making
 
 
 @pytest.fixture(autouse=True)
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """pip takes everything from one folder, and nothing from anywhere else."""
+    """pip takes wheels from one folder only."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     folder = write_index(tmp_path / "index")
@@ -35,8 +34,8 @@ def clone(tmp_path: Path) -> Path:
     return write_clone(tmp_path / "clone")
 
 
-def make(out: Path, clone: Path, **options) -> making.Made:
-    return make_bundle(["mini"], out, clone=clone, **(SILENT | options))
+def make(out: Path, clone: Path, **options: Any) -> Made:
+    return make_bundle(["mini"], out, **{"sources": Sources(clone), "say": lambda text: None} | options)
 
 
 def wheels_of(bundle: Path) -> set[str]:
@@ -60,6 +59,7 @@ def test_a_bundle_holds_what_is_needed_and_nothing_else(tmp_path: Path, clone: P
         "install.sh",
         "install.bat",
         "install.py",
+        "installer",
         f"requirements-{target.name}.txt",
         ".nbtools.json",
     }
@@ -127,7 +127,7 @@ def test_what_an_interrupted_call_brought_is_used(tmp_path: Path, clone: Path, i
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(making, "_assemble", stop)
+        patched.setattr(making, "write_bundle", stop)
         with pytest.raises(KeyboardInterrupt):
             make(tmp_path / "stick", clone)
     assert not (tmp_path / "stick").exists()
@@ -135,12 +135,12 @@ def test_what_an_interrupted_call_brought_is_used(tmp_path: Path, clone: Path, i
     (tmp_path / ".stick.work" / "wheels" / "deep-2.0-py3-none-any.whl").write_bytes(b"half a wheel")
     said: list[str] = []
     assert make(tmp_path / "stick", clone, say=said.append).wheels == 5
-    assert [line for line in said if "deep-2.0" in line and "brought again" in line]
+    assert [line for line in said if "deep-2.0" in line and "downloaded again" in line]
 
 
 @pytest.mark.slow(5)
 def test_another_platform_gets_its_own_wheels_by_its_own_markers(tmp_path: Path, clone: Path) -> None:
-    stick = make(tmp_path / "stick", clone, platforms=["windows-x86_64", "macos-arm64"], pythons=["3.12"]).folder
+    stick = make(tmp_path / "stick", clone, targets=choose_targets(["windows-x86_64", "macos-arm64"], ["3.12"])).folder
     manifest = json.loads((stick / "bundle.json").read_text())
     windows, macos = (set(manifest["targets"][f"{name}-py3.12"]["wheels"]) for name in ("windows-x86_64", "macos-arm64"))
     assert windows - macos == {"windowsonly-1.0-py3-none-win_amd64.whl"} and macos - windows == {"posixonly-1.0-py3-none-any.whl"}
@@ -149,12 +149,33 @@ def test_another_platform_gets_its_own_wheels_by_its_own_markers(tmp_path: Path,
     assert b"for %%v in (3.12) do (\r\n" in (stick / "install.bat").read_bytes()
 
 
+@pytest.mark.slow(5)
+def test_torch_and_nothing_else_comes_from_its_own_index(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build without CUDA, which has the same version but for the local part, is taken, and what CUDA needs is left out."""
+    write_wheel(index, "torch", "2.0", ["cuda"])
+    write_wheel(index, "cuda")
+    write_wheel(index, "near", "1.6")
+    other = [write_wheel(tmp_path / "other", "torch", "2.0+cpu"), write_wheel(tmp_path / "other", "near", "1.9")]
+    write_simple_index(tmp_path / "simple", [*index.glob("*.whl")])
+    write_simple_index(tmp_path / "cpu", other)
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())
+    clone = write_clone(tmp_path / "clone", ("near", "torch"))
+    targets = choose_targets(["linux-x86_64", "windows-x86_64"], ["3.12"])
+    stick = make(tmp_path / "stick", clone, targets=targets, sources=Sources(clone, (tmp_path / "cpu").as_uri())).folder
+    linux, windows = (set(json.loads((stick / "bundle.json").read_text())["targets"][target.name]["wheels"]) for target in targets)
+    assert "torch-2.0+cpu-py3-none-any.whl" in linux and not any(name.startswith("cuda") for name in linux)
+    assert "torch-2.0-py3-none-any.whl" in windows and "cuda-1.0-py3-none-any.whl" in windows
+    assert "near-1.6-py3-none-any.whl" in linux & windows
+
+
 def test_smollm2_is_carried_as_it_was_converted(tmp_path: Path, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "cache" / "smollm2"
     model.mkdir(parents=True)
     (model / "model.safetensors").write_bytes(b"weights")
     monkeypatch.setattr(making.smollm2, "fetch", lambda verbose: model)
-    stick = make_bundle(["mini", "smollm2"], tmp_path / "stick", clone=clone, **SILENT).folder
+    stick = make_bundle(["mini", "smollm2"], tmp_path / "stick", sources=Sources(clone), say=lambda text: None).folder
     assert (stick / "models" / "smollm2" / "model.safetensors").read_bytes() == b"weights"
     assert "  models/smollm2/model.safetensors\n" in (stick / "SHA256SUMS").read_text()
     assert "--profile mini --profile smollm2" in (stick / "START.txt").read_text()
@@ -171,7 +192,7 @@ def refused(error: type[CourseError], words: str, out: Path, call) -> None:
 @pytest.mark.parametrize(("profile", "words"), [("minni", "no profile called 'minni'"), ("gpt2", "Hugging Face Hub and is not carried")])
 def test_a_profile_that_is_not_carried(tmp_path: Path, clone: Path, profile: str, words: str) -> None:
     out = tmp_path / "stick"
-    refused(InputError, words, out, lambda: make_bundle([profile], out, clone=clone))
+    refused(InputError, words, out, lambda: make_bundle([profile], out, sources=Sources(clone)))
     assert [path.name for path in tmp_path.iterdir() if "stick" in path.name] == []
 
 
@@ -186,7 +207,17 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, clone: Path) -
 
 def test_a_wheel_that_the_index_lacks(tmp_path: Path, clone: Path, index: Path) -> None:
     (index / "deep-2.0-py3-none-any.whl").unlink()
-    refused(UnreachableError, "no wheel of deep", tmp_path / "stick", lambda: make(tmp_path / "stick", clone))
+    refused(UnreachableError, "deep==2.0", tmp_path / "stick", lambda: make(tmp_path / "stick", clone))
+
+
+@pytest.mark.slow(4)
+def test_a_wheel_other_than_the_index_says_is_refused(tmp_path: Path, clone: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simple = write_simple_index(tmp_path / "simple", [*index.glob("*.whl")])
+    write_wheel(simple / "deep", "deep", "2.0", ["near"])
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_INDEX_URL", simple.as_uri())
+    refused(UnreachableError, "DO NOT MATCH THE HASHES", tmp_path / "stick", lambda: make(tmp_path / "stick", clone))
 
 
 def test_a_wheel_that_leads_out_of_its_folder(tmp_path: Path, clone: Path, index: Path) -> None:
@@ -216,19 +247,24 @@ def test_two_calls_at_once(tmp_path: Path, clone: Path) -> None:
         ("ERROR: No matching distribution found for torch==2.13.0", "no wheel of torch==2.13.0 for there"),
         ("WARNING: Retrying (Retry(total=4\nERROR: No matching distribution found for torch", "cannot be reached"),
         ("OSError: [Errno 28] No space left on device", "is full"),
+        (
+            "  × No solution found when resolving dependencies:\n  ╰─▶ Because a\n      needs b,\n      no.\n",
+            "for there: Because a needs b, no.",
+        ),
+        ("error: Failed to fetch: `http://x/a/`", "cannot be reached"),
         ("Collecting a\nERROR: something new\nmore", "something new"),
         ("", "no output"),
     ],
 )
-def test_what_pip_says_becomes_two_lines(log: str, words: str, tmp_path: Path) -> None:
+def test_what_pip_and_uv_say_becomes_two_lines(log: str, words: str, tmp_path: Path) -> None:
     assert words in downloads.explain(log, "there", tmp_path).problem
 
 
 def test_a_folder_that_is_no_bundle_cannot_be_checked(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no bundle"):
+    with pytest.raises(InputError, match="is not a bundle"):
         check_bundle(tmp_path)
     (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  ../../etc/passwd\n")
-    with pytest.raises(InputError, match="no checksum"):
+    with pytest.raises(InputError, match="not a checksum"):
         check_bundle(tmp_path)
 
 

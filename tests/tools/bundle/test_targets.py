@@ -1,16 +1,15 @@
-"""For which machines a bundle is made."""
+"""The machines that a bundle is made for."""
 
 from __future__ import annotations
 
 import sys
 
 import pytest
-from packaging.markers import Marker
-from packaging.tags import parse_tag
+from packaging.tags import parse_tag, sys_tags
 
-from nbtools.bundle import install
-from nbtools.bundle.targets import PLATFORMS, Target, choose_targets, this_platform
+from nbtools.bundle.installer import files
 from nbtools.errors import InputError
+from tools.bundle.targets import PLATFORMS, Target, choose_targets
 
 
 @pytest.mark.parametrize(
@@ -26,29 +25,30 @@ def test_wheels_fit_a_platform_by_their_tags(platform: str, fits: list[str], doe
     target = Target(platform, "3.12", native=False)
     for name in fits:
         for tag in (f"cp312-cp312-{name}", f"cp38-abi3-{name}", f"py3-none-{name}"):
-            assert parse_tag(tag) & target.tags, tag
+            assert parse_tag(tag) & target.tags.keys(), tag
     for name in does_not:
-        assert not parse_tag(f"cp312-cp312-{name}") & target.tags, name
-    assert parse_tag("py3-none-any") & target.tags
-    assert not parse_tag(f"cp313-cp313-{fits[0]}") & target.tags and not parse_tag(f"cp311-cp311-{fits[0]}") & target.tags
+        assert not parse_tag(f"cp312-cp312-{name}") & target.tags.keys(), name
+    assert parse_tag("py3-none-any") & target.tags.keys()
+    assert not parse_tag(f"cp313-cp313-{fits[0]}") & target.tags.keys() and not parse_tag(f"cp311-cp311-{fits[0]}") & target.tags.keys()
 
 
-def test_markers_are_those_of_the_target_and_not_of_this_machine() -> None:
-    windows = Target("windows-x86_64", "3.13", native=False).markers
-    assert Marker('sys_platform == "win32" and python_version >= "3.13" and platform_machine == "AMD64"').evaluate(windows)
-    assert not Marker('platform_system == "Linux" or os_name == "posix"').evaluate(windows)
-    assert Marker('sys_platform == "darwin" and platform_machine == "arm64"').evaluate(Target("macos-arm64", "3.11", native=False).markers)
+def test_the_most_specific_tag_has_the_first_rank() -> None:
+    ranks = Target("linux-x86_64", "3.12", native=False).tags
+    names = ["cp312-cp312-manylinux_2_28_x86_64", "cp312-cp312-manylinux_2_17_x86_64", "cp312-abi3-manylinux_2_28_x86_64", "py3-none-any"]
+    found = [ranks[next(iter(parse_tag(name)))] for name in names]
+    assert found == sorted(found) and len(set(found)) == len(names)
 
 
-def test_without_a_name_it_is_this_machine_and_pip_decides() -> None:
+def test_the_default_is_this_machine_with_the_tags_that_pip_uses() -> None:
     [target] = choose_targets()
-    assert target == Target(this_platform(), f"{sys.version_info[0]}.{sys.version_info[1]}", native=True)
-    assert target.pip_options == []
-    assert target.name == install.this_target()  # what is made here is what the installation looks for here
+    assert target.native and target.python == f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert target.pip_options == [] and target.uv_options == ["--python", sys.executable]
+    assert set(target.tags) == set(sys_tags())
+    assert target.name == files.this_target()  # what is made here is what the installation looks for here
 
 
 def test_the_names_that_the_installation_knows_are_these_platforms() -> None:
-    known = {f"{system}-{machine}" for system in install.SYSTEMS.values() for machine in ("x86_64", "arm64", "aarch64")}
+    known = {f"{system}-{machine}" for system in files.SYSTEMS.values() for machine in ("x86_64", "arm64", "aarch64")}
     assert set(PLATFORMS) <= known
 
 
@@ -58,11 +58,17 @@ def test_platforms_and_pythons_multiply_and_come_once() -> None:
         "macos-arm64-py3.11", "macos-arm64-py3.12", "windows-x86_64-py3.11", "windows-x86_64-py3.12",
     ]  # fmt: skip
     assert "--platform win_amd64 --python-version 3.11" in " ".join(targets[2].pip_options)
+    assert "--python-platform x86_64-pc-windows-msvc --python-version 3.11" in " ".join(targets[2].uv_options)
 
 
 @pytest.mark.parametrize(
     ("platforms", "pythons", "words"),
-    [(["windows"], [], "Did you mean windows-x86_64?"), (["amiga"], [], "no platform"), ([], ["3.9"], "3.11 on"), ([], ["3"], "no Python")],
+    [
+        (["windows"], [], "Did you mean windows-x86_64?"),
+        (["amiga"], [], "no platform"),
+        ([], ["3.9"], "3.11 on"),
+        ([], ["3"], "does not run on Python"),
+    ],
 )
 def test_an_unknown_one_is_named(platforms: list[str], pythons: list[str], words: str) -> None:
     with pytest.raises(InputError) as caught:

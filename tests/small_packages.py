@@ -1,15 +1,21 @@
-"""Tiny wheels and a tiny clone, written to disk for tests: pip builds, downloads and installs them for real, in a second, from a folder."""
+"""Small wheels, package indexes of them, and a small clone: pip and uv resolve, build and install them in a second."""
 
 from __future__ import annotations
 
 import ensurepip
+import hashlib
 import json
 import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-# The clone's build backend: the wheel is a package `nbtools` whose command line notes how it was called.
+import nbtools
+from nbtools.bundle.install import PARTS
+
+PACKAGE = Path(nbtools.__file__).parent
+
+# The clone's build backend: the wheel has the installer's last steps, and a command line that writes down how it was called.
 BACKEND = """
 import zipfile
 from pathlib import Path
@@ -26,8 +32,10 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
     name = "attention_to_finetuning-0.1.0-py3-none-any.whl"
     info = "attention_to_finetuning-0.1.0.dist-info"
     metadata = "Metadata-Version: 2.1\\nName: attention-to-finetuning\\nVersion: 0.1.0\\n" + Path("requires.txt").read_text()
+    sources = Path("nbtools")
     files = {
-        "nbtools/__init__.py": "", "nbtools/cli.py": CLI, f"{info}/METADATA": metadata,
+        **{file.as_posix(): file.read_text() for file in sorted(sources.rglob("*.py"))},
+        "nbtools/__init__.py": "", "nbtools/bundle/__init__.py": "", "nbtools/cli.py": CLI, f"{info}/METADATA": metadata,
         f"{info}/WHEEL": "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
     }
     record = "".join(f"{file},,\\n" for file in [*files, f"{info}/RECORD"])
@@ -41,7 +49,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
 def write_wheel(
     folder: Path, name: str, version: str = "1.0", requires: Sequence[str] = (), *, tag: str = "py3-none-any", members: Sequence[str] = ()
 ) -> Path:
-    """A wheel of one module; `members` are further names in its archive, whatever they are."""
+    """A wheel with one module; `members` are further names in its archive."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {line}\n" for line in requires)
     files = {f"{name}/__init__.py": f"version = {version!r}\n", f"{info}/METADATA": metadata}
@@ -57,7 +65,7 @@ def write_wheel(
 
 
 def write_index(folder: Path) -> Path:
-    """A folder that pip takes wheels from: three packages deep, one for Windows alone, one for everything else, and a real pip."""
+    """A folder of wheels: packages that need each other, one for Windows only, one for all other systems, and a real pip."""
     write_wheel(folder, "near", "1.5", ["deep>=2", 'windowsonly; sys_platform == "win32"', 'posixonly; os_name == "posix"'])
     write_wheel(folder, "near", "1.4")
     write_wheel(folder, "deep", "2.0")
@@ -70,12 +78,29 @@ def write_index(folder: Path) -> Path:
     return folder
 
 
+def write_simple_index(folder: Path, wheels: Sequence[Path], *, hashes: bool = True) -> Path:
+    """A package index of `wheels` as static pages (PEP 503), to be served by any HTTP server."""
+    for wheel in wheels:
+        name = wheel.name.partition("-")[0]
+        page = folder / name / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(wheel, page.parent)
+        fragment = f"#sha256={hashlib.sha256(wheel.read_bytes()).hexdigest()}" if hashes else ""
+        before = page.read_text() if page.exists() else "<!DOCTYPE html>\n"
+        page.write_text(f'{before}<a href="{wheel.name}{fragment}">{wheel.name}</a>\n')
+    return folder
+
+
 def write_clone(folder: Path, requires: Sequence[str] = ("near",)) -> Path:
-    """A folder that pip builds without bringing anything, with constraints and two notebooks."""
+    """A clone that pip builds without downloading anything, with constraints and two notebooks."""
     (folder / "notebooks").mkdir(parents=True)
     system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     (folder / "pyproject.toml").write_text(system)
     (folder / "backend.py").write_text(BACKEND)
+    for name in ("errors.py", "bundle/finish.py", *(f"bundle/installer/{part}.py" for part in PARTS)):
+        copy = folder / "nbtools" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PACKAGE / name, copy)
     lines = ["Provides-Extra: lab", *(f"Requires-Dist: {line}; extra == 'lab'" for line in requires)]
     (folder / "requires.txt").write_text("".join(f"{line}\n" for line in lines))
     (folder / "constraints.txt").write_text("# tested\ndeep==2.0  # not the newest\nnear<2\n")
