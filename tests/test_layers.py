@@ -75,6 +75,18 @@ def test_every_module_belongs_to_a_room() -> None:
     assert len(ORDER) == len(set(ORDER))
 
 
+BESIDE = {"tools", "tests", "benchmarks", "environments"}  # folders of a clone that are not installed
+
+
+def test_the_package_imports_nothing_that_is_not_installed_with_it() -> None:
+    """`nbtools bundle` loads `tools` by name, and says what to do if there is no clone."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert not BESIDE & {name.partition(".")[0] for name in names}, f"{file}:{node.lineno}"  # type: ignore[attr-defined]
+
+
 def test_what_the_package_hands_on_exists_in_the_room_named() -> None:
     assert set(nbtools._HOME.values()) <= set(ORDER)
     for name in nbtools.__all__:

@@ -1,10 +1,10 @@
-"""The notebooks' cell that installs the course in Colab: written here, the same in each, directly below the title.
+"""Write the notebooks' cell that installs the course in Colab: the same in each notebook, directly below the title.
 
     python tools/install_cell.py [--check]
 
-What it installs is of exactly this version: from the repository's address (`repository` under [tool.course] in pyproject.toml) at the tag
-of the version, or, as long as there is no address, the wheel that a learner has put into Colab's files. Colab's own torch, transformers and
-Jupyter stay as they are: the core asks for nothing newer, and constraints.txt is not for Colab.
+The cell installs exactly this version: from the repository's address (`repository` under [tool.course] in pyproject.toml) at the tag of
+the version or, as long as there is no address, from the wheel that a learner has put into Colab's files. Colab's own torch, transformers
+and Jupyter are kept: the core needs nothing newer, and constraints.txt is not for Colab.
 
 With --check nothing is written; the exit code says whether the notebooks hold the cell.
 """
@@ -34,7 +34,7 @@ FROM_WHEEL = "/content/attention_to_finetuning-{version}-py3-none-any.whl[course
 
 
 def source(address: str, version: str) -> str:
-    """The cell's code for a repository's address, or for none (an empty text)."""
+    """The cell's code for a repository's address; without one, `address` is empty."""
     if address:
         return CODE.format(first="", what=FROM_ADDRESS.format(address=address.rstrip("/"), version=version))
     first = "\n# First put its wheel among Colab's files; in a clone, `pip wheel --no-deps .` makes it."
@@ -42,7 +42,7 @@ def source(address: str, version: str) -> str:
 
 
 def with_cell(content: dict[str, Any], code: str) -> dict[str, Any]:
-    """The notebook with the cell below its title. Where the cell is new it has the number 1, as in a run of all, and no output."""
+    """The notebook with the cell below its title. A new cell has execution count 1, as after Run All, and no output."""
     content = json.loads(json.dumps(content))
     cells, lines = content["cells"], code.splitlines(keepends=True)
     for cell in cells:
@@ -70,7 +70,7 @@ def main(check: bool) -> int:
         stale.append(path.name)
         recorded = costs["notebooks"].get(path.stem, {}).get("cell_seconds", [])
         if len(recorded) == sum(cell["cell_type"] == "code" for cell in content["cells"]) - 1:
-            recorded.insert(0, 0.0)  # it took no time where the others were measured
+            recorded.insert(0, 0.0)  # outside Colab it takes no time
         if not check:
             write_text(path, text)
     if stale and not check:

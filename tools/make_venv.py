@@ -1,11 +1,11 @@
 """Make `.venv` and install the course into it, for the Makefile: `python tools/make_venv.py EXTRA [--torch-index URL]`.
 
-EXTRA is one of the optional dependencies in pyproject.toml (course, lab, dev, bench). An environment that was made in another folder or
-by a Python that is gone is made again. Where everything is installed already, pip is not called, so no network is needed. The last step
-writes `.venv/installed-EXTRA`, which make compares with pyproject.toml and constraints.txt; an interrupted installation leaves none, and
-the next call continues it.
+EXTRA is one of the optional dependencies in pyproject.toml (course, lab, dev, bench). An environment that was made in another folder, or
+by a Python that no longer exists, is made again. If everything is installed already, pip is not called, so no network is needed. The last
+step writes `.venv/installed-EXTRA`, which make compares with pyproject.toml and constraints.txt; after an interrupted installation it is
+missing, and the next call continues.
 
-Needs only the standard library: it runs before anything is installed.
+Only the standard library is used: this runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OLDEST = (3, 11)
 VENV = Path(".venv")  # relative to the working folder, which is the clone
 
-# Run by the environment's own Python. Prints what is missing or has another version; nothing where all is as it should be.
+# Run by the environment's Python. Prints the packages that are missing or have another version than the tested one.
 MISSING = """
 import sys, tomllib
 from importlib import metadata
@@ -107,7 +107,7 @@ def check_folder() -> None:
 
 
 def make_environment() -> Path:
-    """The path of the environment's Python; the environment is made, or made again, where it does not work."""
+    """The path of the environment's Python; an environment that is missing or does not work is made."""
     python = VENV / ("Scripts" if os.name == "nt" else "bin") / ("python.exe" if os.name == "nt" else "python")
     made = VENV / "made"
     if VENV.exists():
@@ -126,7 +126,7 @@ def make_environment() -> Path:
 
 
 def find_fault(python: Path) -> str | None:
-    """Why an existing environment cannot be used; None where it can."""
+    """Why an existing environment cannot be used; None if it can."""
     asks = f"import sys, pip; print(sys.prefix); sys.exit(3 if sys.version_info < {OLDEST} else 0)"
     try:
         done = subprocess.run([str(python), "-c", asks], capture_output=True, encoding="utf8", errors="replace", check=False, timeout=120)
@@ -144,24 +144,24 @@ def find_fault(python: Path) -> str | None:
 
 
 def find_missing(python: Path, extra: str) -> list[str]:
-    """The packages of `extra` that are not installed in the tested version; ["everything"] where that cannot be told."""
+    """The packages of `extra` that are not installed in the tested version; ["everything"] if that is unknown."""
     done = subprocess.run([str(python), "-c", MISSING, extra], capture_output=True, encoding="utf8", errors="replace", check=False)
     return done.stdout.splitlines() if done.returncode == 0 else ["everything"]
 
 
 def install(python: Path, extra: str, torch_index: str) -> None:
-    """Call pip. Raises SetupError, below pip's own last lines, where it fails."""
+    """Call pip. Raises SetupError if it fails; pip has then printed the reason."""
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
     constrained = ["-c", "constraints.txt"]
     commands = [[*pip, "--no-deps", *constrained, "--index-url", torch_index, "torch"]] if torch_index else []
     commands.append([*pip, *constrained, "-e", f".[{extra}]"])
-    if extra == "bench":  # bertviz's boto3, which a head view never asks for, would move urllib3
+    if extra == "bench":  # bertviz needs boto3, which a head view never uses, and which would change urllib3
         commands.append([*pip, "--no-deps", *constrained, "bertviz"])
     for command in commands:
         if subprocess.run(command, check=False).returncode:
             raise SetupError(
                 "pip could not install the course (its reason is above).",
-                "Without a network: connect once, or use a workshop's bundle. Otherwise mend what pip names, and call make again.",
+                "Without a network: connect once, or use a workshop's bundle. Otherwise correct what pip names, and call make again.",
             )
     if extra == "bench" and subprocess.run([*pip, *constrained, "-e", ".[llama]"], check=False).returncode:
         print("llama.cpp does not install here: it is left out of the tables.")

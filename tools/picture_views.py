@@ -1,9 +1,9 @@
-"""Take the README's pictures of the live views: a real JupyterLab in Chromium, used as a person would.
+"""Take the README's pictures of the live views, in a real JupyterLab in Chromium.
 
     python tools/picture_views.py [--out docs/pictures]
 
-It fine-tunes `mini` for two minutes or so first, so that there are two models to compare and a training to replay. A picture that is
-stored is a fact of the machine and the day that made it, so no test compares it.
+It first fine-tunes `mini` for about two minutes, for two models to compare and a training to replay. Pictures depend on the machine and
+the day, so no test compares them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ tuned = nbtools.finetune(lm, packed, output_dir="tuned", max_steps=300, batch_si
     "training_monitor": "nbtools.TrainingMonitor(tuned.folder)",
 }
 WIDTH, HEIGHT = 1280, 1400
-TALLEST = 760  # pixels of a picture; what is below is left out
+TALLEST = 760  # maximum height of a picture in pixels; the rest is cut off
 
 
 def use_prompt_lab(view: Locator) -> None:
@@ -77,9 +77,9 @@ def picture(page: Page, name: str, to: Path) -> None:
     view.wait_for(timeout=2 * MINUTE)
     view.scroll_into_view_if_needed()
     USES[name](view)
-    page.wait_for_timeout(500)  # what moves has come to rest
+    page.wait_for_timeout(500)  # animations have ended
     frame = view.locator("xpath=..")
-    frame.evaluate("one => one.scrollIntoView({ block: 'start' })")
+    frame.evaluate("element => element.scrollIntoView({ block: 'start' })")
     box = frame.bounding_box()
     assert box is not None
     page.screenshot(path=to, clip={**box, "height": min(box["height"], TALLEST)})

@@ -1,4 +1,4 @@
-"""Record how llama.cpp tokenizes awkward strings with SmolLM2's GGUF: the truth that the converted tokenizer is held to.
+"""Record how llama.cpp tokenizes difficult strings with SmolLM2's GGUF: the reference for the converted tokenizer.
 
 Run once, in an environment that has llama-cpp-python (which the course itself does not need):
 

@@ -1,10 +1,9 @@
-"""Bring README.md up to date: pictures from stored outputs, links that need the repository's address, the table of environments
-and the page behind it.
+"""Update README.md: pictures from stored outputs, links that need the repository's address, and the table of environments with its page.
 
     python tools/refresh_readme.py [--check]
 
-The address stands in one place, `repository` under [tool.course] in pyproject.toml. As long as it is empty, no badge is shown.
-With --check nothing is written; the exit code says whether README.md and its pictures are what the sources give.
+The address is `repository` under [tool.course] in pyproject.toml. As long as it is empty, no badge is shown. With --check nothing is
+written; the exit code says whether README.md and its pictures are up to date.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ PICTURES = {
     "likelier.png": ("05_sampling", "likelier"),
 }
 PAGE = "docs/environments.md"
-NAMED = ("torch", "transformers", "datasets", "ipywidgets", "anywidget")  # whose versions the table gives
+NAMED = ("torch", "transformers", "datasets", "ipywidgets", "anywidget")  # packages whose versions are in the table
 BEGIN, END = "<!-- {}: written by tools/refresh_readme.py -->", "<!-- end of {} -->"
 
 
 def picture(notebook: str, cell_id: str) -> bytes:
-    """The PNG that the cell `cell_id` of a notebook has stored."""
+    """The PNG in the stored output of the cell `cell_id`."""
     nb = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4)
     for cell in nb.cells:
         for output in cell.get("outputs", []) if cell.id == cell_id else []:
@@ -44,7 +43,7 @@ def picture(notebook: str, cell_id: str) -> bytes:
 
 
 def links(course: dict[str, str]) -> str:
-    """Badges for Colab and Binder, or a sentence that says why there are none."""
+    """Badges for Colab and Binder, or a sentence saying why there are none."""
     address, branch = course["repository"].rstrip("/"), course["branch"]
     if not address:
         return "*Links that open the notebooks in Colab and Binder appear here once the repository has a public address.*"
@@ -58,7 +57,7 @@ def links(course: dict[str, str]) -> str:
 
 
 def environments(records: list[dict[str, Any]]) -> str:
-    """A row for each environment, from the records of `environments/`: how many checks passed there, which failed, which were not done."""
+    """One row per environment, from the records of `environments/`: how many checks passed, which failed, which were not run."""
     lines = ["| environment, and its command | checks | not done there | versions | date |", "|---|---|---|---|---|"]
     for record in records:
         told = by_outcome(record)
@@ -76,7 +75,7 @@ def environments(records: list[dict[str, Any]]) -> str:
 
 
 def environments_page(records: list[dict[str, Any]]) -> str:
-    """Each check of each environment: what was done, how it went, its figure, and how long it took."""
+    """Every check of every environment: what was done, the outcome, a figure, and the time it took."""
     lines = [
         "# What was run where",
         "",
@@ -106,7 +105,7 @@ def row(cells: list[str]) -> str:
 
 
 def replace(text: str, section: str, content: str) -> str:
-    """`text` with what stands between the marks of `section` exchanged for `content`."""
+    """`text` with `content` between the marks of `section`."""
     begin, end = BEGIN.format(section), END.format(section)
     head, rest = text.split(begin)
     return f"{head}{begin}\n{content}\n{end}{rest.split(end)[1]}"

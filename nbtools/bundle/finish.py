@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nbtools.bundle.installer.files import MANIFEST, SUMS, read_manifest, read_sums
+from nbtools.bundle.installer.files import MANIFEST, SUMS, InstallError, read_manifest, read_sums
 from nbtools.bundle.installer.packages import BEGUN, DONE
 from nbtools.errors import CourseError
 
@@ -90,7 +90,7 @@ def main(bundle: str, folder: str) -> int:
             stream.reconfigure(errors="backslashreplace")  # on Windows a path may hold what a redirected stream cannot encode
     try:
         return finish(Path(bundle), Path(folder))
-    except CourseError as error:
+    except (CourseError, InstallError) as error:
         print(error, file=sys.stderr)
     except OSError as error:
         print(f"The system refused: {error}\n  -> Check the disk and the rights there, then run the same command again.", file=sys.stderr)

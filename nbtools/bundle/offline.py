@@ -1,4 +1,4 @@
-"""What `nbtools doctor --offline` adds: everything that the chosen profiles need is on this disk, and nothing asks the network for more."""
+"""The checks that `nbtools doctor --offline` adds: everything that the chosen profiles need is on this disk."""
 
 from __future__ import annotations
 
@@ -19,35 +19,38 @@ REINSTALL = "Run the bundle's install script again."
 
 
 def doctor_offline(profiles: Sequence[str], hub_secret: str = "HF_TOKEN") -> Health:
-    """What `nbtools.doctor` finds, without the profiles that were not chosen; then one check of the packages, and one of every profile:
-    its model and the reviews are used in a process that is refused the network.
+    """The checks of `nbtools.doctor`, without the other profiles; then one check of the packages, and one of each profile, whose model is
+    used together with the reviews in a process without network access.
 
-    Takes about ten seconds a profile. The Hub has to be switched off (HF_HUB_OFFLINE=1) before anything asks whether it is. Raises
-    InputError for an unknown profile.
+    profiles    names of profiles
+    hub_secret  the environment variable or Colab secret with the Hub token
+
+    It takes about ten seconds per profile. HF_HUB_OFFLINE=1 must be set before the first import that reads it. Raises InputError for an
+    unknown profile.
     """
     names = [get_profile(name).name for name in dict.fromkeys(profiles)]
     health = doctor(hub_secret)
-    beside = {f"profile {name}" for name in PROFILES if name not in names}
-    checks = [check for check in health.checks if check.name not in beside]
+    others = {f"profile {name}" for name in PROFILES if name not in names}
+    checks = [check for check in health.checks if check.name not in others]
     return Health((*checks, examine_packages(), *(try_profile(name) for name in names)), health.versions)
 
 
 def examine_packages() -> Check:
-    """Whether all that the notebooks and JupyterLab need is installed, level by level, with versions that fit each other."""
+    """Check that everything that the notebooks and JupyterLab need is installed, in versions that fit each other."""
     name = "offline packages"
     try:
-        seen, troubles = _walk()
+        count, problems = _check_requirements()
     except importlib.metadata.PackageNotFoundError:
         return Check(name, f"{DISTRIBUTION} is not installed", "fail", REINSTALL)
-    if troubles:
-        more = f" and {len(troubles) - 5} more" if len(troubles) > 5 else ""
-        return Check(name, f"not complete: {', '.join(troubles[:5])}{more}", "fail", REINSTALL)
-    return Check(name, f"all {seen} that the notebooks and JupyterLab need are installed")
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        return Check(name, f"not complete: {', '.join(problems[:5])}{more}", "fail", REINSTALL)
+    return Check(name, f"all {count} that the notebooks and JupyterLab need are installed")
 
 
-def _walk() -> tuple[int, list[str]]:
-    """How many packages are needed, and what is wrong with them."""
-    waiting, seen, troubles = [Requirement(f"{DISTRIBUTION}[{EXTRA}]")], set(), []
+def _check_requirements() -> tuple[int, list[str]]:
+    """The number of packages that are needed, and a message for each that is missing or has a wrong version."""
+    waiting, seen, problems = [Requirement(f"{DISTRIBUTION}[{EXTRA}]")], set(), []
     while waiting:
         requirement = waiting.pop()
         key = canonicalize_name(requirement.name), frozenset(requirement.extras)
@@ -56,21 +59,21 @@ def _walk() -> tuple[int, list[str]]:
         except importlib.metadata.PackageNotFoundError:
             if key[0] == DISTRIBUTION:
                 raise
-            troubles.append(f"{requirement.name} is missing")
+            problems.append(f"{requirement.name} is missing")
             continue
         if not requirement.specifier.contains(version, prereleases=True):
-            troubles.append(f"{requirement.name} is {version}, and {requirement.specifier} is needed")
+            problems.append(f"{requirement.name} is {version}, and {requirement.specifier} is needed")
         if key in seen:
             continue
         seen.add(key)
         for inner in map(Requirement, importlib.metadata.requires(requirement.name) or []):
             if inner.marker is None or any(inner.marker.evaluate({"extra": extra}) for extra in requirement.extras or {""}):
                 waiting.append(inner)
-    return len({name for name, _ in seen}), sorted(set(troubles))
+    return len({name for name, _ in seen}), sorted(set(problems))
 
 
 def try_profile(profile: str) -> Check:
-    """Use the model and the reviews in a process that is refused the network; see `trial`."""
+    """Check that the model and the reviews can be used in a process without network access; see `trial`."""
     name = f"offline {profile}"
     done = subprocess.run(
         [sys.executable, "-m", "nbtools.bundle.trial", profile], capture_output=True, encoding="utf8", errors="replace", check=False

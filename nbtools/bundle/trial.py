@@ -1,8 +1,8 @@
-"""`python -m nbtools.bundle.trial PROFILE`: use a model and the reviews in a process that may not reach beyond this machine.
+"""`python -m nbtools.bundle.trial PROFILE`: use a model and the reviews in a process without network access.
 
-An audit hook refuses every look-up of a name and every connection that is not local, and notes it, so that "nothing was asked of the
-network" is seen and not assumed. The hook cannot be taken back, hence a process of its own. Code in compiled extensions that opens
-sockets by itself would pass unseen; the course has none that does (hf-xet, which could, is asked for nothing with the Hub off).
+An audit hook refuses and records every name lookup and every connection that is not local. A hook cannot be removed, so this is a
+separate process. It does not see compiled extensions that open sockets themselves; the only one here, hf-xet, is not used while the Hub
+is switched off.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ import sys
 from typing import Any
 
 ASKED: list[str] = []
-WATCHED = {"socket.getaddrinfo": 0, "socket.gethostbyname": 0, "socket.connect": 1, "socket.sendto": 1}  # event -> where the address stands
+WATCHED = {
+    "socket.getaddrinfo": 0,
+    "socket.gethostbyname": 0,
+    "socket.connect": 1,
+    "socket.sendto": 1,
+}  # event -> position of the address in its arguments
 
 
 def refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:
-    """The audit hook: raises ConnectionRefusedError for whatever is not on this machine."""
+    """The audit hook. Raises ConnectionRefusedError for any address that is not this machine."""
     if event not in WATCHED:
         return
     place = arguments[WATCHED[event]]
@@ -41,7 +46,7 @@ def is_local(host: Any) -> bool:
 
 
 def attempt(profile: str) -> dict[str, Any]:
-    """Load the model and the reviews, generate, and score one text: what a notebook needs before it can begin."""
+    """Load the model and the reviews, and generate a text."""
     import nbtools
 
     model = nbtools.load_model(profile, verbose=False)

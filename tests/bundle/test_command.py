@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from nbtools.bundle.installer.files import sha256
+from nbtools.cli.workshop import load_tools
+from nbtools.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +47,19 @@ def test_a_mistake_is_two_lines_and_exit_code_1(tmp_path: Path, arguments: list[
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     done = nbtools(*arguments)
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_without_a_clone_it_says_where_bundles_are_made(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="made from a clone") as caught:
+        load_tools(tmp_path)
+    assert "make lab" in caught.value.remedy
+
+
+def test_a_folder_called_tools_where_it_is_run_is_not_taken_for_the_clones(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "__init__.py").write_text("raise SystemExit('the wrong tools')")
+    done = nbtools("bundle", "--profile", "gpt2", "--out", "stick", cwd=tmp_path)
+    assert done.returncode == 1 and "is not carried" in done.stderr
 
 
 def test_check_names_what_is_damaged(tmp_path: Path) -> None:

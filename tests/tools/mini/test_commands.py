@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from nbtools.models import load_model
 from tests.tools.mini.test_pretrain import books
+from tools.mini.__main__ import app
 
 ROOT = Path(__file__).parents[3]
 SHAPE = "-r vocabulary=320 -r layers=1 -r heads=2 -r width=16 -r context=32 -r batch_size=2 -r short=16".split()
@@ -34,7 +36,20 @@ def call(*arguments: str | Path, place: Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=place, env=ENVIRONMENT)
 
 
-@pytest.mark.slow(30)
+@pytest.mark.slow(12)
+def test_a_short_training_makes_a_model_with_its_card(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    train = ["train", str(corpus), "m", *SHAPE, *HELD, "-r", "steps=2", "--no-reviews"]
+    for arguments in (train, ["card", "m", "--to", "shipped", "--log", "none.json"]):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "m" / "pretraining.json").read_text(encoding="utf8"))
+    assert record["tokens"] == 2 * 2 * 32 and record["documents"] == 5
+    assert "\n20. **" in (tmp_path / "shipped" / "README.md").read_text(encoding="utf8")
+    assert load_model(str(tmp_path / "shipped"), verbose=False).parameters == record["parameters"]
+
+
+@pytest.mark.long(30)
 def test_from_a_corpus_to_a_model_with_its_card(tmp_path: Path, corpus: Path) -> None:
     made = call("train", corpus, "m", *SHAPE, *HELD, "-r", "steps=12", "--no-reviews", place=tmp_path)
     assert made.returncode == 0, made.stderr
@@ -47,7 +62,7 @@ def test_from_a_corpus_to_a_model_with_its_card(tmp_path: Path, corpus: Path) ->
     assert load_model(str(tmp_path / "shipped"), verbose=False).parameters == record["parameters"]
 
 
-@pytest.mark.slow(40)
+@pytest.mark.long(40)
 def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(tmp_path: Path, corpus: Path) -> None:
     arguments = ["train", str(corpus), "m", *SHAPE, *HELD, "-r", "steps=3000", "--no-reviews"]
     command = [*COMMAND, *arguments]

@@ -1,6 +1,6 @@
 @echo off
 rem Install the course from this folder, without a network:   install.bat [FOLDER]
-rem It looks for Python $pythons_said and hands over to install.py, which says all that it does.
+rem It looks for Python $pythons_said and runs install.py.
 for %%v in ($pythons) do (
     py -%%v --version >nul 2>nul && (
         py -%%v "%~dp0install.py" %*

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the course from this folder, without a network:   sh install.sh [FOLDER]
-# It looks for Python $pythons_said and hands over to install.py, which says all that it does.
+# It looks for Python $pythons_said and runs install.py.
 here=$$(cd "$$(dirname "$$0")" && pwd) || exit 1
 for version in $pythons; do
     for name in "$$PYTHON" "python$$version" python3 python; do
