@@ -62,11 +62,13 @@ def main() -> int:
         if not given.address:
             return run(Path(__file__).resolve().parent, None, folder)
         with tempfile.TemporaryDirectory() as temporary:
-            get_installer(given.address, Path(temporary))
+            try:
+                get_installer(given.address, Path(temporary))
+            except (urllib.error.URLError, ConnectionError, TimeoutError, ValueError) as error:
+                print(f"{given.address} does not give the bundle: {error}", file=sys.stderr)
+                print("  -> Check the address and the network, then run it again.", file=sys.stderr)
+                return 1
             return run(Path(temporary), given.address, folder)
-    except (urllib.error.URLError, ConnectionError, TimeoutError, ValueError) as error:
-        print(f"{given.address} does not give the bundle: {error}", file=sys.stderr)
-        print("  -> Check the address and the network, then run it again.", file=sys.stderr)
     except OSError as error:
         print(f"The system refused: {error}\n  -> Check the disk and the rights there, then run the same command again.", file=sys.stderr)
     except KeyboardInterrupt:

@@ -36,9 +36,9 @@ def download_torch(index: str, target: Target, constraints: Path, folder: Path) 
     _pip(options, ["torch"], folder, "torch", target.name)
 
 
-def build(requirement: str, constraints: Path, folder: Path) -> None:
+def build(requirement: str, constraints: Path, folder: Path, label: str) -> None:
     """Build a wheel from source into `folder`: of a project's folder, or of a package that publishes no wheel."""
-    _pip(["wheel", "--constraint", str(constraints)], [requirement], folder, requirement, "this machine")
+    _pip(["wheel", "--constraint", str(constraints)], [requirement], folder, label, "this machine")
 
 
 def _pip(command: list[str], lines: Sequence[str], folder: Path, label: str, where: str) -> None:

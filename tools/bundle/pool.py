@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.version import Version
+
 from nbtools.bundle import check_bundle
 from nbtools.bundle.installer.files import SUMS
 from nbtools.errors import InputError, MachineError
@@ -79,41 +81,44 @@ class WheelPool:
         for path in [path for path, wheel in self.wheels.items() if wheel.name == DISTRIBUTION]:
             del self.wheels[path]
             path.unlink()
-        downloads.build(str(sources.clone.resolve()), sources.constraints, self.folder)
+        downloads.build(str(sources.clone.resolve()), sources.constraints, self.folder, "the course's own wheel")
         self.update()
         [own] = [wheel for wheel in self.wheels.values() if wheel.name == DISTRIBUTION]
         return own
 
     def complete(self, target: Target, own: Wheel, sources: Sources) -> list[Wheel]:
         """All wheels that `target` needs; those that are missing are downloaded."""
-        for name in SOURCES:
-            if name in own.requires and not find_wheel(self.wheels.values(), name, target):
-                downloads.build(name, sources.constraints, self.folder)
-        constraints = sources.constraints.read_text(encoding="utf8").splitlines()
-        if sources.torch_index and "torch" in own.requires and target.platform.startswith("linux"):
-            if not find_wheel(self.wheels.values(), "torch", target):
-                downloads.download_torch(sources.torch_index, target, sources.constraints, self.folder)
-            self.update()
-            if torch := find_wheel(self.wheels.values(), "torch", target):
-                constraints.append(f"torch=={torch.version}")
-        self.update()
+        constraints = sources.constraints.read_text(encoding="utf8").splitlines() + self._bring_special(target, own, sources)
         roots = [f"{DISTRIBUTION}[{EXTRA}] @ {own.path.as_uri()}", "pip"]
         pins = resolve(roots, constraints, target, self.folder, offline=True)
         if pins is None:
             self.say(f"{target.name}: resolving the versions.")
             pins = resolve(roots, constraints, target, self.folder) or []
-        missing = [pin for pin in pins if not find_wheel(self.wheels.values(), pin.name, target, pin.version)]
-        if missing:
+        if missing := [pin for pin in pins if not self.find(pin.name, target, pin.version)]:
             self.say(f"{target.name}: {len(pins) + 1 - len(missing)} wheels are there, downloading {len(missing)} more.")
             downloads.download(add_hashes(missing, target, self.folder), target, self.folder)
             self.update()
-        found = {pin.name: find_wheel(self.wheels.values(), pin.name, target, pin.version) for pin in pins}
-        wheels = [wheel for wheel in found.values() if wheel]
-        if len(wheels) < len(found):
-            absent = ", ".join(name for name, wheel in found.items() if not wheel)
-            raise MachineError(f"pip downloaded no wheel that fits {target.name} for: {absent}.", "Leave that platform or Python out.")
-        self.say(f"{target.name}: all {len(wheels) + 1} wheels are there.")
-        return [own, *wheels]
+        found = {pin.name: self.find(pin.name, target, pin.version) for pin in pins}
+        if absent := [name for name, wheel in found.items() if not wheel]:
+            raise MachineError(
+                f"pip downloaded no wheel that fits {target.name} for: {', '.join(absent)}.", "Leave that platform or Python out."
+            )
+        self.say(f"{target.name}: all {len(found) + 1} wheels are there.")
+        return [own, *(wheel for wheel in found.values() if wheel)]
+
+    def find(self, name: str, target: Target, version: Version | None = None) -> Wheel | None:
+        return find_wheel(self.wheels.values(), name, target, version)
+
+    def _bring_special(self, target: Target, own: Wheel, sources: Sources) -> list[str]:
+        """Bring the packages that pip's index does not have in the wanted form, and return constraints that choose them."""
+        for name in SOURCES:
+            if name in own.requires and not self.find(name, target):
+                downloads.build(name, sources.constraints, self.folder, name)
+        if sources.torch_index and "torch" in own.requires and target.platform.startswith("linux") and not self.find("torch", target):
+            downloads.download_torch(sources.torch_index, target, sources.constraints, self.folder)
+        self.update()
+        torch = self.find("torch", target) if sources.torch_index else None
+        return [f"torch=={torch.version}"] if torch and target.platform.startswith("linux") else []
 
 
 def link_or_copy(source: Path, target: Path) -> None:

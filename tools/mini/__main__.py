@@ -98,7 +98,7 @@ def train(
     learned, held = _split(corpus, hold_out)
     tokenizer = tokenizer_for(_texts(learned, reviews), recipe)
     done = pretrain(learned, held, recipe, out, tokenizer=tokenizer, resume=resume, checkpoint_steps=checkpoint_steps)
-    record = {
+    record: dict[str, Any] = {
         "recipe": recipe.to_dict(),
         "flops": recipe.flops,
         "tokens": recipe.tokens,
