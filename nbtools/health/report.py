@@ -87,7 +87,7 @@ class Health:
     def _repr_html_(self) -> str | None:
         """The same table for a notebook; None, so that the text is shown, where Jinja2 itself is what is missing."""
         try:
-            return TEMPLATES.render("health.html", health=self)
+            return str(TEMPLATES.render("health.html", health=self))
         except ImportError:
             return None
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbtools.templates import Templates
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 LONGEST_WORD = 20  # letters: a longer word may be broken to keep a column narrow, a shorter one never is
 
@@ -30,7 +33,7 @@ class Table:
             raise ValueError("Every row needs one cell per heading.")
 
     def _repr_html_(self) -> str:
-        return TEMPLATES.render("table.html", headings=self.headings, rows=self.rows, caption=self.caption)
+        return str(TEMPLATES.render("table.html", headings=self.headings, rows=self.rows, caption=self.caption))
 
     def __repr__(self) -> str:
         """Columns as wide as their longest line, at most 44 characters; longer cells are wrapped."""
@@ -44,7 +47,7 @@ class Table:
         return "\n".join(lines)
 
 
-def as_text(text: str) -> str:
+def as_text(text: str) -> Markup:
     """`text` as HTML that shows it character by character."""
     return TEMPLATES.render("text.html", text=text)
 

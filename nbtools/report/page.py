@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -73,18 +73,24 @@ def _executed_copy(folder: Path, name: str) -> Path | None:
 
 
 def _rows(entries: Mapping[str, Any], copies: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """One row per notebook; time and memory also as a share of the largest, None where they were not measured."""
-    rows = []
-    for name, entry in entries.items():
-        row = {"name": name, "title": entry.get("title", name), "file": copies[name].name if name in copies else ""}
-        row |= {
+    """One row per notebook; time and memory also as a share of the largest."""
+    times, sizes = ([entry.get(key) for entry in entries.values()] for key in ("seconds", "peak_memory_bytes"))
+    return [
+        {
+            "name": name,
+            "title": entry.get("title", name),
+            "file": copies[name].name if name in copies else "",
             "state": STATES.get(entry["state"], entry["state"]),
             "seconds": entry.get("seconds"),
             "bytes": entry.get("peak_memory_bytes"),
+            "time": time,
+            "memory": memory,
         }
-        rows.append(row)
-    for key, share in (("seconds", "time"), ("bytes", "memory")):
-        largest = max((row[key] for row in rows if finite(row[key])), default=0) or 1
-        for row in rows:
-            row[share] = min(max(row[key] / largest, 0.01), 1.0) if finite(row[key]) else None
-    return rows
+        for (name, entry), time, memory in zip(entries.items(), _shares(times), _shares(sizes), strict=True)
+    ]
+
+
+def _shares(values: Sequence[Any]) -> list[float | None]:
+    """Each value as a part of the largest, at least 0.01 so that it can be seen; None where it was not measured."""
+    largest = max(filter(finite, values), default=0) or 1
+    return [min(max(value / largest, 0.01), 1.0) if finite(value) else None for value in values]

@@ -165,7 +165,7 @@ def _pairs(metrics: Mapping[str, Any], best: str) -> list[dict[str, str]]:
 
 def _failures(record: Record, statuses: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {"run": run["id"], "parameters": run["parameters"], **statuses[run["id"]]["failure"]}
+        statuses[run["id"]]["failure"] | {"run": run["id"], "parameters": run["parameters"]}
         for run in record["runs"]
         if statuses[run["id"]]["state"] == "failed"
     ]

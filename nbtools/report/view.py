@@ -22,7 +22,7 @@ class PageView:
         data = {"text/plain": repr(self)}
         if not headless():
             page = self.path.read_text(encoding="utf8")
-            data["text/html"] = PAGES.render("frame.html", page=page, name=self.path.name, height=self.height)
+            data["text/html"] = str(PAGES.render("frame.html", page=page, name=self.path.name, height=self.height))
         return data
 
     def __repr__(self) -> str:
