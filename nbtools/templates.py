@@ -22,7 +22,7 @@ class Templates:
     def __init__(self, folder: Path, **filters: Callable[..., object]) -> None:
         self.folder, self.filters = folder, filters
 
-    def render(self, name: str, **values: Any) -> Markup:
+    def render(self, name: str, /, **values: Any) -> Markup:
         """The template filled with `values`, which are escaped unless they are Markup.
 
         Raises jinja2.UndefinedError where a value is missing, ImportError where Jinja2 is not installed.

@@ -88,7 +88,7 @@ def _is_page(file: Path) -> bool:
 PAGE = Kind("a page of a report", _is_page, is_file=True)
 
 
-def render_page(template: str, **values: Any) -> str:
+def render_page(template: str, /, **values: Any) -> str:
     """A complete HTML document from a template that extends page.html."""
     return PAGES.render(template, policy=Markup(POLICY), **values)
 
