@@ -33,6 +33,7 @@ COLAB = read_pins(ROOT / "environments" / "colab.txt")
 BROUGHT_BY = {
     "pandas": "datasets",
     "pyarrow": "datasets",
+    "markupsafe": "jinja2",
     "packaging": "transformers",
     "tokenizers": "transformers",
     "traitlets": "ipywidgets",

@@ -136,7 +136,8 @@ def test_nothing_from_outside_becomes_markup(folder):
 def test_a_notebook_reads_as_it_was(folder):
     write_run_page(folder)
     page = (folder / "notebooks" / "01_a.html").read_text()
-    assert 'alt="A &quot;red&quot; dot"' in page and "&lt;out&gt;" in page and "ValueError: &lt;v&gt;" in page
+    assert ("img", "alt", 'A "red" dot') in Structure(page).attributes
+    assert "&lt;out&gt;" in page and "ValueError: &lt;v&gt;" in page
     assert 'href="02_b.html"' in page and "09_x" not in page and 'href="https://example.org"' in page
     assert "<details><summary>Hint</summary>" in page and "<em>It</em>" in page and "<msub>" in page
     assert "Parameters given for this run" in page and "shown " in page
@@ -168,11 +169,13 @@ def test_a_folder_without_metrics_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
-        ("<p onclick=x>a<b>b</p>c", "<p>a<b>b</b></p>c"), ("</div></main>a", "a"), ("<div>open", "<div>open</div>"),
-        ("<style>p{}</style><iframe>x</iframe>y", "y"), ("<a href='javascript:x()'>a</a>", "<a>a</a>"),
-        ("<a href=' JaVaScRiPt:x'>a</a>", "<a>a</a>"),
+        ("<p onclick=x>a<b>b</p>c", "<p>a<b>b</b></p><b>c</b>"), ("</div></main>a", "a"), ("<div>open", "<div>open</div>"),
+        ("<style>p{}</style><iframe>x</iframe>y", "y"), ("<a href='javascript:x()'>a</a>", '<a rel="noreferrer">a</a>'),
+        ("<a href=' JaVaScRiPt:x'>a</a>", '<a rel="noreferrer">a</a>'),
         ("<p style='color:red'>a</p>", '<p style="color:red">a</p>'), ("<p style='background:URL(x)'>a</p>", "<p>a</p>"),
-        ("<img src='http://x/y.png' alt='a <b>'>", "a &lt;b&gt;"),
+        ("<img src='http://x/y.png' alt='a red dot'>", '<img alt="a red dot">'),
+        ("<td>a</td>", "a"), ("<table><tr><td>a", "<table><tbody><tr><td>a</td></tr></tbody></table>"),
+        ("<p style='position:fixed; color:rgb(1, 2, 3); margin:-9em'>a</p>", '<p style=" color:rgb(1, 2, 3)">a</p>'),
         ("<custom>a</custom> & <", "a &amp; &lt;"),
         ("<svg><script>x</script></svg>y", "y"),
     ],
@@ -201,10 +204,10 @@ def test_ticks_are_round_and_cover_the_range(low, high):
 
 
 def test_a_curve_stays_within_its_picture():
-    drawn = draw_curve([(10, 5.0), (20, 4.0), (300, 3.1)], "step", "loss", "From 5 to 3.")
+    drawn = draw_curve([(10, 5.0), (20, 4.0), (300, 3.1)], ("step", "loss"), "From 5 to 3.").svg()
     points = re.search(r'<polyline class="line" points="([^"]+)"', drawn)[1]
     assert all(0 <= float(x) <= 480 and 0 <= float(y) <= 240 for x, y in (point.split(",") for point in points.split()))
-    assert 'aria-label="From 5 to 3."' in drawn and "<circle" in draw_curve([(1, 1.0)], "x", "y", "One.")
+    assert 'aria-label="From 5 to 3."' in drawn and "<circle" in draw_curve([(1, 1.0)], ("x", "y"), "One.").svg()
 
 
 def test_numbers_and_durations_for_reading():

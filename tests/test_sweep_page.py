@@ -2,13 +2,15 @@
 
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from nbtools.errors import RunError
 from nbtools.report import write_page
-from nbtools.report.sweep_page import CURVE_POINTS, _groups, _thinned
+from nbtools.report.sweep_page import MAX_CURVE_POINTS, group_values, thin
 from nbtools.sweeps.control import read_record
 from nbtools.sweeps.runs import place_of, write_status
 
@@ -82,7 +84,7 @@ def test_the_page_holds_every_part_and_nothing_that_runs(tmp_path):
     ]  # fmt: skip
     assert "script" not in seen.tags and HOSTILE not in page and "&lt;script&gt;" in page
     assert set(seen.links) == {"tables/runs.csv", "tables/runs.parquet"}
-    assert "default-src 'none'" in page and "nbtools sweep &#x27;a b.yaml&#x27;" in page and "cd" * 32 in page and "To cite it" in page
+    assert "default-src 'none'" in page and "nbtools sweep &#39;a b.yaml&#39;" in page and "cd" * 32 in page and "To cite it" in page
     assert "code cell 7: the cell raised an error" in page and "x = 1 / 0" in page and "10 of 12 runs" in page and "2 failed" in page
 
 
@@ -107,6 +109,14 @@ def test_a_hundred_runs_stay_under_three_megabytes(tmp_path):
     assert page.stat().st_size < 3e6
 
 
+def test_every_file_of_a_run_is_read_once(tmp_path, monkeypatch):
+    folder, opened, real = made_up(tmp_path, count=6, failed=1), Counter(), Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *rest, **options: opened.update([path]) or real(path, *rest, **options))
+    write_page(folder)
+    read = {path: times for path, times in opened.items() if path.name in ("status.json", "metrics.json", "sweep.json")}
+    assert len(read) == 1 + 6 + 5 and set(read.values()) == {1}
+
+
 def test_a_sweep_without_a_finished_run_has_a_page_too(tmp_path):
     page = write_page(made_up(tmp_path, count=2)).read_text()
     assert "0 of 2 runs" in page and "What failed" in page and "What did best" not in page
@@ -122,15 +132,15 @@ def test_a_folder_that_holds_neither_is_refused(tmp_path):
 
 def test_a_long_curve_keeps_its_ends():
     points = [(step, step / 2) for step in range(1_000)]
-    assert len(_thinned(points)) == CURVE_POINTS and _thinned(points)[0] == points[0] and _thinned(points)[-1] == points[-1]
-    assert _thinned(points[:5]) == points[:5]
+    assert len(thin(points)) == MAX_CURVE_POINTS and thin(points)[0] == points[0] and thin(points)[-1] == points[-1]
+    assert thin(points[:5]) == points[:5]
 
 
 def test_many_drawn_values_are_shown_in_groups_of_neighbours():
     import pandas
 
     many = pandas.DataFrame({"rate": [number / 7 for number in range(60)], "value": [float(number) for number in range(60)]})
-    groups = _groups(many, "rate")
+    groups = group_values(many, "rate")
     assert len(groups) == 12 and groups[0][1] == [0.0, 1.0, 2.0, 3.0, 4.0] and groups[0][0] == "0–0.571429"
     few = pandas.DataFrame({"word": ["b", "a", "b"], "value": [1.0, 2.0, 3.0]})
-    assert _groups(few, "word") == [("b", [1.0, 3.0]), ("a", [2.0])]
+    assert group_values(few, "word") == [("b", [1.0, 3.0]), ("a", [2.0])]

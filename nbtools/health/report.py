@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from nbtools.templates import Templates
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Level = Literal["ok", "warn", "fail"]
+TEMPLATES = Templates(Path(__file__).parent / "templates")
 REINSTALL = "In the course's folder run: python -m pip install -e ."
 
 
@@ -81,18 +84,12 @@ class Health:
                 lines.append(f"{'':<4}  {'':<{width}}  -> {check.advice}")
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
-        """The same table for a notebook. Every text is escaped: paths and error messages are not ours."""
-        rows = []
-        for check in self.checks:
-            advice = f"<br><em>{escape(check.advice)}</em>" if check.advice else ""
-            # Weight, not colour: the page behind may be light or dark.
-            level = check.level if check.level == "ok" else f"<strong>{check.level}</strong>"
-            cells = [level, escape(check.name), escape(check.value) + advice]
-            rows.append("<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>")
-        head = "".join(f'<th scope="col" style="text-align:left">{name}</th>' for name in ("Level", "Check", "Found"))
-        caption = f'<caption style="text-align:left">{escape(self.verdict)}</caption>'
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    def _repr_html_(self) -> str | None:
+        """The same table for a notebook; None, so that the text is shown, where Jinja2 itself is what is missing."""
+        try:
+            return str(TEMPLATES.render("health.html", health=self))
+        except ImportError:
+            return None
 
 
 def guarded(name: str, examine: Callable[[], list[Check]], level: Level = "fail", advice: str = REINSTALL) -> list[Check]:

@@ -22,7 +22,7 @@ NAMED = re.compile(r"(?:^|-m\s+)(nbtools(?:\.\w+)*)\.?(?=\s|$)")  # a module in 
 
 
 def reached_files(code: Iterable[str]) -> list[Path]:
-    """The sources that code cells depend on, with what lies beside them (C++, JavaScript), and the model that the package brings.
+    """The sources that code cells depend on, the other files in their folders (C++, JavaScript, templates), and the packaged model.
 
     All of the package where a cell is no Python, or calls it by a shell command.
     """
@@ -33,7 +33,8 @@ def reached_files(code: Iterable[str]) -> list[Path]:
                 modules.add(module)
                 waiting += _names_in_module(module)
     sources = [_file_of(module) for module in modules]
-    beside = {file for source in sources for file in source.parent.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc")}
+    folders = {folder for source in sources for folder in (source.parent, source.parent / "templates") if folder.is_dir()}
+    beside = {file for folder in folders for file in folder.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc")}
     return sorted({*sources, *beside, *(file for file in MINI_FOLDER.iterdir() if file.is_file())})
 
 

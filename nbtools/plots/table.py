@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-_CELL = "text-align:left; vertical-align:top; padding:0.35em 0.7em; max-width:30em"
-# JupyterLab breaks a `pre` anywhere and gives it a ground of its own.
-_TEXT = "white-space:pre-wrap; overflow-wrap:{}; word-break:normal; background:none; margin:0; font-family:inherit"
-_LONGEST = 20  # letters: a longer word may be broken to keep a column narrow, a shorter one never is
+from nbtools.templates import Templates
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+LONGEST_WORD = 20  # letters: a longer word may be broken to keep a column narrow, a shorter one never is
+
+
+def _overflow_wrap(text: str) -> str:
+    """The value of the CSS property."""
+    return "anywhere" if any(len(word) > LONGEST_WORD for word in text.split()) else "break-word"
+
+
+TEMPLATES = Templates(Path(__file__).parent / "templates", overflow_wrap=_overflow_wrap)
 
 
 class Table:
@@ -20,13 +30,10 @@ class Table:
         self.headings, self.caption = list(headings), caption
         self.rows = [[str(cell) for cell in row] for row in rows] or [["none", *[""] * (len(self.headings) - 1)]]
         if any(len(row) != len(self.headings) for row in self.rows):
-            raise ValueError("every row needs one cell a heading")
+            raise ValueError("Every row needs one cell per heading.")
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col" style="{_CELL}">{as_text(cell)}</th>' for cell in self.headings)
-        body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{as_text(cell)}</td>' for cell in row) + "</tr>" for row in self.rows)
-        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return str(TEMPLATES.render("table.html", headings=self.headings, rows=self.rows, caption=self.caption))
 
     def __repr__(self) -> str:
         """Columns as wide as their longest line, at most 44 characters; longer cells are wrapped."""
@@ -40,10 +47,9 @@ class Table:
         return "\n".join(lines)
 
 
-def as_text(text: str) -> str:
-    """`text` as HTML that shows it character by character. In `pre` no front end looks for formulas either."""
-    wrap = "anywhere" if any(len(word) > _LONGEST for word in text.split()) else "break-word"
-    return f'<pre style="{_TEXT.format(wrap)}">{html.escape(text)}</pre>'
+def as_text(text: str) -> Markup:
+    """`text` as HTML that shows it character by character."""
+    return TEMPLATES.render("text.html", text=text)
 
 
 def _wrap(cell: str) -> list[str]:

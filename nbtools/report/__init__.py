@@ -1,4 +1,4 @@
-"""One static page from a run or a sweep: no network, no script, everything that came from outside escaped."""
+"""Static pages about a run, a sweep and the course, from templates: no network, no script, all values escaped."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""Curves and dots as hand-written SVG: no library, no script; the colours follow the page, dark or light."""
+"""Curves and dots as SVG, without a library or a script; the colours follow the page, dark or light."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from nbtools.report.markup import escape
+from markupsafe import Markup
+
+from nbtools.report.layout import PAGES
 
 WIDTH, HEIGHT = 480, 240
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 12, 44  # margins, in units of the picture
@@ -13,88 +15,80 @@ LEFT, RIGHT, TOP, BOTTOM = 66, 14, 12, 44  # margins, in units of the picture
 Points = Sequence[tuple[float, float]]
 
 
-class Frame:
-    """Axes over given ranges; what is drawn in it is collected as SVG.
+class Chart:
+    """Axes over the range of some points, and the lines and dots in it, in units of the picture.
 
-    x_marks  positions and labels along the x axis, where they are no round numbers
+    points   decide the ranges
+    labels   of the x axis and of the y axis
+    title    one sentence that describes the picture to people who do not see it
+    x_marks  positions and labels along the x axis, where they are not round numbers
     """
 
-    def __init__(
-        self, xs: Sequence[float], ys: Sequence[float], labels: tuple[str, str], title: str, x_marks: Sequence[tuple[float, str]] = ()
-    ):
+    width, height, left, right, bottom = WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM
+    middle = ((LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2)
+
+    def __init__(self, points: Points, labels: tuple[str, str], title: str, x_marks: Sequence[tuple[float, str]] = ()) -> None:
+        xs, ys = [x for x, _ in points], [y for _, y in points]
         x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
         self.x_range = (min(xs), max(xs)) if x_marks else (x_ticks[0], x_ticks[-1])
         self.y_range = (y_ticks[0], y_ticks[-1])
-        self.parts = [f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
-        for tick in y_ticks:
-            _, y = self.place(self.x_range[0], tick)
-            self.parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            self.parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
-        for tick, label in x_marks or [(tick, f"{tick:g}") for tick in x_ticks]:
-            x, _ = self.place(tick, y_ticks[0])
-            self.parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{escape(label)}</text>')
-        middle = (TOP + HEIGHT - BOTTOM) / 2
-        self.ends = [
-            f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(labels[0])}</text>',
-            f'<text x="13" y="{middle}" text-anchor="middle" transform="rotate(-90 13 {middle})">{escape(labels[1])}</text>',
-        ]
+        self.labels, self.title = labels, title
+        self.x_marks = [(self._position(x, 0)[0], label) for x, label in x_marks or [(tick, f"{tick:g}") for tick in x_ticks]]
+        self.y_marks = [(self._position(0, tick)[1], f"{tick:g}") for tick in y_ticks]
+        self.shapes: list[tuple[str, float, Points]] = []  # CSS class, radius of the dots (0: a line), positions; later ones on top
 
-    def place(self, x: float, y: float) -> tuple[float, float]:
+    def _position(self, x: float, y: float) -> tuple[float, float]:
         across = (x - self.x_range[0]) / ((self.x_range[1] - self.x_range[0]) or 1.0)
         up = (y - self.y_range[0]) / (self.y_range[1] - self.y_range[0])
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+        return round(self.left + across * (self.right - self.left), 1), round(self.bottom - up * (self.bottom - TOP), 1)
 
-    def line(self, points: Points, kind: str = "line") -> None:
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.place(*point) for point in points))
-        self.parts.append(f'<polyline class="{kind}" points="{path}"/>')
+    def add_line(self, points: Points, kind: str = "line") -> None:
+        self.shapes.append((kind, 0, [self._position(*point) for point in points]))
 
-    def dots(self, points: Points, kind: str = "dot", radius: float = 4) -> None:
-        for x, y in (self.place(*point) for point in points):
-            self.parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"/>')
+    def add_dots(self, points: Points, kind: str = "dot", radius: float = 4) -> None:
+        self.shapes.append((kind, radius, [self._position(*point) for point in points]))
 
-    def svg(self) -> str:
-        return "".join([*self.parts, *self.ends, "</svg>"])
+    def svg(self) -> Markup:
+        return PAGES.render("chart.svg", chart=self)
 
 
-def draw_curve(points: Points, x_label: str, y_label: str, title: str, kind: str = "line") -> str:
-    """One curve as an SVG element.
+def draw_curve(points: Points, labels: tuple[str, str], title: str, kind: str = "line") -> Chart:
+    """One curve.
 
     points  (x, y) in order of x, at least one
     kind    "line", or "dots" for few measured points, which are then joined and marked
-    title   one sentence that stands in for the picture
     """
-    frame = Frame([0.0, *(x for x, _ in points)], [y for _, y in points], (x_label, y_label), title)
-    frame.line(points, kind)
+    chart = Chart([(0.0, points[0][1]), *points], labels, title)
+    chart.add_line(points, kind)
     if kind == "dots" or len(points) == 1:
-        frame.dots(points)
-    return frame.svg()
+        chart.add_dots(points)
+    return chart
 
 
-def draw_curves(curves: Sequence[Points], chosen: int, x_label: str, y_label: str, title: str) -> str:
-    """Many curves as one SVG element, all faint but the `chosen` one."""
-    every = [point for points in curves for point in points]
-    frame = Frame([0.0, *(x for x, _ in every)], [y for _, y in every], (x_label, y_label), title)
-    for number, points in enumerate(curves):
-        if number != chosen:
-            frame.line(points, "line faint")
-    frame.line(curves[chosen])
-    return frame.svg()
+def draw_curves(curves: Sequence[Points], best: int, labels: tuple[str, str], title: str) -> Chart:
+    """Many curves, all faint except number `best`."""
+    points = [point for curve in curves for point in curve]
+    chart = Chart([(0.0, points[0][1]), *points], labels, title)
+    for index, curve in enumerate(curves):
+        if index != best:
+            chart.add_line(curve, "line faint")
+    chart.add_line(curves[best])
+    return chart
 
 
-def draw_effect(groups: Sequence[tuple[str, Sequence[float]]], x_label: str, y_label: str, title: str) -> str:
-    """What came of each value of a parameter: a dot for each run, and a line through the means.
+def draw_effect(groups: Sequence[tuple[str, Sequence[float]]], labels: tuple[str, str], title: str) -> Chart:
+    """The results for each value of a parameter: one dot per run, and a line through the means.
 
     groups  (label, figures) of each value, in the order of the axis, each with at least one figure
     """
-    places = range(len(groups))
-    marks = [(float(place), label) for place, (label, _) in zip(places, groups, strict=True)]
-    frame = Frame([-0.5, len(groups) - 0.5], [figure for _, figures in groups for figure in figures], (x_label, y_label), title, marks)
-    for place, (_, figures) in zip(places, groups, strict=True):
-        frame.dots([(place, figure) for figure in figures], "dot faint", 3)
-    means = [(float(place), math.fsum(figures) / len(figures)) for place, (_, figures) in zip(places, groups, strict=True)]
-    frame.line(means, "dots")
-    frame.dots(means)
-    return frame.svg()
+    points = [(float(index), figure) for index, (_, figures) in enumerate(groups) for figure in figures]
+    ends = [(-0.5, points[0][1]), (len(groups) - 0.5, points[0][1])]
+    chart = Chart([*points, *ends], labels, title, [(float(index), label) for index, (label, _) in enumerate(groups)])
+    chart.add_dots(points, "dot faint", 3)
+    means = [(float(index), math.fsum(figures) / len(figures)) for index, (_, figures) in enumerate(groups)]
+    chart.add_line(means, "dots")
+    chart.add_dots(means)
+    return chart
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:

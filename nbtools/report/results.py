@@ -1,110 +1,85 @@
-"""What fine-tuning did, as sections of a page: scores before and after, learning curves, texts side by side."""
+"""What fine-tuning did, prepared for a page: scores before and after, learning curves, texts side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nbtools.report.charts import draw_curve
-from nbtools.report.layout import finite, number, table
-from nbtools.report.markup import escape
+from nbtools.report.charts import Chart, draw_curve
+from nbtools.report.layout import finite, number
 
-# The columns of the table behind the curves, and their headings.
+# The columns of the table behind the curves, their headings and their digits.
 COLUMNS = {
-    "step": "step",
-    "loss": "loss (nats)",
-    "learning_rate": "learning rate",
-    "tokens": "tokens",
-    "seconds": "seconds",
-    "validation_perplexity": "validation perplexity",
+    "step": ("step", 3),
+    "loss": ("loss (nats)", 3),
+    "learning_rate": ("learning rate", 3),
+    "tokens": ("tokens", 3),
+    "seconds": ("seconds", 1),
+    "validation_perplexity": ("validation perplexity", 1),
 }
-MEANING = (
-    "Perplexity: the model is as unsure of each next token as if it chose among so many equally likely ones. Bits per byte measures "
-    "the same on the text itself, so it compares models with different tokenizers. Lower is better for both."
-)
+MEASURES = (("perplexity", "Perplexity", 2), ("bits_per_byte", "Bits per byte", 3))
 
 
-def show_scores(tuned: dict[str, Any]) -> str:
-    """Perplexity large, with what it means, and a table of both measures; empty where nothing was measured on both sides."""
-    before, after = tuned.get("before") or {}, tuned.get("after") or {}
-    cards, rows = [], []
-    for part in ("test", "validation"):
-        was, now = before.get(part) or {}, after.get(part) or {}
-        if all(finite(score.get("perplexity")) and score["perplexity"] > 0 for score in (was, now)):
-            cards.append(_card(part, was, now))
-        for key, label, digits in (("perplexity", "Perplexity", 2), ("bits_per_byte", "Bits per byte", 3)):
-            if key in was and key in now:
-                rows.append([f"{label}, {part}", number(was[key], digits), number(now[key], digits)])
-    if not rows:
-        return ""
-    scores = table(["Measure", "Before", "After"], rows, numbers=True)
-    head = "<h2>Before and after fine-tuning</h2>"
-    return f'<section>{head}<div class="cards">{"".join(cards)}</div>{scores}<p class="note">{MEANING}</p></section>'
+class Results:
+    """The parts of a page that show one fine-tuning; each is empty where its figures are missing.
+
+    tuned  the content of its metrics.json
+    """
+
+    def __init__(self, tuned: Mapping[str, Any]) -> None:
+        before, after = tuned.get("before") or {}, tuned.get("after") or {}
+        self.cards: list[dict[str, Any]] = []
+        self.rows: list[list[str]] = []
+        for part in ("test", "validation"):
+            self._add_scores(part, before.get(part) or {}, after.get(part) or {})
+        curve = tuned.get("curve") or []
+        keys = [key for key in COLUMNS if any(key in point for point in curve)]
+        self.charts = _charts(curve)
+        self.columns = [COLUMNS[key][0] for key in keys]
+        self.steps = [[_value(key, point.get(key)) for key in keys] for point in curve]
+        self.samples = [_sample(sample) for sample in tuned.get("samples") or []]
+
+    def _add_scores(self, part: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        was, now = before.get("perplexity"), after.get("perplexity")
+        if finite(was) and finite(now) and min(was, now) > 0:
+            fell = now < was
+            change = f"{was / now:.1f} times lower" if fell else f"{now / was:.1f} times as high"
+            self.cards.append({"part": part, "was": was, "now": now, "fell": fell, "change": change, "reviews": after.get("reviews")})
+        for key, label, digits in MEASURES:
+            if key in before and key in after:
+                self.rows.append([f"{label}, {part}", number(before[key], digits), number(after[key], digits)])
 
 
-def _card(part: str, was: dict[str, Any], now: dict[str, Any]) -> str:
-    fell = now["perplexity"] < was["perplexity"]
-    times = was["perplexity"] / now["perplexity"] if fell else now["perplexity"] / was["perplexity"]
-    change = f'<strong class="{"good" if fell else "bad"}">{times:.1f} times {"lower" if fell else "as high"}</strong>'
-    reviews = (
-        f"on {number(now['reviews'])} reviews that it was not trained on" if now.get("reviews") else "on reviews that it was not trained on"
-    )
-    return (
-        f'<div class="card"><h3>Perplexity, {escape(part)} part</h3>'
-        f'<p class="figure"><span>{number(was["perplexity"])}</span><span class="arrow" role="img" aria-label="became">→</span>'
-        f"<b>{number(now['perplexity'])}</b></p><p>{change} {escape(reviews)}</p></div>"
-    )
+def points_of(curve: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+    """(step, value) of each row of a learning curve that has both."""
+    return [(row["step"], row[key]) for row in curve if finite(row.get("step")) and finite(row.get(key))]
 
 
-def show_curves(tuned: dict[str, Any]) -> str:
-    """Training loss, and validation perplexity where it was measured on the way, each with the numbers behind it."""
-    curve = tuned.get("curve") or []
-    losses = [(point["step"], point["loss"]) for point in curve if finite(point.get("step")) and finite(point.get("loss"))]
-    measured = [
-        (point["step"], point["validation_perplexity"])
-        for point in curve
-        if finite(point.get("step")) and finite(point.get("validation_perplexity"))
-    ]
-    figures = ""
-    if losses:
+def _charts(curve: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    charts = []
+    if losses := points_of(curve, "loss"):
         title = f"Training loss by step: from {losses[0][1]:.2f} to {losses[-1][1]:.2f}."
-        figures += _figure(draw_curve(losses, "training step", "loss (nats per token)", title), title)
-    if measured:
+        charts.append(draw_curve(losses, ("training step", "loss (nats per token)"), title))
+    if measured := points_of(curve, "validation_perplexity"):
         title = f"Validation perplexity by step: from {measured[0][1]:.1f} to {measured[-1][1]:.1f}."
-        figures += _figure(draw_curve(measured, "training step", "perplexity", title, "dots"), title)
-    if not figures:
-        return ""
-    keys = [key for key in COLUMNS if any(key in point for point in curve)]
-    numbers = table([COLUMNS[key] for key in keys], [[_value(key, point.get(key)) for key in keys] for point in curve], numbers=True)
-    details = f"<details><summary>The numbers</summary>{numbers}</details>"
-    return f'<section><h2>How it learned</h2><div class="figures">{figures}</div>{details}</section>'
-
-
-def _figure(drawn: str, title: str) -> str:
-    return f"<figure>{drawn}<figcaption>{escape(title)}</figcaption></figure>"
+        charts.append(draw_curve(measured, ("training step", "perplexity"), title, "dots"))
+    return charts
 
 
 def _value(key: str, value: Any) -> str:
     if key == "learning_rate":
         return f"{value:.2e}" if finite(value) else "–"
-    return number(value, 1 if key in {"seconds", "validation_perplexity"} else 3)
+    return number(value, COLUMNS[key][1])
 
 
-def show_samples(tuned: dict[str, Any]) -> str:
-    """Each prompt with what either model made of it, side by side; the prompt is set apart from what was written."""
-    cards = ""
-    for sample in tuned.get("samples") or []:
-        how = [str(sample["decoding"])] if sample.get("decoding") else []
-        how += [f"seed {sample['seed']}"] if sample.get("seed") is not None else []
-        texts = "".join(
-            f'<div><h4>{label}</h4><p class="sample">{_mark_prompt(sample.get(key, ""), sample["prompt"])}</p></div>'
-            for key, label in (("before", "Before"), ("after", "After"))
-        )
-        head = f'<h3>“{escape(sample["prompt"])}”</h3><p class="note">{escape(", ".join(how))}</p>'
-        cards += f'<article>{head}<div class="pair">{texts}</div></article>'
-    return f"<section><h2>The same prompts, before and after</h2>{cards}</section>" if cards else ""
-
-
-def _mark_prompt(text: str, prompt: str) -> str:
-    if prompt and text.startswith(prompt):
-        return f"<mark>{escape(prompt)}</mark>{escape(text[len(prompt) :])}"
-    return escape(text)
+def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """A prompt, how the texts were sampled, and (label, prompt, rest) of the text before and of the one after."""
+    prompt, how = sample["prompt"], [str(sample["decoding"])] if sample.get("decoding") else []
+    if sample.get("seed") is not None:
+        how.append(f"seed {sample['seed']}")
+    texts = []
+    for key, label in (("before", "Before"), ("after", "After")):
+        text = sample.get(key, "")
+        marked = prompt if text.startswith(prompt) else ""
+        texts.append((label, marked, text[len(marked) :]))
+    return {"prompt": prompt, "how": ", ".join(how), "texts": texts}

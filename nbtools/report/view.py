@@ -1,16 +1,16 @@
-"""A page inside a notebook: shown whole where the notebook is live, named where its outputs are stored."""
+"""A page inside a notebook: shown in full where the notebook is live, by its path where outputs are stored."""
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 from typing import Any
 
+from nbtools.report.layout import PAGES
 from nbtools.runtime import headless
 
 
 class PageView:
-    """A page on disk, shown in a frame of its own, so that its style stays there. Stored outputs hold its place only.
+    """A page on disk, shown in its own frame, so that its style stays there. Stored outputs hold only its path.
 
     height  of the frame, in pixels
     """
@@ -21,11 +21,8 @@ class PageView:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         data = {"text/plain": repr(self)}
         if not headless():
-            source = html.escape(self.path.read_text(encoding="utf8"))
-            data["text/html"] = (
-                f'<iframe srcdoc="{source}" sandbox="allow-popups" title="The page {html.escape(self.path.name)}" '
-                f'style="width:100%; height:{self.height}px; border:1px solid #8888"></iframe>'
-            )
+            page = self.path.read_text(encoding="utf8")
+            data["text/html"] = str(PAGES.render("frame.html", page=page, name=self.path.name, height=self.height))
         return data
 
     def __repr__(self) -> str:

@@ -35,26 +35,35 @@ def read_table(folder: Path) -> pandas.DataFrame:
 
     The parameters' columns are called as they are; `value` is the sweep's metric.
     """
+    record = read_record(folder)
+    return table_of(record, *read_runs(folder, record))
+
+
+def read_runs(folder: Path, record: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The status and the metrics.json ({} where there is none) of every run that the record names, each by the run's id."""
+    ids = [run["id"] for run in record["runs"]]
+    return {run: state_of(folder, run) for run in ids}, {run: read_run_metrics(folder, run) for run in ids}
+
+
+def table_of(record: Mapping[str, Any], statuses: Mapping[str, Any], metrics: Mapping[str, Any]) -> pandas.DataFrame:
+    """The table that `read_table` describes, from a record and what `read_runs` returns for it."""
     import pandas
 
-    record = read_record(folder)
     names = list(dict.fromkeys(name for run in record["runs"] for name in run["parameters"]))
-    rows = [_row(folder, run, names) for run in record["runs"]]
+    rows = [_row(run, statuses[run["id"]], metrics[run["id"]], names) for run in record["runs"]]
     table = pandas.DataFrame(
         rows, columns=["run", "state", *names, "value", *FIGURES, "seconds", "peak_memory_bytes", "attempts", "failure"]
     )
     return table.sort_values("value", ascending=record["better"] == "lower", na_position="last", kind="stable", ignore_index=True)
 
 
-def _row(folder: Path, run: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    status = state_of(folder, run["id"])
+def _row(run: Mapping[str, Any], status: Mapping[str, Any], metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     failure = status.get("failure") or {}
     row = {"run": run["id"], "state": status["state"], **{name: run["parameters"].get(name) for name in names}}
     row |= {
         "value": status.get("value", math.nan), "seconds": status.get("seconds"), "peak_memory_bytes": status.get("peak_memory_bytes"),
         "attempts": status.get("attempt"), "failure": failure.get("reason"),
     }  # fmt: skip
-    metrics = read_run_metrics(folder, run["id"])
     for column, path in FIGURES.items():
         try:
             row[column] = value_of(metrics, path)
@@ -97,7 +106,11 @@ def by_combination(table: pandas.DataFrame, varied: Sequence[str], better: str) 
 
 def write_tables(folder: Path) -> list[Path]:
     """Write the table as CSV, in which no text is a formula, and as Parquet into the sweep's folder and return their paths."""
-    table = read_table(folder)
+    return save_tables(folder, read_table(folder))
+
+
+def save_tables(folder: Path, table: pandas.DataFrame) -> list[Path]:
+    """Write the table that `read_table` returned, as `write_tables` does."""
     with put_in_place(folder / "tables") as aside:
         texts = table.map(lambda value: spreadsheet_cell(value) if isinstance(value, str) else value)
         texts.rename(columns=spreadsheet_cell).to_csv(aside / "runs.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)

@@ -51,6 +51,10 @@ def test_code_that_trains_reaches_the_training(code: str) -> None:
     assert {"training/finetune.py", "training/loop.py", "training/adamw.cpp", "runtime/files.py", "errors.py"} <= files
 
 
+def test_code_that_shows_a_table_reaches_its_template() -> None:
+    assert {"plots/table.py", "plots/templates/table.html", "templates.py"} <= reached("from nbtools.plots import Table")
+
+
 @pytest.mark.parametrize("code", ["1 + 1", "# nbtools.training", "%matplotlib inline\n!ls", "from nbtools.attention import attention"])
 def test_code_that_does_not_train_does_not_reach_it(code: str) -> None:
     assert "training/finetune.py" not in reached(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,46 @@ def test_a_text_cannot_spell_the_mark_of_a_finished_piece() -> None:
 )  # fmt: skip
 def test_no_style_of_an_output_fetches_anything(style: str) -> None:
     assert clean_html(f'<b style="{style}">x</b>') == "<b>x</b>"
+
+
+OUTPUTS = [
+    "<meta http-equiv=refresh content='0;url=http://evil.example'>x",
+    "<base href=//evil.example>x",
+    "<link rel=stylesheet href=//evil.example>x",
+    "<style>@import '//evil.example'; main { display: none }</style>x",
+    "<form action=//evil.example><input name=q><button formaction=//evil.example>x</button><select><option>y</select></form>",
+    "<video src=//evil.example poster=//evil.example></video><audio src=//evil.example></audio>x",
+    "<object data=//evil.example></object><embed src=//evil.example>x",
+    "<svg><style>@import '//evil.example'</style><a xlink:href='javascript:alert(1)'>y</a></svg>x",
+    "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=alert(1)&gt;'></table></mtext></math>x",
+    "<svg></p><style><a id='</style><img src=1 onerror=alert(1)>'></svg>x",
+    "x<noscript><p title='</noscript><img src=1 onerror=alert(1)>'>",
+    "<a href='&#106;avascript:alert(1)'>x</a><a href='java\tscript:alert(1)'>y</a>",
+    "<a href='data:text/html,<script>alert(1)</script>'>x</a><a href=//evil.example ping=//evil.example target=_top>y</a>",
+    "<img src=//evil.example srcset='//evil.example 2x' alt=x>x",
+    "<table background=//evil.example><tr><td background=//evil.example>x</table>",
+    "<details ontoggle=alert(1) open>x</details>",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe><div id=main class=failed name=y>x</div>",
+    "<blockquote cite=//evil.example>x</blockquote><q cite=//evil.example>y</q><del cite=//evil.example>z</del>",
+    "<b style='--x:url(//evil.example);background:var(--x);position:absolute;inset:0;margin:-99em;z-index:9'>x</b>",
+    "<b style='behavior:url(//evil.example);color:expression(alert(1))'>x</b>",
+    "<b style='list-style:url(//evil.example);cursor:url(//evil.example),auto'>x</b>",
+]
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_of_a_hostile_output_only_tags_and_attributes_that_show_something_are_left(output: str) -> None:
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            left.append((tag, dict(attrs)))
+
+    left: list[tuple[str, dict[str, str | None]]] = []
+    shown = clean_html(output)
+    Reader().feed(shown)
+    assert "x" in shown and active_parts(shown) == []
+    assert {tag for tag, _ in left} <= {"a", "b", "blockquote", "del", "details", "div", "img", "p", "q", "table", "tbody", "td", "tr"}
+    for _, attributes in left:
+        assert attributes.keys() <= {"alt", "open", "rel", "title"}
 
 
 def hostile_metrics(name: str) -> dict[str, Any]:
