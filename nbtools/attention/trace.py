@@ -116,8 +116,8 @@ def rollout(trace: AttentionTrace) -> np.ndarray:
     """Attention rollout (Abnar and Zuidema, 2020, https://arxiv.org/abs/2005.00928): attention multiplied through the layers.
 
     Each layer is the mean of its heads, averaged with the identity matrix for the residual connection. Returns float32
-    [layers, tokens, tokens]: entry [l, i, j] estimates how much of position i after layer l comes from token j. Rows sum to 1. It is an estimate:
-    it ignores the values, the MLPs, and contributions that cancel.
+    [layers, tokens, tokens]: entry [l, i, j] estimates how much of position i after layer l comes from token j. Rows sum to 1.
+    It is an estimate, because it ignores the values, the MLPs, and contributions that cancel.
     """
     mixed = 0.5 * trace.weights.mean(axis=1, dtype=np.float64) + 0.5 * np.eye(len(trace.ids))
     steps = [mixed[0]]
