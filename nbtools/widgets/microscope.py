@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from nbtools.attention import AttentionTrace, trace_attention
-from nbtools.compare import attention_shift, likelier
+from nbtools.compare import attention_shift, top_gains
 from nbtools.errors import InputError
 from nbtools.generation import ROOT, SamplingParams, TextTree
-from nbtools.plots.compare import draw_likelier
+from nbtools.plots.compare import draw_top_gains
 from nbtools.texts import repair
 from nbtools.widgets.attention_explorer import triangles
 from nbtools.widgets.live import LiveView
@@ -96,8 +96,8 @@ class Microscope(LiveView):
 
     def _changes(self, prompt: str) -> list[list[Any]]:
         """Rows of text, probability before and after, and change in nats, from the largest gain to the largest loss."""
-        gains = likelier(self.base, self.tuned, prompt, MOST_CHANGES)
-        losses = likelier(self.tuned, self.base, prompt, MOST_CHANGES)
+        gains = top_gains(self.base, self.tuned, prompt, MOST_CHANGES)
+        losses = top_gains(self.tuned, self.base, prompt, MOST_CHANGES)
         rows: list[list[Any]] = [[one.text, one.before, one.after, one.change] for one in gains if one.change > 0]
         return rows + [[one.text, one.after, one.before, -one.change] for one in reversed(losses) if one.change > 0]
 
@@ -116,7 +116,7 @@ class Microscope(LiveView):
         texts = self.shown["texts"]
         return render_static(
             "microscope",
-            picture=draw_likelier(likelier(self.base, self.tuned, self.prompt), self.prompt),
+            picture=draw_top_gains(top_gains(self.base, self.tuned, self.prompt), self.prompt),
             texts=[(name, self.prompt + "".join(texts[name])) for name in ("before", "after")],
             seed=self.seed,
             decoding=texts["decoding"],
