@@ -62,11 +62,10 @@ _followed: weakref.WeakSet[Any] = weakref.WeakSet()
 
 @functools.cache
 def _start_watching() -> None:
-    threading.Thread(target=_watch, name="hot-reload", daemon=True).start()
+    threading.Thread(target=_watch, args=(_modification_times(),), name="hot-reload", daemon=True).start()
 
 
-def _watch() -> None:
-    known = _modification_times()
+def _watch(known: dict[Path, int]) -> None:
     while True:
         time.sleep(POLL_SECONDS)
         if (found := _modification_times()) != known:

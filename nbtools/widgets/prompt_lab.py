@@ -173,7 +173,7 @@ class PromptLab(LiveView):
             length, seed = self.settings["max_new_tokens"], self.settings["seed"]
             text = generate(self.lm, self.prompt, max_new_tokens=length, seed=seed, **options)
             rows.append([name, str(text)])
-            self.update(request, compared=rows)
+            self.update(request, compared=list(rows))
             if request.cancelled.is_set():
                 break
         return {"compared": rows, **self._end(request)}

@@ -32,7 +32,7 @@ class TokenInspector(LiveView):
     """
 
     view: ClassVar[str] = "token_inspector"
-    holds: ClassVar[tuple[str, ...]] = ("lm", "packed")
+    holds: ClassVar[tuple[str, ...]] = ("lm", "packed", "rows")
 
     def __init__(self, lm: LanguageModel, packed: Packed, block: int = 0) -> None:
         self.lm, self.packed = lm, packed

@@ -58,6 +58,8 @@ CELLS = {
     "changed": CHANGED,
     "microscope": "nbtools.Microscope(lm, changed, 'The movie was really', max_new_tokens=12, seed=4)",
     "inspector": f"packed = nbtools.pack({REVIEWS!r}, lm, 32)\nnbtools.TokenInspector(lm, packed)",
+    "twins": "shared = nbtools.TokenInspector(lm, packed)\ndisplay(shared, shared)",
+    "later": "shared",
     "form": f"nbtools.ParameterForm({str(Path(__file__).parents[2] / 'notebooks' / '04_finetuning.ipynb')!r})",
     "monitor": "small = dict(max_reviews=40, block_size=64, batch_size=2)\n"
     "nbtools.TrainingMonitor.start('runs/one', max_steps=400, prompts=['The movie was'], **small)",
@@ -498,6 +500,20 @@ def test_the_inspectors_rows_are_what_training_sees(page: Page) -> None:
     assert cells[2] == str(packed.input_ids[1, 3]) and cells[4] == str(packed.position_ids[1, 3]) and f"{share:.2f} %" in cells[7]
     rows.nth(3).hover()
     assert inspector.locator("tr.nbt-attended").count() == packed.position_ids[1, 3] + 1
+
+
+def test_two_views_of_one_widget_show_the_same_and_so_does_one_that_opens_later(page: Page) -> None:
+    cells = page.locator(".jp-CodeCell")
+    twins = cells.nth(list(CELLS).index("twins")).locator("section.nbt")
+    twins.nth(1).wait_for(timeout=HANG)
+    press(twins.nth(0), "Next block")
+    for number in (0, 1):
+        twins.nth(number).get_by_role("heading", name="block 1 of", exact=False).wait_for(timeout=HANG)
+    press(twins.nth(1), "Next block")
+    for number in (0, 1):
+        twins.nth(number).get_by_role("heading", name="block 2 of", exact=False).wait_for(timeout=HANG)
+    run_cell(page, "later")
+    view(page, "later").get_by_role("heading", name="block 2 of", exact=False).wait_for(timeout=HANG)
 
 
 def test_the_form_checks_and_sets(page: Page) -> None:
