@@ -3,7 +3,7 @@
     python -m benchmarks.attention_payload [--rounds N] [--quick] [--out FILE]
 
 Each measurement is a page of its own in a Chromium of its own, with GPT-2's 124M shape. Ours is the explorer's own module in a page that
-stands in for the notebook: the traits are those of the real widget, and what it asks is answered by the real widget's Python. BertViz's
+stands in for the notebook: its state is that of the real widget, and its requests are answered by the real widget's Python. BertViz's
 page is what its `head_view` returns. It draws nothing without a CDN, so what it asks of one (require.js, jQuery, D3) is answered from
 npm's copies, at no cost. The clock starts when the page is opened and stops two frames after the picture is complete.
 """
@@ -42,42 +42,40 @@ def tokens_of(size: str, tokens: int) -> tuple[Any, str]:
 def ours(size: str, tokens: int) -> Row:
     """The explorer: bytes of its parts, first sight, and the switch to each other layer."""
     from nbtools import AttentionExplorer
-    from nbtools.widgets.live import script, style
+    from nbtools.widgets.front_end import script, style
 
     lm, text = tokens_of(size, tokens)
     start = time.perf_counter()
     explorer = AttentionExplorer(lm, text)
     traced = time.perf_counter() - start
-    own = [name for name in explorer.keys if not name.startswith("_") and name not in {"layout", "tabbable", "tooltip"}]
-    traits = {name: getattr(explorer, name) for name in own}
-    binary = {name: value for name, value in traits.items() if isinstance(value, bytes)}
-    plain = {name: value for name, value in traits.items() if name not in binary}
-    module = script(*explorer.parts, explorer.view)
+    binary = {name: value for name, value in explorer.shown.items() if isinstance(value, bytes)}
+    plain = {name: value for name, value in explorer.shown.items() if name not in binary}
+    traits = {"shown": dict(explorer.shown), "revision": explorer.revision}
+    module = script(*explorer.modules, explorer.view)
     layer_bytes: list[int] = []
+    sent: list[tuple[dict[str, Any], list[bytes]]] = []
+    explorer.send = lambda content, buffers=None: sent.append((content, list(buffers or [])))
 
     def answer(content: dict[str, Any]) -> bytes:
-        before = {name: getattr(explorer, name) for name in traits}
-        explorer._hear(None, content)
-        changed = {name: getattr(explorer, name) for name in traits if getattr(explorer, name) is not before[name]}
-        if content["type"] == "layer":
-            layer_bytes.append(len(changed["triangles"]))
-        buffers = {name: value for name, value in changed.items() if isinstance(value, bytes)}
-        rest = {name: value for name, value in changed.items() if name not in buffers}
-        head = json.dumps({"plain": rest, "sizes": {name: len(value) for name, value in buffers.items()}}).encode()
-        return b"".join([len(head).to_bytes(4, "little"), head, *buffers.values()])
+        sent.clear()
+        explorer._receive(None, content)
+        if content["kind"] == "layer":
+            layer_bytes.append(sum(map(len, sent[-1][1])))
+        head = json.dumps([{"content": message, "sizes": [len(one) for one in buffers]} for message, buffers in sent]).encode()
+        return b"".join([len(head).to_bytes(4, "little"), head, *(one for _, buffers in sent for one in buffers)])
 
-    many = explorer.shape[0] * explorer.shape[1]
+    layers, heads = explorer.shown["shape"]
     complete = (  # a canvas is 300 by 150 until it is painted, and ours is square
         "() => { const matrix = document.querySelector('.nbt-matrix'); return matrix && matrix.width === matrix.height"
-        f" && document.querySelectorAll('.nbt-thumb').length === {many}; }}"
+        f" && document.querySelectorAll('.nbt-thumb').length === {layers * heads}; }}"
     )
     with answering(answer) as address:
-        row = shown(stand_in(traits, module, style(explorer.view), address), complete, layers=explorer.shape[0])
+        row = shown(stand_in(traits, module, style(explorer.view), address), complete, layers=layers)
     data = sum(map(len, binary.values())) + len(json.dumps(plain).encode())
-    still = len(explorer.still().encode())
+    still = len(explorer.static_html().encode())
     assert layer_bytes, "no other layer was looked at"
     return row | {
-        "tokens": len(explorer.tokens), "data_bytes": data, "module_bytes": len(module.encode()), "still_bytes": still,
+        "tokens": len(explorer.shown["tokens"]), "data_bytes": data, "module_bytes": len(module.encode()), "still_bytes": still,
         "layer_bytes": max(layer_bytes), "trace_seconds": round(traced, 3),
     }  # fmt: skip
 

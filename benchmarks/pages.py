@@ -41,7 +41,7 @@ PAGE = """<!doctype html><meta charset="utf-8"><style>STYLE</style>
 <body data-jp-theme-light="true"><div id="here"></div><script type="module">
 const binary = (text) => new DataView(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)).buffer);
 const values = TRAITS;
-for (const name of BINARY) values[name] = binary(values[name]);
+for (const name of BINARY) values.shown[name] = binary(values.shown[name]);
 const listeners = {};
 const model = {
   get: (name) => values[name],
@@ -52,10 +52,10 @@ const model = {
   send: async (content) => {
     const got = await (await fetch("ADDRESS", { method: "POST", body: JSON.stringify(content) })).arrayBuffer();
     let place = 4 + new DataView(got).getUint32(0, true);
-    const { plain, sizes } = JSON.parse(new TextDecoder().decode(got.slice(4, place)));
-    for (const [name, size] of Object.entries(sizes)) { plain[name] = new DataView(got, place, size); place += size; }
-    Object.assign(values, plain);
-    for (const name of Object.keys(plain)) for (const one of listeners[`change:${name}`] ?? []) one();
+    for (const { content, sizes } of JSON.parse(new TextDecoder().decode(got.slice(4, place)))) {
+      const buffers = sizes.map((size) => { place += size; return new DataView(got, place - size, size); });
+      for (const one of listeners["msg:custom"] ?? []) one(content, buffers);
+    }
   },
 };
 window.model = model;
@@ -65,12 +65,14 @@ module.default.render({ model, el: document.getElementById("here") });
 
 
 def stand_in(traits: Mapping[str, Any], module: str, css: str, address: str) -> str:
-    """A page that shows a view as a notebook does: its module and traits (bytes as bytes); what it asks is sent to `address`."""
-    coded = {name: base64.b64encode(value).decode() if isinstance(value, bytes) else value for name, value in traits.items()}
+    """A page that shows a view as a notebook does, with its module and its traits. Its requests are sent to `address`."""
+    shown_parts = traits["shown"]
+    binary = [name for name, value in shown_parts.items() if isinstance(value, bytes)]
+    coded = {name: base64.b64encode(value).decode() if name in binary else value for name, value in shown_parts.items()}
     parts = {
         "STYLE": css,
-        "TRAITS": json.dumps(coded).replace("<", "\\u003c"),
-        "BINARY": json.dumps([name for name, value in traits.items() if isinstance(value, bytes)]),
+        "TRAITS": json.dumps({**traits, "shown": coded}).replace("<", "\\u003c"),
+        "BINARY": json.dumps(binary),
         "SCRIPT": json.dumps(module).replace("<", "\\u003c"),
         "ADDRESS": address,
     }
@@ -143,7 +145,8 @@ def _switch(browser: Any, layer: int) -> float:
     script = """async (layer) => {
         const start = performance.now();
         document.querySelector(`.nbt-thumb[data-layer="${layer}"]`).click();
-        while (model.get("layer") !== layer) await new Promise((done) => setTimeout(done));
+        const chosen = () => document.querySelector(".nbt-thumb[aria-pressed=true]")?.dataset.layer;
+        while (chosen() !== String(layer)) await new Promise((done) => setTimeout(done));
         await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
         return performance.now() - start;
     }"""

@@ -100,7 +100,7 @@ def a_weight_is_read(page: Page) -> str:
     explorer.locator(".nbt-matrix").focus()
     for key in ("ArrowDown", "ArrowDown", "Enter"):
         page.keyboard.press(key)
-    told = explorer.locator(".nbt-sum tr", has_text="weight: the one").locator("td").nth(1)
+    told = explorer.locator(".nbt-sum tr", has_text="weight = exp").locator("td").nth(1)
     told.wait_for(timeout=HANG)
     read = float(told.text_content() or "nan")
     traced = float(trace_attention(load_model("mini", verbose=False), TEXT).weights[0, 0, 2, 0])
@@ -111,7 +111,7 @@ def a_weight_is_read(page: Page) -> str:
 def another_prompt_is_looked_at(page: Page) -> str:
     scope = view(page, "Microscope")
     scope.get_by_label("Prompt", exact=True).fill("I")
-    scope.get_by_role("button", name="Look", exact=True).click()
+    scope.get_by_role("button", name="Compare", exact=True).click()
     begins = "box => box.querySelector('.nbt-line').textContent.startsWith('beforeI')"
     page.wait_for_function(begins, arg=scope.element_handle(), timeout=HANG)
     return ""

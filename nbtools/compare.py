@@ -1,4 +1,4 @@
-"""Two models on one prompt: which next tokens became likelier, where attention moved, what each of them writes."""
+"""Two models on one prompt: the next tokens that gained probability, the change of attention, and the text of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shift:
-    """One candidate for the next token: its text and its probability under each model."""
+    """A candidate for the next token, with its probability under each model."""
 
     text: str
     before: float
@@ -34,23 +34,30 @@ class Shift:
 
 
 @checked(count=(1, 100_000), floor=(0.0, 1.0))
-def likelier(base: LanguageModel, tuned: LanguageModel, prompt: str, count: int = 10, floor: float = 1e-3) -> list[Shift]:
-    """The `count` next tokens after `prompt` whose log-probability rose most, among those with at least `floor` in either model.
+def top_gains(base: LanguageModel, tuned: LanguageModel, prompt: str, count: int = 10, floor: float = 1e-3) -> list[Shift]:
+    """The next tokens after `prompt` whose log-probability rose most from `base` to `tuned`.
 
-    Without the floor the list would hold tokens that rose from nothing to next to nothing.
+    base    the first model
+    tuned   the second model, with the same tokenizer
+    prompt  the text before the token
+    count   how many tokens are returned
+    floor   the least probability in either model; without it the list would contain tokens whose probability stays negligible
+
+    Raises InputError for models with different tokens.
     """
     _same_tokens(base, tuned)
     p, q = (next_logits(lm, prompt).double().softmax(-1).numpy() for lm in (base, tuned))
-    worth = np.flatnonzero(np.maximum(p, q) >= floor)
-    rising = worth[np.argsort(np.log(p[worth]) - np.log(q[worth]), kind="stable")][:count]
+    candidates = np.flatnonzero(np.maximum(p, q) >= floor)
+    rising = candidates[np.argsort(np.log(p[candidates]) - np.log(q[candidates]), kind="stable")][:count]
     texts = id_texts(base.tokenizer, rising.tolist())
     return [Shift(visible(text), float(p[one]), float(q[one])) for text, one in zip(texts, rising, strict=True)]
 
 
 def attention_shift(base: LanguageModel, tuned: LanguageModel, text: str) -> np.ndarray:
-    """How far each head's attention moved: float64 [layers, heads], the Jensen-Shannon divergence in bits (0 the same, 1 disjoint).
+    """The Jensen-Shannon divergence of each head's attention in two models: float64 [layers, heads], in bits (Lin, 1991).
 
-    The mean over the tokens of `text` but the first, which can only attend to itself (Lin, 1991).
+    0 means the same weights, 1 disjoint ones. It is averaged over the tokens of `text` but the first, which can only attend to itself.
+    Raises InputError for a text of a single token and for models with different tokens.
     """
     _same_tokens(base, tuned)
     p, q = (trace_attention(lm, text).weights.astype(np.float64)[:, :, 1:] for lm in (base, tuned))

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset, DatasetDict
 
 from nbtools import AttentionExplorer, PromptLab, evaluate, finetune, generate, pack, trace_attention
-from nbtools.attention import knock_out, logit_lens, read_attention
+from nbtools.attention import ablate_heads, logit_lens, read_attention
 from nbtools.compare import sample_pairs
 from nbtools.data import examine_texts, find_personal_data, load_texts, tokenize
 from nbtools.errors import InputError
@@ -85,7 +85,7 @@ def test_half_of_an_emoji_is_repaired_where_texts_come_in(tmp_path, text, capsys
     assert np.array_equal(pack([text, WORDS * 2], lm, 8).input_ids, pack([fixed, WORDS * 2], lm, 8).input_ids)
     assert trace_attention(lm, text).text == read_attention(lm, text).trace.text == fixed
     assert token_texts(lm.tokenizer, text) == token_texts(lm.tokenizer, fixed)
-    assert np.array_equal(knock_out(lm, text, [[]], [5]), knock_out(lm, fixed, [[]], [5]))
+    assert np.array_equal(ablate_heads(lm, text, [[]], [5]), ablate_heads(lm, fixed, [[]], [5]))
     assert logit_lens(lm, text).texts == logit_lens(lm, fixed).texts
     assert "half of a character" in capsys.readouterr().err
 

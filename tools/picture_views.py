@@ -20,7 +20,7 @@ import typer
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the server and the browser are those of the tests
 
-from tests.browser.jupyterlab import MINUTE, find_browser, open_page, run_all, running_lab  # noqa: E402
+from tests.browser.jupyterlab import HANG, find_browser, open_page, run_all, running_lab  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -45,7 +45,7 @@ TALLEST = 760  # maximum height of a picture in pixels; the rest is cut off
 
 def use_prompt_lab(view: Locator) -> None:
     view.get_by_role("button", name="Generate", exact=True).click()
-    view.locator("xpath=..").locator(".nbt-status").get_by_text("done", exact=True).wait_for(timeout=2 * MINUTE)
+    view.locator("xpath=..").locator(".nbt-status").get_by_text("done", exact=True).wait_for(timeout=HANG)
     view.locator(".nbt-token").nth(6).click()
 
 
@@ -57,11 +57,11 @@ def use_attention_explorer(view: Locator) -> None:
     for _ in range(8):
         matrix.press("ArrowRight")
     matrix.press("Enter")
-    view.locator(".nbt-sum").first.wait_for(timeout=MINUTE)
+    view.locator(".nbt-sum").first.wait_for(timeout=HANG)
 
 
 def nothing(view: Locator) -> None:
-    view.locator("h4, h3, svg").first.wait_for(timeout=MINUTE)
+    view.locator("h4, h3, svg").first.wait_for(timeout=HANG)
 
 
 USES: dict[str, Callable[[Locator], None]] = {
@@ -74,7 +74,7 @@ USES: dict[str, Callable[[Locator], None]] = {
 
 def picture(page: Page, name: str, to: Path) -> None:
     view = page.locator(".jp-CodeCell").nth(list(CELLS).index(name)).locator("section.nbt")
-    view.wait_for(timeout=2 * MINUTE)
+    view.wait_for(timeout=HANG)
     view.scroll_into_view_if_needed()
     USES[name](view)
     page.wait_for_timeout(500)  # animations have ended

@@ -1,5 +1,6 @@
-"""Attention: the formulas, the trace of one forward pass, rollout, and what it costs."""
+"""Attention: the formulas, the weights of one forward pass, rollout, head ablation, the logit lens, and the cost."""
 
+from nbtools.attention.ablation import ablate_each_head, ablate_heads
 from nbtools.attention.cost import AttentionCost, measure_cost
 from nbtools.attention.formulas import (
     causal_mask,
@@ -11,7 +12,7 @@ from nbtools.attention.formulas import (
     softmax,
     split_heads,
 )
-from nbtools.attention.knockout import Lens, knock_out, knock_out_each, logit_lens
+from nbtools.attention.lens import Lens, logit_lens
 from nbtools.attention.patterns import HeadScores, score_heads
 from nbtools.attention.reading import Cell, Reading, read_attention
 from nbtools.attention.trace import AttentionTrace, rollout, trace_attention
@@ -23,9 +24,9 @@ __all__ = [
     "HeadScores",
     "Lens",
     "Reading",
+    "ablate_each_head",
+    "ablate_heads",
     "causal_mask",
-    "knock_out",
-    "knock_out_each",
     "logit_lens",
     "measure_cost",
     "merge_heads",

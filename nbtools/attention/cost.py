@@ -1,4 +1,4 @@
-"""What attention costs on this machine, measured."""
+"""The time and memory that attention takes on this machine, measured."""
 
 from __future__ import annotations
 
@@ -15,26 +15,24 @@ from nbtools.values import checked
 
 @dataclass(frozen=True)
 class AttentionCost:
-    """What one head cost on one core of this machine, by the number of tokens. Arrays have one entry a length.
-
-    lengths      int64, number of tokens
-    projection   seconds for Q, K and V (one matrix product: linear in the length)
-    attention    seconds for scores, mask, softmax and weighted sum, step by step (quadratic)
-    fused        seconds for the same sums in PyTorch's kernel, which never stores all scores at once (still quadratic)
-    score_bytes  int64, memory of the head's float32 scores
-    """
+    """Time and memory of one head on one core, for several numbers of tokens. Arrays have one entry per length."""
 
     lengths: np.ndarray
+    """int64, numbers of tokens"""
     projection: np.ndarray
+    """Seconds for Q, K and V: one matrix product, linear in the length."""
     attention: np.ndarray
+    """Seconds for scores, mask, softmax and weighted sum, step by step: quadratic."""
     fused: np.ndarray
+    """Seconds for the same in PyTorch's fused kernel, which never stores all scores at once: still quadratic."""
     score_bytes: np.ndarray
+    """int64, bytes of the head's float32 scores"""
 
     def growth(self) -> dict[str, float]:
-        """The power of the length with which each of the three grew, by its name: the slope of a line through the logarithms.
+        """The exponent with which each of the three times grows with the length: the slope of a line through the logarithms.
 
-        Near 1 for the projection and near 2 for the other two; less where fixed costs still weigh, more where the stored scores
-        outgrow the processor's cache.
+        Near 1 for the projection and near 2 for the other two; less where fixed costs still matter, more where the stored scores
+        exceed the processor's cache.
         """
         times = {"projection": self.projection, "attention": self.attention, "fused": self.fused}
         return {name: float(np.polyfit(np.log(self.lengths), np.log(seconds), 1)[0]) for name, seconds in times.items()}
@@ -44,11 +42,15 @@ class AttentionCost:
 def measure_cost(
     lengths: Sequence[int] = (256, 512, 1024, 2048, 4096), *, width: int = 256, d_k: int = 32, rounds: int = 6
 ) -> AttentionCost:
-    """Time one causal head of `scaled_dot_product` at each length, on the CPU, beside the product that makes its Q, K and V and beside the
-    fused kernel.
+    """Time one causal head at each length on the CPU: its projections, `scaled_dot_product`, and PyTorch's fused kernel.
 
-    One thread, and the fastest of `rounds` visits to each length: other work on the machine only ever adds time, and a busy moment
-    then falls on every length alike. Needs about 5 * 4 * length² bytes.
+    lengths  numbers of tokens
+    width    of the input
+    d_k      width of the head
+    rounds   how often each length is measured
+
+    One thread. The fastest of the rounds counts, because other work on the machine only adds time; the lengths take turns, so that a busy
+    moment affects all of them. Needs about 5 * 4 * length² bytes.
     """
     import torch
 
@@ -58,7 +60,7 @@ def measure_cost(
     seconds = np.full((rounds, len(inputs), 3), np.inf)
     with _one_thread():
         for once in seconds:
-            for place, (X, mask) in enumerate(inputs):
+            for index, (X, mask) in enumerate(inputs):
                 marks = [time.perf_counter()]
                 Q, K, V = (part[None, None] for part in (X @ W).chunk(3, dim=-1))
                 marks.append(time.perf_counter())
@@ -66,7 +68,7 @@ def measure_cost(
                 marks.append(time.perf_counter())
                 torch.nn.functional.scaled_dot_product_attention(Q, K, V, is_causal=True)
                 marks.append(time.perf_counter())
-                once[place] = np.diff(marks)
+                once[index] = np.diff(marks)
     projection, attention, fused = seconds.min(axis=0).T
     sizes = np.asarray(lengths, dtype=np.int64)
     return AttentionCost(sizes, projection, attention, fused, 4 * sizes**2)

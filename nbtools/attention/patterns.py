@@ -1,4 +1,4 @@
-"""Heads known by what they do: those that read the token before, and those that continue a repetition."""
+"""Scores that identify heads by what they attend to: the previous token, the continuation of a repetition, the first token."""
 
 from __future__ import annotations
 
@@ -13,29 +13,33 @@ from nbtools.errors import InputError
 if TYPE_CHECKING:
     from nbtools.models import LanguageModel
 
-LENGTH = 24  # of the random sequence that is repeated
+LENGTH = 24
+"""Tokens of the random sequence that is repeated."""
 ROWS = 4
 
 
 @dataclass(frozen=True)
 class HeadScores:
-    """float64 [layers, heads], each from 0 to 1.
-
-    previous   how much of its attention a head gives to the token just before, on average
-    induction  in a random sequence that is repeated: how much it gives to the token that followed this one the first time
-    first      how much it gives to the first token
-    """
+    """Mean attention weights of every head, each float64 [layers, heads] from 0 to 1."""
 
     previous: np.ndarray
+    """To the previous token."""
     induction: np.ndarray
+    """In a random sequence that is repeated: to the token that followed the current one the first time."""
     first: np.ndarray
+    """To the first token."""
 
 
 def score_heads(lm: LanguageModel, *, length: int = LENGTH, rows: int = ROWS, seed: int = 0) -> HeadScores:
-    """Score every head on random tokens repeated once, by the scores of Olsson et al. (2022, arXiv:2209.11895).
+    """Score every head on random tokens that are repeated once (Olsson et al., 2022, arXiv:2209.11895).
 
-    On random tokens nothing but the repetition can be used. Second half only, where an induction head has something to find.
-    Raises InputError when two sequences do not fit the model's context.
+    lm      the model
+    length  tokens of the random sequence
+    rows    number of sequences
+    seed    of the random tokens
+
+    Random tokens offer nothing to attend to but the repetition. Only the second half is scored, because only there an induction head has
+    something to find. Raises InputError if two sequences do not fit the model's context.
     """
     import torch
 
@@ -45,11 +49,11 @@ def score_heads(lm: LanguageModel, *, length: int = LENGTH, rows: int = ROWS, se
     once = draws.integers(1, lm.model.config.vocab_size, (rows, length))
     ids = torch.from_numpy(np.concatenate([once, once], axis=1)).to(lm.device)
     with attending(lm.model), torch.inference_mode():
-        given = lm.model(ids, output_attentions=True, use_cache=False).attentions
-    weights = torch.stack([layer.float().cpu() for layer in given]).double().numpy()  # [layers, rows, heads, tokens, tokens]
-    reading = np.arange(length, 2 * length)
+        attentions = lm.model(ids, output_attentions=True, use_cache=False).attentions
+    weights = torch.stack([layer.float().cpu() for layer in attentions]).double().numpy()  # [layers, rows, heads, tokens, tokens]
+    queries = np.arange(length, 2 * length)
 
-    def mean(read: np.ndarray) -> np.ndarray:
-        return weights[:, :, :, reading, read].mean(axis=(1, 3))
+    def mean(keys: np.ndarray) -> np.ndarray:
+        return weights[:, :, :, queries, keys].mean(axis=(1, 3))
 
-    return HeadScores(mean(reading - 1), mean(reading - length + 1), mean(np.zeros_like(reading)))
+    return HeadScores(mean(queries - 1), mean(queries - length + 1), mean(np.zeros_like(queries)))

@@ -1,4 +1,4 @@
-"""What lies behind every weight: the queries, keys and values of one forward pass, and the sums that a single weight is made of."""
+"""Queries, keys and values of one forward pass, and single attention weights as arithmetic."""
 
 from __future__ import annotations
 
@@ -19,48 +19,51 @@ if TYPE_CHECKING:
 
     from nbtools.models import LanguageModel
 
-NAME = "course_reading"  # under which transformers finds the attention that is watched
-# Where that attention puts what it is given. transformers has one table for all models, so two threads' passes are told apart here.
-_kept: ContextVar[list[dict[str, Any]]] = ContextVar("course_reading")
+NAME = "course_reading"
+"""The name under which the recording attention function is registered with transformers."""
+# What the recording function records. transformers has one table of functions for all models, so a context variable separates threads.
+_records: ContextVar[list[dict[str, Any]]] = ContextVar("course_reading")
 MODES = ("raw", "without first", "value-weighted", "rollout")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One weight as arithmetic: `weight` = exp(`score`) / `total`, and `score` = `product` · `scale` where the mask allows it.
-
-    product   q · k, the dot product of the reading token's query and the read token's key; scale: 1 / √d_k for GPT-2 and Llama
-    masked    whether the read token comes later: its score is then minus infinity and its weight 0
-    total     the sum of exp(score) over all tokens that may be read; weight: the model's own
-    """
+    """One weight as arithmetic: `weight` = exp(`score`) / `total`, and `score` = `product` · `scale` unless masked."""
 
     product: float
+    """q · k, the dot product of the query and the key."""
     scale: float
+    """1 / √d_k for GPT-2 and Llama."""
     score: float
+    """Minus infinity if masked."""
     masked: bool
+    """Whether the key's token comes after the query's token; the weight is then 0."""
     total: float
+    """The sum of exp(score) over all tokens that the query may attend to."""
     weight: float
+    """The model's own."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One forward pass over one text, with all that its attention was made of.
+    """The attention of one forward pass over one text.
 
-    trace   every head's weights; queries, keys, values  float32 [layers, heads, tokens, d], after any rotation by position; where heads
-            share keys (Ainslie et al., 2023), each has its group's
-    scales  [layers]: what q · k is multiplied with
-    norms   float32 [layers, heads, tokens]: the length of what a token's value adds to the residual stream, ‖v W_O‖
+    Queries, keys and values are float32 [layers, heads, tokens, d], after any rotation by position. Where heads share keys and values
+    (Ainslie et al., 2023), each head has those of its group.
     """
 
     trace: AttentionTrace
+    """The weights of every head."""
     queries: np.ndarray
     keys: np.ndarray
     values: np.ndarray
     scales: list[float]
+    """[layers]: what q · k is multiplied by."""
     norms: np.ndarray
+    """float32 [layers, heads, tokens]: the norm of what a token's value adds to the residual stream, ‖v W_O‖."""
 
     def cell(self, layer: int, head: int, row: int, column: int) -> Cell:
-        """How token `row` came to read token `column`. Raises InputError for a place that does not exist."""
+        """The weight of token `column` for token `row`, step by step. Raises InputError for indices that do not exist."""
         count = len(self.trace.ids)
         if not (0 <= layer < self.trace.layers and 0 <= head < self.trace.heads and 0 <= row < count and 0 <= column < count):
             raise InputError(f"There is no weight at layer {layer}, head {head}, row {row}, column {column}.", "All of these count from 0.")
@@ -74,14 +77,16 @@ class Reading:
         return Cell(product, scale, -np.inf if masked else product * scale, masked, total, weight)
 
     def weights(self, layer: int, mode: str = "raw") -> np.ndarray:
-        """The weights of one layer in a way of looking at them: float32 [heads, tokens, tokens], [1, tokens, tokens] for rollout.
+        """The weights of one layer in one of four modes: float32 [heads, tokens, tokens], or [1, tokens, tokens] for rollout.
 
-        raw             as the model has them: rows sum to 1
-        without first   the first token, on which heads rest that have nothing to do (Xiao et al., 2023, arXiv:2309.17453), left out and
-                        the rest of each row brought to a sum of 1
-        value-weighted  each weight times the length of what it carries, ‖v W_O‖, rows brought to a sum of 1 (after Kobayashi et al.,
-                        2020, arXiv:2004.10102)
-        rollout         attention multiplied through the layers up to this one, all heads together (`rollout`)
+        raw             the model's own weights; rows sum to 1
+        without first   without the first token, which heads attend to when there is nothing to attend to (Xiao et al., 2023,
+                        arXiv:2309.17453); rows are normalized to sum to 1
+        value-weighted  each weight times ‖v W_O‖, the norm of what it adds; rows are normalized to sum to 1 (after Kobayashi et al., 2020,
+                        arXiv:2004.10102)
+        rollout         attention multiplied through the layers up to this one, for all heads together (`rollout`)
+
+        Raises InputError for an unknown mode.
         """
         raw = self.trace.weights[layer]
         if mode == "raw":
@@ -94,37 +99,35 @@ class Reading:
         elif mode == "value-weighted":
             changed = raw * self.norms[layer][:, None, :]
         else:
-            raise InputError(f"There is no way of looking called {mode!r}.", f"There are: {', '.join(MODES)}.")
+            raise InputError(f"There is no mode called {mode!r}.", f"The modes are: {', '.join(MODES)}.")
         sums = changed.sum(axis=-1, keepdims=True)
         return np.divide(changed, sums, out=np.zeros_like(changed), where=sums > 0)
 
 
 def read_attention(lm: LanguageModel, text: str) -> Reading:
-    """Run `lm` once over `text` and keep queries, keys, values and weights of every head.
+    """Run `lm` once over `text` and record queries, keys, values and weights of every head.
 
-    The library's layers call one function for attention; for this pass they call one that computes softmax(q kᵀ · scale) v as the
-    library's eager code does, and keeps what it was given. Raises what `trace_attention` raises, and ModelError for a model that does
-    not attend by that function, or whose output projection is not found.
+    The layers of transformers' models call one function for attention. For this pass it is replaced by one that computes
+    softmax(q kᵀ · scale) v, as the library's eager code does, and records its inputs. Raises what `trace_attention` raises, and ModelError
+    for a model that does not call that function, or whose output projection is not found.
     """
     import torch
 
     text = check_text(lm, text, arrays=2)
     ids, tokens = token_texts(lm.tokenizer, text)
-    with _watched(lm.model) as kept, torch.inference_mode():
+    with _recorded(lm.model) as records, torch.inference_mode():
         lm.model(torch.tensor([ids], device=lm.device), use_cache=False)
-    if len(kept) != lm.model.config.num_hidden_layers:
-        raise ModelError(f"{lm.name} attends in a way that cannot be watched.", "GPT-2 and Llama-like models can.")
-    trace = AttentionTrace(text, ids, tokens, _stack(kept, "weights"), lm.name)
-    values = _stack(kept, "values")
-    norms = np.stack([
-        torch.linalg.vector_norm(torch.from_numpy(value) @ output, dim=-1).numpy()
-        for value, output in zip(values, output_matrices(lm), strict=True)
-    ])  # fmt: skip
-    return Reading(trace, _stack(kept, "queries"), _stack(kept, "keys"), values, [one["scale"] for one in kept], norms)
+    if len(records) != lm.model.config.num_hidden_layers:
+        raise ModelError(f"{lm.name} computes attention in a way that cannot be recorded.", "GPT-2 and Llama-like models can.")
+    trace = AttentionTrace(text, ids, tokens, _stack(records, "weights"), lm.name)
+    values = _stack(records, "values")
+    outputs = zip(values, output_matrices(lm), strict=True)
+    norms = np.stack([torch.linalg.vector_norm(torch.from_numpy(value) @ matrix, dim=-1).numpy() for value, matrix in outputs])
+    return Reading(trace, _stack(records, "queries"), _stack(records, "keys"), values, [record["scale"] for record in records], norms)
 
 
 def output_projections(lm: LanguageModel) -> list[Any]:
-    """The layers' output projections, W_O, as modules. Raises ModelError for a family that is not known."""
+    """The output projection W_O of each layer, as a module. Raises ModelError for an unknown model family."""
     blocks = getattr(lm.model.base_model, "h", None) or getattr(lm.model.base_model, "layers", None) or []
     found = []
     for block in blocks:
@@ -136,7 +139,7 @@ def output_projections(lm: LanguageModel) -> list[Any]:
 
 
 def output_matrices(lm: LanguageModel) -> list[torch.Tensor]:
-    """W_O of each layer, cut into heads: float32 [heads, d, width], so that a head's part of the output is value @ matrix."""
+    """W_O of each layer, split into heads: float32 [heads, d, width], so that a head's part of the output is value @ matrix."""
     import torch
 
     heads = lm.model.config.num_attention_heads
@@ -150,18 +153,18 @@ def output_matrices(lm: LanguageModel) -> list[torch.Tensor]:
 
 
 @contextmanager
-def _watched(model: Any) -> Iterator[list[dict[str, Any]]]:
-    """Within this context each layer's attention adds what it was given, and its weights, to the list."""
+def _recorded(model: Any) -> Iterator[list[dict[str, Any]]]:
+    """Inside this context, each layer's attention appends its inputs and weights to the list."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    kept: list[dict[str, Any]] = []
-    token = _kept.set(kept)
+    records: list[dict[str, Any]] = []
+    token = _records.set(records)
     ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)
     try:
         with attending(model, NAME):
-            yield kept
+            yield records
     finally:
-        _kept.reset(token)
+        _records.reset(token)
 
 
 def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None = None, **keywords: Any) -> Any:
@@ -175,9 +178,9 @@ def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: f
     later = torch.ones(count, count, dtype=torch.bool, device=scores.device).triu(1)
     weights = scores.masked_fill(later, -torch.inf).softmax(-1)
     arrays = {"queries": query, "keys": key, "values": value, "weights": weights}
-    _kept.get().append({name: part[0].float().cpu().numpy() for name, part in arrays.items()} | {"scale": float(scale)})
+    _records.get().append({name: part[0].float().cpu().numpy() for name, part in arrays.items()} | {"scale": float(scale)})
     return (weights @ value).transpose(1, 2), weights
 
 
-def _stack(kept: list[dict[str, Any]], name: str) -> np.ndarray:
-    return np.stack([one[name] for one in kept])
+def _stack(records: list[dict[str, Any]], name: str) -> np.ndarray:
+    return np.stack([record[name] for record in records])

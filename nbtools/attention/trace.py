@@ -1,4 +1,4 @@
-"""What a loaded model did with a text: every head's weights, as NumPy arrays, so that figures and comparisons need no torch."""
+"""The attention weights of every head in one forward pass, as NumPy arrays, so that figures and comparisons need no torch."""
 
 from __future__ import annotations
 
@@ -23,20 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AttentionTrace:
-    """What every head of a model read in one forward pass over one text.
-
-    text     the text that was read; no special token is put before it
-    ids      its token ids
-    tokens   for each id, the characters it covers (`nbtools.tokens.token_texts`)
-    weights  float32 [layers, heads, tokens, tokens]; weights[l, h, i, j] is how much position i takes from position j. Rows sum to 1
-    name     the model's name
-    """
+    """The attention weights of every head in one forward pass over one text."""
 
     text: str
+    """The input; no special token is added."""
     ids: list[int]
+    """Its token ids."""
     tokens: list[str]
+    """The characters that each token covers (`nbtools.tokens.token_texts`)."""
     weights: np.ndarray
+    """float32 [layers, heads, tokens, tokens]; weights[l, h, i, j] is how much token i attends to token j. Rows sum to 1."""
     name: str = ""
+    """The model's name."""
 
     def __post_init__(self) -> None:
         count = len(self.ids)
@@ -53,11 +51,11 @@ class AttentionTrace:
 
 
 def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
-    """Run `lm` once over `text` and keep every head's attention weights.
+    """Run `lm` once over `text` and return every head's attention weights.
 
-    The fused kernels return no weights, so the model is switched to its eager code, without dropout, for this call and then back. Every
-    layer must give one array, or it is an error. Raises InputError for a text that is empty or longer than the model's context,
-    MachineError where the weights would not fit into memory, ModelError for a model whose layers do not all attend.
+    The fused kernels return no weights, so the model is switched to its eager implementation, without dropout, during the call. Raises
+    InputError for a text that is empty or longer than the model's context, MachineError if the weights do not fit into memory, and
+    ModelError for a model that does not return weights for every layer.
     """
     import torch
 
@@ -65,20 +63,24 @@ def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
     config = lm.model.config
     ids, tokens = token_texts(lm.tokenizer, text)
     with attending(lm.model), torch.inference_mode():
-        given = lm.model(torch.tensor([ids], device=lm.device), output_attentions=True, use_cache=False).attentions
-    arrays = [layer[0].float().cpu().numpy() for layer in given or () if layer is not None]
+        attentions = lm.model(torch.tensor([ids], device=lm.device), output_attentions=True, use_cache=False).attentions
+    arrays = [layer[0].float().cpu().numpy() for layer in attentions or () if layer is not None]
     if len(arrays) != config.num_hidden_layers:
         raise ModelError(
             f"{lm.name} gave attention weights for {len(arrays)} of its {config.num_hidden_layers} layers.",
-            "Trace a model whose every layer attends, such as GPT-2 or Llama.",
+            "Use a model with attention in every layer, such as GPT-2 or Llama.",
         )
     return AttentionTrace(text, ids, tokens, np.stack(arrays), lm.name)
 
 
 def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> str:
-    """`text`, repaired (`nbtools.texts`). arrays: float32 copies of all weights that are held at once.
+    """`text`, repaired (`nbtools.texts`).
 
-    Raises what `trace_attention` raises for a text that cannot be traced.
+    lm      the model that is to process it
+    text    the text
+    arrays  how many float32 copies of all weights will be in memory at once
+
+    Raises what `trace_attention` raises.
     """
     if not isinstance(text, str) or not text:
         raise InputError("There is no text to trace.", "Give a sentence as a string.")
@@ -93,10 +95,14 @@ def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> str:
     return text
 
 
+def token_ids(lm: LanguageModel, text: str) -> list[int]:
+    """The ids of `text` without special tokens. Raises what `check_text` raises."""
+    return list(lm.tokenizer(check_text(lm, text), add_special_tokens=False)["input_ids"])
+
+
 @contextmanager
 def attending(model: PreTrainedModel, way: str = "eager") -> Iterator[None]:
-    """Inside, `model` attends by the code that transformers knows as `way`, in evaluation mode, for this thread alone; afterwards it is
-    as it was."""
+    """Inside this context, `model` uses the attention implementation `way` of transformers, in evaluation mode, for this thread only."""
     with evaluating(model):
         implementation = model.config._attn_implementation
         model.set_attn_implementation(way)
@@ -109,9 +115,9 @@ def attending(model: PreTrainedModel, way: str = "eager") -> Iterator[None]:
 def rollout(trace: AttentionTrace) -> np.ndarray:
     """Attention rollout (Abnar and Zuidema, 2020, https://arxiv.org/abs/2005.00928): attention multiplied through the layers.
 
-    Each layer counts as the mean of its heads, mixed half and half with the identity for the residual path. Returns float32
-    [layers, tokens, tokens]: entry [l, i, j] estimates how much of position i after layer l comes from token j. Rows sum to 1. An
-    estimate: it knows nothing of the values, the feed-forward parts or what the layers cancel.
+    Each layer is the mean of its heads, averaged with the identity matrix for the residual connection. Returns float32
+    [layers, tokens, tokens]: entry [l, i, j] estimates how much of position i after layer l comes from token j. Rows sum to 1.
+    It is an estimate, because it ignores the values, the MLPs, and contributions that cancel.
     """
     mixed = 0.5 * trace.weights.mean(axis=1, dtype=np.float64) + 0.5 * np.eye(len(trace.ids))
     steps = [mixed[0]]

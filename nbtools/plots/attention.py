@@ -1,4 +1,4 @@
-"""Figures of attention: every head at a glance, one head in full, position vectors, and what attention costs."""
+"""Figures of attention: thumbnails of all heads, one head in full, position vectors, and the cost of attention."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from nbtools.tokens import visible
 if TYPE_CHECKING:
     from nbtools.attention import AttentionCost, AttentionTrace
 
-MOST_LABELS = 40  # more token labels than this overlap at the width of a page
+MOST_LABELS = 40
+"""More token labels than this overlap at the width of a page."""
 
 
 def draw_heads(trace: AttentionTrace) -> Picture:
-    """One thumbnail a head, layers downwards and heads across, rows and columns as in `draw_head`.
+    """One thumbnail per head, layers downwards and heads across, rows and columns as in `draw_head`.
 
-    Darker is more attention; the scale is the square root, 0 to 1 and the same for all, so that faint patterns show.
+    Darker is more attention. All share one scale, the square root from 0 to 1, so that faint patterns are visible.
     """
     width = min(0.75 * trace.heads + 0.6, 11.0)
     height = width * trace.layers / trace.heads + 0.6
@@ -43,25 +44,25 @@ def draw_heads(trace: AttentionTrace) -> Picture:
 
 
 def draw_head(trace: AttentionTrace, layer: int, head: int) -> Picture:
-    """One head as a matrix: a row is the token that reads, a column the token that is read. Every row sums to 1.
+    """One head as a matrix: rows are queries, columns are keys, and every row sums to 1.
 
-    Layers and heads count from 0. Raises InputError for one that the model lacks.
+    Layers and heads count from 0. Raises InputError for one that does not exist.
     """
     if not (0 <= layer < trace.layers and 0 <= head < trace.heads):
         raise InputError(
             f"There is no layer {layer}, head {head}.",
-            f"Here layers are 0 to {trace.layers - 1} and heads 0 to {trace.heads - 1}.",
+            f"Layers are 0 to {trace.layers - 1} and heads 0 to {trace.heads - 1}.",
         )
     count = len(trace.tokens)
     size = min(1.8 + 0.24 * count, 8.5)
     figure, ax = new_figure(width=size + 0.7, height=size)
     image = ax.imshow(trace.weights[layer, head], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     step = -(-count // MOST_LABELS)
-    places, labels = range(0, count, step), [drawable(visible(token)) for token in trace.tokens[::step]]
-    # A token may hold a dollar sign, which matplotlib would read as the start of a formula.
-    ax.set_xticks(places, labels, rotation=90, parse_math=False)
-    ax.set_yticks(places, labels, parse_math=False)
-    ax.set(xlabel="read token", ylabel="reading token", title=f"layer {layer}, head {head}")
+    positions, labels = range(0, count, step), [drawable(visible(token)) for token in trace.tokens[::step]]
+    # A token may contain a dollar sign, which matplotlib would read as the start of a formula.
+    ax.set_xticks(positions, labels, rotation=90, parse_math=False)
+    ax.set_yticks(positions, labels, parse_math=False)
+    ax.set(xlabel="key: the token attended to", ylabel="query: the attending token", title=f"layer {layer}, head {head}")
     figure.colorbar(image, ax=ax, shrink=0.6, label="attention weight")
     strongest = trace.weights[layer, head].argmax(axis=-1)
     first, previous = int(np.sum(strongest == 0)), int(np.sum(strongest[1:] == np.arange(count - 1)))
@@ -73,24 +74,26 @@ def draw_head(trace: AttentionTrace, layer: int, head: int) -> Picture:
 
 
 def draw_positions(tables: dict[str, np.ndarray], columns: Sequence[str] | None = None) -> Picture:
-    """Tables with a row for each position, side by side under their titles, as heat maps.
+    """Tables with one row per position, as heat maps side by side.
 
-    A column is a dimension of the position's vector, or what `columns` says, one word a table: "position" for a table
-    [positions, positions] of likeness. Each table has its own colour scale about 0: white is 0, red positive, blue negative.
+    tables   by title
+    columns  what the columns of each table are; dimensions of the position vectors if not given
+
+    Each table has its own colour scale: white is 0, red positive, blue negative.
     """
     figure, axes = new_figure(1, len(tables), width=4.2 * len(tables), height=3.6, squeeze=False)
-    words = columns or ["dimension"] * len(tables)
-    for ax, (title, table), word in zip(axes[0], tables.items(), words, strict=True):
-        reach = float(np.quantile(np.abs(table), 0.99))  # a few huge values would leave the rest white
+    names = columns or ["dimension"] * len(tables)
+    for ax, (title, table), name in zip(axes[0], tables.items(), names, strict=True):
+        reach = float(np.quantile(np.abs(table), 0.99))  # without this, a few huge values would leave the rest white
         image = ax.imshow(table, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto", interpolation="nearest")
-        ax.set(title=title, xlabel=word, ylabel="position")
+        ax.set(title=title, xlabel=name, ylabel="position")
         figure.colorbar(image, ax=ax, shrink=0.8)
     shapes = "; ".join(f"{title} ({table.shape[0]} by {table.shape[1]})" for title, table in tables.items())
-    return Picture(figure, f"heat maps with one row a position: {shapes}")
+    return Picture(figure, f"heat maps with one row per position: {shapes}")
 
 
 def draw_cost(cost: AttentionCost) -> Picture:
-    """Seconds and memory of one head against the number of tokens, both axes logarithmic, with guides for the powers 1 and 2."""
+    """Seconds and memory of one head against the number of tokens, both axes logarithmic, with lines for linear and quadratic growth."""
     figure, (left, right) = new_figure(1, 2, width=8.5, height=3.4)
     lengths = cost.lengths
     linear, quadratic = lengths / lengths[-1], (lengths / lengths[-1]) ** 2
@@ -113,5 +116,5 @@ def draw_cost(cost: AttentionCost) -> Picture:
     return Picture(
         figure,
         f"time and memory of one attention head from {lengths[0]:,} to {lengths[-1]:,} tokens on logarithmic axes: scores and softmax "
-        "beside the square of the length, making Q, K and V beside the length itself",
+        "grow with the square of the length, making Q, K and V with the length",
     )

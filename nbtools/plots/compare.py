@@ -1,4 +1,4 @@
-"""Two models compared: likelier tokens, moved attention, texts side by side."""
+"""Two models compared: next tokens that gained probability, changed attention, texts side by side."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from nbtools.plots.picture import GREEN, GREY, Picture, drawable, new_figure
 from nbtools.plots.table import Table
 
 
-def draw_likelier(shifts: Sequence[Any], prompt: str) -> Picture:
-    """Probability of each candidate before and after; shifts: what `nbtools.compare.likelier` gives."""
+def draw_top_gains(shifts: Sequence[Any], prompt: str) -> Picture:
+    """The probability of each candidate before and after.
+
+    shifts  what `nbtools.compare.top_gains` returned
+    prompt  the text after which the tokens were predicted
+    """
     figure, ax = new_figure(width=7.5, height=0.5 + 0.3 * len(shifts))
     rows = np.arange(len(shifts))
     ax.barh(rows - 0.2, [shift.before for shift in shifts], 0.38, color=GREY, label="before")
@@ -26,7 +30,7 @@ def draw_likelier(shifts: Sequence[Any], prompt: str) -> Picture:
 
 
 def draw_moved_heads(shift: np.ndarray) -> Picture:
-    """How far each head's attention moved. shift: float [layers, heads], bits (`nbtools.compare.attention_shift`)."""
+    """How far the attention of each head moved: float [layers, heads], bits, from `nbtools.compare.attention_shift`."""
     layers, heads = shift.shape
     figure, ax = new_figure(width=1.5 + 0.55 * heads, height=1.0 + 0.36 * layers)
     image = ax.imshow(shift, cmap="cividis", vmin=0, vmax=max(float(shift.max()), 1e-9), aspect="auto")
@@ -42,7 +46,7 @@ def draw_moved_heads(shift: np.ndarray) -> Picture:
 
 
 def table_of_pairs(pairs: Sequence[dict[str, Any]]) -> Table:
-    """The texts of `nbtools.compare.sample_pairs`; what follows the prompt only, since the prompt is the same."""
+    """The texts of `nbtools.compare.sample_pairs`, without the prompt, which is the same for both models."""
     rows = []
     for pair in pairs:
         start = len(pair["prompt"])

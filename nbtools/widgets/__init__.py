@@ -1,4 +1,4 @@
-"""Live views of what the other rooms computed. Each has a still form for stored outputs and for places without widgets."""
+"""Live views of what the rest of the package computes. Each has a static form for stored outputs and for places without widgets."""
 
 from nbtools.widgets.attention_explorer import AttentionExplorer
 from nbtools.widgets.microscope import Microscope

@@ -1,15 +1,13 @@
-"""The attention explorer: every head at a glance, one in full, any weight as arithmetic, heads silenced, layers asked."""
+"""The attention explorer: all heads at a glance, one head in full, any weight as arithmetic, head ablation and the logit lens."""
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import traitlets
 
-from nbtools.attention import Reading, knock_out_each, logit_lens, read_attention, score_heads
+from nbtools.attention import Reading, ablate_each_head, logit_lens, read_attention, score_heads
 from nbtools.attention.reading import MODES
 from nbtools.errors import InputError
 from nbtools.generation import next_tokens
@@ -18,120 +16,137 @@ from nbtools.texts import repair
 from nbtools.tokens import id_texts, visible
 from nbtools.values import checked
 from nbtools.widgets.live import LiveView
+from nbtools.widgets.requests import Request
+from nbtools.widgets.static import render_static
 
 if TYPE_CHECKING:
     from nbtools.models import LanguageModel
 
-THUMBNAIL = 14  # rows and columns of a head's thumbnail, at most
-WORDS = 3  # likeliest next words that the knock-out board begins with
+THUMBNAIL = 14
+"""Most rows and columns of a head's thumbnail."""
+WORDS = 3
+"""Likeliest next words that the table of ablations shows if no words are given."""
 
 
 class AttentionExplorer(LiveView):
-    """All heads of a model over a text, to be looked at, taken apart and silenced. GPT-2 and Llama-like models.
+    """The attention weights of all heads of a model over a text. Works with GPT-2 and Llama-like models.
 
-    lm    the model; text: what it reads, at most its context
-    mode  how weights are shown first: "raw", "without first", "value-weighted" or "rollout" (`nbtools.attention.Reading.weights`)
+    lm     the model
+    text   the input, at most as long as the model's context
+    mode   how weights are shown first: "raw", "without first", "value-weighted" or "rollout" (`nbtools.attention.Reading.weights`)
+    layer  the layer that is shown first, from 0
+    head   the head that is shown first, from 0
 
-    The browser gets small thumbnails of all heads and the weights of one layer, as 8-bit lower triangles; the exact numbers of a row when
-    it is pointed at. Raises InputError for a text that is empty or too long, ModelError for a model that cannot be watched.
+    The browser gets thumbnails of all heads and the weights of one layer as 8-bit lower triangles, and the exact numbers of a row on
+    demand. Raises InputError for a text that is empty or too long, ModelError for a model whose attention cannot be recorded.
     """
 
     view: ClassVar[str] = "attention_explorer"
-    parts: ClassVar[tuple[str, ...]] = ("matrix",)
+    modules: ClassVar[tuple[str, ...]] = ("matrix", "head_grid", "head_matrix", "token_row", "attention_analysis", "matrix_files")
     holds: ClassVar[tuple[str, ...]] = ("lm", "reading")
-
-    title = traitlets.Unicode().tag(sync=True)
-    text = traitlets.Unicode().tag(sync=True)
-    tokens: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    shape: traitlets.List[Any] = traitlets.List().tag(sync=True)  # layers, heads
-    modes: traitlets.List[Any] = traitlets.List(list(MODES)).tag(sync=True)
-    mode = traitlets.Unicode("raw").tag(sync=True)
-    layer = traitlets.Int(0).tag(sync=True)
-    head = traitlets.Int(0).tag(sync=True)
-    thumbs = traitlets.Bytes().tag(sync=True)
-    triangles = traitlets.Bytes().tag(sync=True)  # uint8 [heads of the mode, tokens · (tokens + 1) / 2] of `layer` in `mode`
-    row = traitlets.Dict().tag(sync=True)  # the place whose exact numbers are in `exact`
-    exact = traitlets.Bytes().tag(sync=True)  # float32
-    cell = traitlets.Dict().tag(sync=True)
-    board = traitlets.Dict().tag(sync=True)
-    lens = traitlets.Dict().tag(sync=True)
-    scores = traitlets.Dict().tag(sync=True)
+    private: ClassVar[frozenset[str]] = LiveView.private | {"row", "export"}
 
     @checked()
     def __init__(self, lm: LanguageModel, text: str, *, mode: str = "raw", layer: int = 0, head: int = 0) -> None:
         if mode not in MODES:
-            raise InputError(f"There is no way of looking called {mode!r}.", f"There are: {', '.join(MODES)}.")
+            raise InputError(f"There is no mode called {mode!r}.", f"The modes are: {', '.join(MODES)}.")
         self.lm = lm
         self.reading: Reading = read_attention(lm, text)
         trace = self.reading.trace
         if not (0 <= layer < trace.layers and 0 <= head < trace.heads):
             raise InputError(f"There is no layer {layer}, head {head}.", f"There are {trace.layers} layers of {trace.heads} heads.")
-        super().__init__(mode=mode, layer=layer, head=head, **self._first_sight(mode, layer))
+        self.mode, self.layer, self.head = mode, layer, head
+        super().__init__(shown={"modes": list(MODES), "scores": {}, **self._overview()})
 
-    def _first_sight(self, mode: str, layer: int) -> dict[str, Any]:
+    @property
+    def text(self) -> str:
+        return self.reading.trace.text
+
+    @property
+    def title(self) -> str:
+        trace = self.reading.trace
+        return f"{self.lm.name}: {trace.layers} layers of {trace.heads} heads, {len(trace.ids)} tokens"
+
+    def _overview(self) -> dict[str, Any]:
+        """What belongs to the text. Results for an earlier text are emptied."""
         trace = self.reading.trace
         return {
-            "title": f"{self.lm.name}: {trace.layers} layers of {trace.heads} heads, {len(trace.ids)} tokens",
+            "title": self.title,
             "text": trace.text,
             "tokens": trace.tokens,
             "shape": [trace.layers, trace.heads],
-            "thumbs": thumbnails(trace.weights),
-            "triangles": triangles(self.reading.weights(layer, mode)),
+            "thumbnails": thumbnails(trace.weights),
+            "cell": {},
+            "ablation": {},
+            "lens": {},
+            **self._matrices(),
         }
 
-    # What is asked for.
+    def _matrices(self) -> dict[str, Any]:
+        """The weights of the chosen layer: uint8 [heads of the mode, tokens · (tokens + 1) / 2]."""
+        packed = triangles(self.reading.weights(self.layer, self.mode))
+        return {"layer": self.layer, "head": self.head, "mode": self.mode, "triangles": packed}
 
-    def on_read(self, content: dict[str, Any]) -> None:
-        self.reading = read_attention(self.lm, str(content["text"]))
-        with self.hold_sync():
-            self.row, self.exact, self.cell, self.board, self.lens = {}, b"", {}, {}, {}
-            for name, value in self._first_sight(self.mode, self.layer).items():
-                setattr(self, name, value)
+    # Requests of the view.
 
-    def on_layer(self, content: dict[str, Any]) -> None:
-        layer, mode = int(content["layer"]), str(content["mode"])
+    def on_text(self, request: Request) -> dict[str, Any]:
+        """Another text."""
+        self.reading = read_attention(self.lm, str(request["text"]))
+        return self._overview()
+
+    def on_layer(self, request: Request) -> dict[str, Any]:
+        """Another layer, or another mode."""
+        layer, mode = int(request["layer"]), str(request["mode"])
         if not 0 <= layer < self.reading.trace.layers:
             raise InputError(f"There is no layer {layer}.", f"There are {self.reading.trace.layers}.")
-        packed = triangles(self.reading.weights(layer, mode))
-        with self.hold_sync():
-            self.layer, self.mode, self.head, self.triangles = layer, mode, int(content["head"]), packed
+        self.reading.weights(layer, mode)  # raises for an unknown mode, before anything has changed
+        self.layer, self.mode, self.head = layer, mode, int(request["head"])
+        return self._matrices()
 
-    def on_row(self, content: dict[str, Any]) -> None:
-        """The exact numbers of one row, or of one column, of the matrix in sight."""
-        index, column = int(content["index"]), bool(content.get("column"))
+    def on_head(self, request: Request) -> dict[str, Any]:
+        """Another head of the same layer, whose weights the browser has already."""
+        self.head = int(request["head"])
+        return {"head": self.head}
+
+    def on_row(self, request: Request) -> dict[str, Any]:
+        """The exact weights of one row (or of one column) of the matrix that is shown, float32."""
+        index, column = int(request["index"]), bool(request.get("column"))
         matrix = self._matrix()
-        with self.hold_sync():
-            self.row = {"layer": self.layer, "head": self.head, "mode": self.mode, "index": index, "column": column}
-            self.exact = (matrix[:, index] if column else matrix[index]).astype(np.float32).tobytes()
+        exact = (matrix[:, index] if column else matrix[index]).astype(np.float32).tobytes()
+        key = {"layer": self.layer, "head": self.head, "mode": self.mode, "index": index, "column": column}
+        return {"row": key, "exact": exact}
 
-    def on_cell(self, content: dict[str, Any]) -> None:
-        row, column = int(content["row"]), int(content["column"])
-        found = self.reading.cell(self.layer, self.head, row, column)
-        numbers = {name: value if np.isfinite(value) else None for name, value in asdict(found).items()}
+    def on_cell(self, request: Request) -> dict[str, Any]:
+        """One weight as arithmetic."""
+        row, column = int(request["row"]), int(request["column"])
+        found = asdict(self.reading.cell(self.layer, self.head, row, column))
+        numbers = {name: value if np.isfinite(value) else None for name, value in found.items()}
+        place = {"row": row, "column": column, "layer": self.layer, "head": self.head}
         width = self.reading.queries.shape[-1]
-        self.cell = {**numbers, "row": row, "column": column, "layer": self.layer, "head": self.head, "width": width,
-                     "snippet": self._snippet(row, column)}  # fmt: skip
+        return {"cell": {**numbers, **place, "width": width, "code": self._code(row, column)}}
 
-    def on_silence(self, content: dict[str, Any]) -> None:
-        """The knock-out board: every head silenced in turn."""
-        ids = self._word_ids(str(content.get("words", "")))
-        change = knock_out_each(self.lm, self.reading.trace.text, ids)
-        self.board = {"words": [visible(word) for word in id_texts(self.lm.tokenizer, ids)], "change": change.round(5).tolist()}
+    def on_ablate(self, request: Request) -> dict[str, Any]:
+        """The change of next words' log-probabilities when each head in turn is ablated."""
+        ids = self._word_ids(str(request.get("words", "")))
+        change = ablate_each_head(self.lm, self.text, ids)
+        words = [visible(word) for word in id_texts(self.lm.tokenizer, ids)]
+        return {"ablation": {"words": words, "change": change.round(5).tolist()}}
 
-    def on_lens(self, content: dict[str, Any]) -> None:
-        place = int(content["place"])
-        lens = logit_lens(self.lm, self.reading.trace.text, place)
+    def on_lens(self, request: Request) -> dict[str, Any]:
+        """The logit lens at one token."""
+        position = int(request["position"])
+        lens = logit_lens(self.lm, self.text, position)
         texts = [[visible(text) for text in row] for row in lens.texts]
-        self.lens = {"place": place, "texts": texts, "probabilities": lens.probabilities.round(6).tolist()}
+        return {"lens": {"position": position, "texts": texts, "probabilities": lens.probabilities.round(6).tolist()}}
 
-    def on_score(self, content: dict[str, Any]) -> None:
+    def on_score(self, request: Request) -> dict[str, Any]:
+        """Scores that tell previous-token heads and induction heads."""
         found = score_heads(self.lm, length=min(24, self.lm.context // 2))
-        self.scores = {name: values.round(4).tolist() for name, values in asdict(found).items()}
+        return {"scores": {name: values.round(4).tolist() for name, values in asdict(found).items()}}
 
-    def on_export(self, content: dict[str, Any]) -> None:
-        """All exact numbers of the matrix in sight, once, to whoever asked; they are not kept."""
-        matrix = np.ascontiguousarray(self._matrix(), dtype="<f4")
-        self.send({"type": "exact", "count": len(matrix), "layer": self.layer, "head": self.head, "mode": self.mode}, [matrix.tobytes()])
+    def on_export(self, request: Request) -> dict[str, Any]:
+        """All exact weights of the matrix that is shown, float32."""
+        return {"matrix": np.ascontiguousarray(self._matrix(), dtype="<f4").tobytes(), "tokens": self.reading.trace.tokens}
 
     def _matrix(self) -> np.ndarray:
         weights = self.reading.weights(self.layer, self.mode)
@@ -140,27 +155,24 @@ class AttentionExplorer(LiveView):
     def _word_ids(self, words: str) -> list[int]:
         """The first token of each word, as it would stand after a space; without words, the likeliest next tokens."""
         if not words.strip():
-            return next_tokens(self.lm, self.reading.trace.text).ids[:WORDS].tolist()
+            return next_tokens(self.lm, self.text).ids[:WORDS].tolist()
         return [int(self.lm.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0]) for word in repair(words).split()]
 
-    def _snippet(self, row: int, column: int) -> str:
+    def _code(self, row: int, column: int) -> str:
+        """Python code that computes one weight."""
         return (
             "import numpy as np\nimport nbtools\nfrom nbtools.attention import read_attention\n\n"
             f"lm = nbtools.load_model({self.lm.name!r})\n"
-            f"reading = read_attention(lm, {self.reading.trace.text!r})\n"
+            f"reading = read_attention(lm, {self.text!r})\n"
             f"q = reading.queries[{self.layer}, {self.head}, {row}]\n"
-            f"k = reading.keys[{self.layer}, {self.head}, : {row} + 1]  # what comes later is masked\n"
+            f"k = reading.keys[{self.layer}, {self.head}, : {row} + 1]  # later tokens are masked\n"
             f"scores = k @ q * reading.scales[{self.layer}]\n"
             f"weights = np.exp(scores) / np.exp(scores).sum()\n"
             f"print(weights[{column}])"
         )
 
-    # Without scripts.
-
-    def still(self) -> str:
-        picture = draw_heads(self.reading.trace)
-        data = base64.b64encode(picture.png()).decode("ascii")
-        return f'<img alt="{picture.alt}" src="data:image/png;base64,{data}">'
+    def static_html(self) -> str:
+        return render_static("attention_explorer", picture=draw_heads(self.reading.trace))
 
     def __repr__(self) -> str:
         return f"AttentionExplorer({self.title})"
@@ -173,9 +185,9 @@ def triangles(weights: np.ndarray) -> bytes:
 
 
 def thumbnails(weights: np.ndarray, most: int = THUMBNAIL) -> bytes:
-    """Weights [layers, heads, tokens, tokens] made small: the largest weight in each square, its square root, as 8-bit triangles.
+    """Weights [layers, heads, tokens, tokens] at `most` by `most`: the largest weight of each square, its square root, as 8-bit triangles.
 
-    The largest and not the mean: a head that reads one token at a time would fade away.
+    The largest and not the mean: a head that attends to one token at a time would fade away.
     """
     count = weights.shape[-1]
     size = min(count, most)

@@ -1,25 +1,58 @@
-// How attention weights arrive and are painted.
+// Attention weights as they arrive from the kernel, and as they are painted.
 
-/** Weights of one head from 8-bit lower triangles: at(row, column) from 0 to 1. */
+const LIGHT = { paper: [255, 255, 255], ink: [0, 68, 140] };
+const DARK = { paper: [24, 24, 24], ink: [86, 180, 233] };
+
+/** The weights of one head from 8-bit lower triangles, as a function of row and column with values from 0 to 1. */
 function triangle(bytes, heads, count, head) {
   const size = (count * (count + 1)) / 2;
   const from = Math.min(head, heads - 1) * size;
   return (row, column) => (column > row ? 0 : bytes[from + (row * (row + 1)) / 2 + column] / 255);
 }
 
-/** A canvas image of `count` by `count` values from 0 to 1, white (or the theme's paper) to blue, by the square root. */
-function paint(canvas, count, at, dark, straight = false) {
+/** Whether the page has a dark theme, as JupyterLab and Notebook 7 say it. */
+function darkTheme() {
+  return document.body.dataset.jpThemeLight === "false";
+}
+
+/**
+ * Paint `count` by `count` values from 0 to 1, from the page's background to blue. The scale is the square root, so
+ * that faint patterns are visible; `linear` for values that are square roots already.
+ */
+function paint(canvas, count, at, { dark = darkTheme(), linear = false } = {}) {
   canvas.width = count;
   canvas.height = count;
-  const pixels = canvas.getContext("2d").createImageData(count, count);
-  const [paper, ink] = dark ? [[24, 24, 24], [86, 180, 233]] : [[255, 255, 255], [0, 68, 140]];
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(count, count);
+  const { paper, ink } = dark ? DARK : LIGHT;
   for (let row = 0; row < count; row += 1) {
     for (let column = 0; column < count; column += 1) {
-      const share = straight ? at(row, column) : Math.sqrt(at(row, column));
-      const place = 4 * (row * count + column);
-      for (let part = 0; part < 3; part += 1) pixels.data[place + part] = paper[part] + (ink[part] - paper[part]) * share;
-      pixels.data[place + 3] = column > row ? (dark ? 40 : 10) : 255;
+      const value = linear ? at(row, column) : Math.sqrt(at(row, column));
+      const pixel = 4 * (row * count + column);
+      for (let channel = 0; channel < 3; channel += 1) {
+        pixels.data[pixel + channel] = paper[channel] + (ink[channel] - paper[channel]) * value;
+      }
+      pixels.data[pixel + 3] = column > row ? (dark ? 40 : 10) : 255;
     }
   }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  context.putImageData(pixels, 0, 0);
+}
+
+/** A grid of one button per layer and head, with the numbers of both at its edges. Returns the buttons. */
+function fillHeadGrid(grid, layers, heads, side, makeButton) {
+  grid.style.gridTemplateColumns = `1.6em repeat(${heads}, ${side}px)`;
+  const numbers = Array.from({ length: heads }, (_, head) => make("span", { text: head, class: "nbt-column" }));
+  const cells = [make("span"), ...numbers];
+  const buttons = [];
+  for (let layer = 0; layer < layers; layer += 1) {
+    cells.push(make("span", { text: layer }));
+    for (let head = 0; head < heads; head += 1) {
+      const button = makeButton(layer, head);
+      buttons.push(button);
+      cells.push(button);
+    }
+  }
+  grid.replaceChildren(...cells);
+  roving(buttons, heads);
+  return buttons;
 }

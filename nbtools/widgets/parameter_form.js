@@ -1,45 +1,72 @@
-function render({ model, el }) {
-  const { root, say, ask, on, end } = frame(model, el, `Parameters of ${model.get("title")}`);
-  const inputs = new Map();
-  const rows = model.get("fields").map((field) => {
-    const id = unique("field");
-    const said = make("span", { class: "nbt-problem", id: `${id}-problem` });
-    let input;
-    if (field.kind === "bool") {
-      input = make("select", { id, "aria-describedby": `${id}-problem` }, ...["True", "False"].map((text) => make("option", { value: text, text })));
-    } else {
-      input = make("input", { id, type: "text", "aria-describedby": `${id}-problem`, spellcheck: "false" });
-    }
-    input.value = model.get("texts")[field.name];
-    input.addEventListener("change", () => put(model, "texts", { ...model.get("texts"), [field.name]: input.value }));
-    inputs.set(field.name, { input, said, field });
-    return make("div", { class: "nbt-field" }, make("label", { for: id, class: "nbt-mono", text: field.name }), input,
-      make("span", { class: "nbt-faint", text: `${field.help}${field.optional ? " (None: not set)" : ""}` }), said);
-  });
-  const price = button("What will it cost?", () => ask("price"));
-  const command = make("code", { class: "nbt-mono nbt-command" });
-  const copyIt = button("Copy the papermill command", () => copy(model.get("command"), say));
-  const cost = make("p", { role: "status", "aria-live": "polite" });
-  root.append(make("h4", { text: `Parameters of ${model.get("title")}` }), make("div", { class: "nbt-fields" }, ...rows),
-    make("div", { class: "nbt-row" }, button("Set here", () => ask("apply"), { class: "nbt-button nbt-main" }), button("As in the cell", () => ask("reset")), price, copyIt), command, cost);
-
+/** One field: label, input, what the parameter is, and its error. */
+function parameterField(view, model, field) {
+  const id = unique("field");
+  const error = make("span", { class: "nbt-problem", id: `${id}-error` });
+  const attributes = { id, "aria-describedby": `${id}-error` };
+  const options = ["True", "False"].map((text) => make("option", { value: text, text }));
+  const input =
+    field.kind === "bool"
+      ? make("select", attributes, ...options)
+      : make("input", { ...attributes, type: "text", spellcheck: "false" });
+  input.addEventListener("change", () => view.ask("edit", { name: field.name, text: input.value }));
+  const help = `${field.help}${field.optional ? " (None: not set)" : ""}`;
   function show() {
-    const [texts, problems] = [model.get("texts"), model.get("problems")];
-    for (const [name, { input, said, field }] of inputs) {
-      if (input !== document.activeElement) input.value = texts[name]; // what is being typed is left alone
-      said.textContent = problems[name] ?? "";
-      input.setAttribute("aria-invalid", String(name in problems));
-      input.classList.toggle("nbt-changed", texts[name] !== field.default);
-    }
-    command.textContent = model.get("command");
-    copyIt.disabled = !model.get("command");
-    price.disabled = model.get("pricing");
-    cost.textContent = model.get("pricing") ? "Probing a few steps …" : model.get("cost");
-    say(model.get("done"));
+    const text = model.get("texts")[field.name];
+    const problem = view.data.problems[field.name];
+    if (input !== document.activeElement) input.value = text; // what is being typed stays
+    error.textContent = problem ?? "";
+    input.setAttribute("aria-invalid", String(problem !== undefined));
+    input.classList.toggle("nbt-changed", text !== field.default);
   }
-  for (const name of ["texts", "problems", "command", "cost", "pricing", "done"]) on(`change:${name}`, show);
-  show();
-  return end;
+  const label = make("label", { for: id, class: "nbt-mono", text: field.name });
+  const element = make(
+    "div",
+    { class: "nbt-field" },
+    label,
+    input,
+    make("span", { class: "nbt-faint", text: help }),
+    error,
+  );
+  return { element, show };
+}
+
+function render({ model, el }) {
+  const view = frame(model, el, `Parameters of ${model.get("shown").title}`);
+  const { data, root } = view;
+  const fields = data.fields.map((field) => parameterField(view, model, field));
+  const estimate = button("Estimate time and memory", () => view.ask("estimate"));
+  const command = make("code", { class: "nbt-mono nbt-command" });
+  const copyCommand = button("Copy the papermill command", () => copy(data.command, view.say));
+  const cost = make("p", { role: "status", "aria-live": "polite" });
+  root.append(
+    make("h4", { text: `Parameters of ${data.title}` }),
+    make("div", { class: "nbt-fields" }, ...fields.map((field) => field.element)),
+    make(
+      "div",
+      { class: "nbt-row" },
+      button("Set here", () => view.ask("apply"), { class: "nbt-button nbt-main" }),
+      button("Reset", () => view.ask("reset"), { title: "Give all fields the values of the notebook's cell" }),
+      estimate,
+      copyCommand,
+    ),
+    command,
+    cost,
+  );
+
+  function showFields() {
+    for (const field of fields) field.show();
+  }
+  function showCommand() {
+    command.textContent = data.command;
+    copyCommand.disabled = !data.command;
+  }
+  function showCost() {
+    estimate.disabled = Boolean(data.running);
+    cost.textContent = data.running ? "Running a few trial steps …" : data.cost;
+  }
+  view.on("change:texts", showFields);
+  view.start({ problems: showFields, command: showCommand, cost: showCost, running: showCost });
+  return view.end;
 }
 
 export default { render };

@@ -1,9 +1,8 @@
-"""The parameter form: a notebook's own parameters as fields, what a run with them will cost, and the command that runs it."""
+"""The parameter form: a notebook's own parameters as fields, an estimate of what a run with them takes, and the command that runs it."""
 
 from __future__ import annotations
 
 import shlex
-import threading
 from typing import Any, ClassVar
 
 import traitlets
@@ -15,28 +14,24 @@ from nbtools.notebooks.parameters import coerce, refuse_secret
 from nbtools.plots import Table
 from nbtools.values import checked
 from nbtools.widgets.live import LiveView
+from nbtools.widgets.requests import Request
 
 
 class ParameterForm(LiveView):
     """The fields of a notebook's `parameters` cell.
 
-    notebook  a number ("04"), a name or a path, as `nbtools run` takes them
+    notebook  a number ("04"), a name or a path, as for `nbtools run`
 
-    `values` are those that differ from the cell's, checked and of their types; `set_here` writes all of them into the notebook that
-    shows the form, as running its `parameters` cell does. Raises InputError for a notebook that is not there or has no parameters.
+    `texts` is what the fields hold, by name; `values` are those that differ from the cell's, checked and converted. `set_here` gives all
+    parameters their values in the notebook that shows the form, as running its `parameters` cell does. Raises InputError for a notebook
+    that does not exist or has no parameters.
     """
 
     view: ClassVar[str] = "parameter_form"
-    holds: ClassVar[tuple[str, ...]] = ("notebook", "parameters", "values", "_thread")
+    holds: ClassVar[tuple[str, ...]] = ("notebook", "parameters", "values", "problems", "_thread")
+    threaded: ClassVar[frozenset[str]] = frozenset({"estimate"})
 
-    title = traitlets.Unicode().tag(sync=True)
-    fields: traitlets.List[Any] = traitlets.List().tag(sync=True)  # name, kind, default as text, help, whether None is allowed
-    texts = traitlets.Dict().tag(sync=True)  # what stands in the fields, by name
-    problems = traitlets.Dict().tag(sync=True)  # by name
-    command = traitlets.Unicode().tag(sync=True)
-    cost = traitlets.Unicode().tag(sync=True)
-    pricing = traitlets.Bool(False).tag(sync=True)
-    done = traitlets.Unicode().tag(sync=True)
+    texts: traitlets.Dict[str, str] = traitlets.Dict().tag(sync=True)
 
     @checked()
     def __init__(self, notebook: str = "04") -> None:
@@ -44,87 +39,83 @@ class ParameterForm(LiveView):
         self.parameters = read_parameters(self.notebook)
         if not self.parameters:
             raise InputError(f"{self.notebook.name} has no parameters.", "Tag its cell of parameters with `parameters`.")
-        self.values: dict[str, Any] = {}
-        self._thread: threading.Thread | None = None
         fields = [
             {"name": one.name, "kind": one.kind, "default": str(one.default), "help": one.help, "optional": one.optional}
             for one in self.parameters.values()
         ]
-        super().__init__(title=self.notebook.name, fields=fields, texts={one["name"]: one["default"] for one in fields})
-        self._read()
-        self.observe(lambda change: self._read(), names="texts")
+        texts = self._defaults()
+        shown = {"title": self.notebook.name, "fields": fields, "running": "", **self._check(texts)}
+        super().__init__(texts=texts, shown=shown)
+        self.observe(lambda change: self.show(**self._check(self.texts)), names="texts")
 
-    def _read(self) -> None:
-        """Check every field; what is wrong is said beside it."""
-        values, problems = {}, {}
+    def _defaults(self) -> dict[str, str]:
+        return {name: str(parameter.default) for name, parameter in self.parameters.items()}
+
+    def _check(self, texts: dict[str, str]) -> dict[str, Any]:
+        """Check every field. An error is shown beside its field."""
+        self.values: dict[str, Any] = {}
+        self.problems: dict[str, str] = {}
+        self.cost = ""
         for name, parameter in self.parameters.items():
-            text = str(self.texts.get(name, parameter.default))
+            text = str(texts.get(name, parameter.default))
             if text == str(parameter.default):
                 continue
             try:
                 refuse_secret(name, text)
-                values[name] = coerce(parameter, text)
+                self.values[name] = coerce(parameter, text)
             except CourseError as error:
-                problems[name] = f"{error.problem} {error.remedy}"
-        self.values = values
-        options = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in values.items())
-        with self.hold_sync():
-            self.problems, self.cost, self.done = problems, "", ""
-            self.command = "" if problems else f"papermill notebooks/{self.notebook.name}.ipynb out.ipynb{options}"
+                self.problems[name] = f"{error.problem} {error.remedy}"
+        options = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in self.values.items())
+        self.command = "" if self.problems else f"papermill notebooks/{self.notebook.name}.ipynb out.ipynb{options}"
+        return {"problems": self.problems, "command": self.command, "cost": "", "notice": ""}
 
-    def on_reset(self, content: dict[str, Any]) -> None:
-        self.texts = {name: str(parameter.default) for name, parameter in self.parameters.items()}
+    def on_edit(self, request: Request) -> None:
+        """A field was edited."""
+        self.texts = {**self.texts, str(request["name"]): str(request["text"])}
 
-    def on_apply(self, content: dict[str, Any]) -> None:
-        self.set_here()
+    def on_reset(self, request: Request) -> None:
+        """All fields as in the cell."""
+        self.texts = self._defaults()
 
-    def set_here(self) -> None:
-        """Give every parameter its value in the notebook that shows this form. Raises InputError while a field is wrong."""
+    def on_apply(self, request: Request) -> dict[str, Any]:
+        """Set the parameters in the notebook."""
+        return {"notice": self.set_here()}
+
+    def set_here(self) -> str:
+        """Give every parameter its value in the notebook that shows this form. Returns what was set, as a sentence.
+
+        Raises InputError while a field has an error.
+        """
         if self.problems:
-            raise InputError(f"{', '.join(self.problems)}: not set.", "Mend what is marked first.")
+            raise InputError(f"The parameters were not set: {', '.join(self.problems)}.", "Correct the marked fields first.")
         from IPython import get_ipython
 
         shell = get_ipython()
         if shell is None:
             raise InputError("There is no notebook to set parameters in.", "Open the form in one.")
-        values = {name: self.values.get(name, parameter.default) for name, parameter in self.parameters.items()}
-        shell.push(values)
+        shell.push({name: self.values.get(name, parameter.default) for name, parameter in self.parameters.items()})
         changed = ", ".join(f"{name} = {value!r}" for name, value in self.values.items()) or "all as in the cell"
-        self.done = f"Set here: {changed}. Run the cells below again."
+        return f"Set here: {changed}. Run the cells below again."
 
-    def on_price(self, content: dict[str, Any]) -> None:
-        """What a run will take, by probe steps; in a thread, for they take seconds."""
-        if self._thread is not None and self._thread.is_alive():
-            return
+    def on_estimate(self, request: Request) -> dict[str, Any]:
+        """Time, memory and disk of a run, from a few trial steps that take seconds."""
         if self.problems:
-            raise InputError("A field is wrong.", "Mend what is marked first.")
-        self.pricing = True
-        self._thread = threading.Thread(target=self._price, name="parameter-form", daemon=True)
-        self._thread.start()
-
-    def _price(self) -> None:
-        def look() -> None:
-            [cost] = preview(plan_run([str(self.notebook.path)], self.values)).costs
-            time = "Time not known" if cost.seconds is None else f"About {cost.seconds / 60:.1f} minutes"
-            memory = "memory not known" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB of memory"
-            self.cost = f"{time}, {memory}, {cost.disk_bytes / 1e9:.2f} GB of disk, on this machine. {cost.note}".strip()
-
-        try:
-            with self._computing:
-                self.attempt(look)
-        finally:
-            self.pricing = False
+            raise InputError("A field has an error.", "Correct the marked fields first.")
+        [cost] = preview(plan_run([str(self.notebook.path)], self.values)).costs
+        time = "Time unknown" if cost.seconds is None else f"About {cost.seconds / 60:.1f} minutes"
+        memory = "memory unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB of memory"
+        self.cost = f"{time}, {memory}, {cost.disk_bytes / 1e9:.2f} GB of disk, on this machine. {cost.note}".strip()
+        return {"cost": self.cost}
 
     def wait(self, seconds: float | None = None) -> str:
-        """Wait for the price that was asked for, and return its line."""
-        if self._thread is not None:
-            self._thread.join(seconds)
-        return str(self.cost)
+        """Wait for the estimate that was asked for, and return it as a line."""
+        self._join(seconds)
+        return self.cost
 
-    def still(self) -> str:
-        rows = [[one["name"], self.texts[one["name"]], one["help"]] for one in self.fields]
-        return Table(["parameter", "value", "what it is"], rows, f"Parameters of {self.title}")._repr_html_()
+    def static_html(self) -> str:
+        rows = [[name, self.texts[name], parameter.help] for name, parameter in self.parameters.items()]
+        return Table(["parameter", "value", "description"], rows, f"Parameters of {self.notebook.name}")._repr_html_()
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.values.items())
-        return f"ParameterForm({self.title}{', ' if given else ''}{given})"
+        return f"ParameterForm({self.notebook.name}{', ' if given else ''}{given})"

@@ -1,65 +1,58 @@
-"""The prompt lab: a prompt, the knobs of decoding, the exact next token, the dice, and a text that can be taken back and branched."""
+"""The prompt lab: a prompt, sampling parameters, the exact distribution of the next token, and a text that can be branched anywhere."""
 
 from __future__ import annotations
 
-import html
-import threading
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
+from nbtools.errors import one_line
 from nbtools.generation import ROOT, Node, SamplingParams, TextTree, generate, uniforms
-from nbtools.plots.table import as_text
 from nbtools.runtime import interactive
 from nbtools.texts import check_text, repair
 from nbtools.tokens import id_texts, visible
-from nbtools.widgets.knobs import as_command, as_python, checked, given, params_of
 from nbtools.widgets.live import LiveView
+from nbtools.widgets.requests import Request
+from nbtools.widgets.sampling_params import check_settings, papermill_command, python_code, switched_on, to_sampling_params
+from nbtools.widgets.static import render_static
 
 if TYPE_CHECKING:
     from nbtools.models import LanguageModel
 
-LEADERS = 10  # likeliest next tokens in the still form
-NAMED = 256  # likeliest tokens whose texts the browser is given
+TOP_TOKENS = 10
+"""Likeliest next tokens in the static form."""
+NAMED_TOKENS = 256
+"""Likeliest next tokens whose texts are sent to the browser."""
 BEAMS = 4
-MOST_NODES = 5_000  # of a tree; then it begins anew
+LONGEST = 400
+"""Most new tokens of one text."""
+MOST_NODES = 5_000
+"""Tokens of a tree; a text that would grow a larger one begins a new tree."""
 
 
 class PromptLab(LiveView):
-    """A prompt box with the knobs of decoding, the exact distribution of the next token, its dice, and branches.
+    """A prompt box with sampling parameters, the exact distribution of the next token, and branches.
 
-    temperature  0 means greedy: the likeliest token every time, and no dice
-    top_k, min_p 0 means off; top_p, repetition_penalty  1 means off
-    seed         the same prompt, values and seed give the same text again, as `nbtools.generate` does
+    temperature         0 is greedy decoding: the likeliest token each time, no random numbers
+    top_k, min_p        0 is off
+    top_p               1 is off
+    repetition_penalty  1 is off
+    seed                the same prompt, parameters and seed give the same text again, as with `nbtools.generate`
 
-    All logits go to the browser once a place, as float32, and every knob is answered there over the whole vocabulary. A text is written in
-    a thread, because a kernel hears a button only while no cell runs. Prompts and texts are shown as text, never read as HTML.
-    Displayed where nobody looks on (`nbtools.runtime.interactive`) it is a table made by one generation.
+    The browser gets all logits of a position once, as float32, and computes the distribution over the whole vocabulary itself while a
+    slider moves. Texts are written in a thread, because a kernel receives nothing, a press of Stop included, while its main thread works.
+    Where nobody is watching (`nbtools.runtime.interactive`) the lab is displayed as tables, made by one generation.
     """
 
     view: ClassVar[str] = "prompt_lab"
-    parts: ClassVar[tuple[str, ...]] = ("warpers",)
+    modules: ClassVar[tuple[str, ...]] = ("warpers", "sampling_controls", "distribution", "text_tree")
     holds: ClassVar[tuple[str, ...]] = ("lm", "_tree", "_thread")
+    threaded: ClassVar[frozenset[str]] = frozenset({"generate", "step", "fork", "replay", "compare"})
 
-    title = traitlets.Unicode().tag(sync=True)
     prompt = traitlets.Unicode().tag(sync=True)
-    settings = traitlets.Dict().tag(sync=True)
-    limits = traitlets.Dict().tag(sync=True)
-    root = traitlets.Unicode().tag(sync=True)  # the prompt that the tree grows from
-    nodes: traitlets.List[Any] = traitlets.List().tag(sync=True)  # the whole tree, once a text has ended
-    grown = traitlets.Dict().tag(sync=True)  # what has been added since, while it is written
-    at = traitlets.Int(ROOT).tag(sync=True)
-    logits = traitlets.Bytes().tag(sync=True)  # float32 [vocabulary], of the token after `at`
-    looking = traitlets.Dict().tag(sync=True)  # depth and history of that place, and texts of its leaders
-    dice: traitlets.List[Any] = traitlets.List().tag(sync=True)  # the seed's numbers, by depth
-    writing = traitlets.Bool(False).tag(sync=True)
-    line = traitlets.Unicode().tag(sync=True)
-    replayed = traitlets.Dict().tag(sync=True)
-    compared: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    python = traitlets.Unicode().tag(sync=True)
-    command = traitlets.Unicode().tag(sync=True)
+    settings: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -75,214 +68,234 @@ class PromptLab(LiveView):
         seed: int = 0,
     ) -> None:
         prompt = check_text(prompt, "prompt")
-        longest = min(400, lm.context - 1)
-        settings = checked({
-            "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty,
-            "max_new_tokens": max_new_tokens, "seed": seed,
-        })  # fmt: skip
-        settings["max_new_tokens"] = min(settings["max_new_tokens"], longest)
-        config = lm.model.config
-        size = f"{lm.parameters / 1e6:,.0f} million parameters, context {lm.context:,}, {config.vocab_size:,} tokens"
-        kind = f"{type(lm.model).__name__}, {size}"
-        self.lm = lm
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        super().__init__(title=f"{lm.name}: {kind}", prompt=prompt, settings=settings, limits={"longest": longest, "context": lm.context})
-        self._tree = self._plant()
-        self.observe(self._follow_settings, names="settings")
+        settings = check_settings(
+            {
+                "temperature": temperature,
+                "top_k": top_k,
+                "top_p": top_p,
+                "min_p": min_p,
+                "repetition_penalty": repetition_penalty,
+                "max_new_tokens": max_new_tokens,
+                "seed": seed,
+            }
+        )
+        self.lm, self.at = lm, ROOT
+        self.longest = min(LONGEST, lm.context - 1)
+        settings["max_new_tokens"] = min(settings["max_new_tokens"], self.longest)
+        self._tree = TextTree(lm, prompt)
+        self.prompt, self.settings = prompt, settings
+        super().__init__(
+            prompt=prompt,
+            settings=settings,
+            shown={"title": _describe(lm), "longest": self.longest, "running": "", **self._new_tree(), **self._settings(), **self._next()},
+        )
+        self.observe(self._notice_settings, names="settings")
         self.observe(self._notice_prompt, names="prompt")
-        self._follow_settings()
-        self._look()
 
     @property
     def text(self) -> str:
-        """Prompt and continuation up to where the lab stands."""
+        """Prompt and continuation up to the current token."""
         return self._tree.text(self.at)
 
-    @property
-    def running(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
     def start(self) -> None:
-        """Begin a text from the prompt, in a thread. One runs at a time."""
-        self.on_generate({})
+        """Start a text from the prompt, in a thread. One runs at a time."""
+        self.answer(Request("generate"))
 
     def stop(self) -> None:
-        """Ask a running text to end after the token at hand; what is written stays."""
-        self._stop.set()
+        """Stop the running text after its current token; what is written stays."""
+        self.cancel()
 
     def wait(self, seconds: float | None = None) -> str:
         """Wait for the running text, at most `seconds`, and return what is written."""
-        if self._thread is not None:
-            self._thread.join(seconds)
+        self._join(seconds)
         return self.text
 
-    # What the buttons ask for.
+    # Requests of the view.
 
-    def on_generate(self, content: dict[str, Any]) -> None:
-        self._begin(content, lambda: self._write(ROOT, self.settings))
+    def on_change(self, request: Request) -> None:
+        """The prompt or the settings were edited."""
+        self._take(request)
 
-    def on_step(self, content: dict[str, Any]) -> None:
-        self._begin(content, lambda: self._write(int(content["node"]), {**self.settings, "max_new_tokens": 1}))
-
-    def on_stop(self, content: dict[str, Any]) -> None:
-        self.stop()
-
-    def on_visit(self, content: dict[str, Any]) -> None:
-        if not self.running:
-            self._tree.path(int(content["node"]))
-            self.at = int(content["node"])
-            self._look()
-
-    def on_fork(self, content: dict[str, Any]) -> None:
-        def go() -> None:
-            branch = self._tree.fork(int(content["node"]), int(content["token"]), params_of(self.settings))
-            left = self.settings["max_new_tokens"] - branch.depth - 1
-            self._keep(branch)
-            if left > 0:
-                self._write(branch.number, {**self.settings, "max_new_tokens": left})
-
-        self._begin(content, go)
-
-    def on_replay(self, content: dict[str, Any]) -> None:
-        """The dice of the text at hand, thrown again at another temperature."""
-
-        def go() -> None:
-            first = self._tree.path(self.at) or self._write(ROOT, self.settings)
-            other = {**self.settings, "temperature": float(content["temperature"]), "max_new_tokens": len(first)}
-            second = self._write(ROOT, other)
-            one, two = ([self._tree.nodes[number] for number in numbers] for numbers in (first, second))
-            same = (a.token == b.token for a, b in zip(one, two, strict=False))
-            parting = next((place for place, equal in enumerate(same) if not equal), -1)
-            self.replayed = {
-                "before": self.settings["temperature"], "temperature": other["temperature"], "parting": parting,
-                "first": [node.text for node in one], "tokens": [node.text for node in two],
-            }  # fmt: skip
-
-        self._begin(content, go)
-
-    def on_compare(self, content: dict[str, Any]) -> None:
-        def go() -> None:
-            count, penalty = self.settings["max_new_tokens"], given(self.settings, ["repetition_penalty"])
-            sampled = {**given(self.settings, ["top_k", "top_p", "min_p"]), "temperature": self.settings["temperature"] or 1.0}
-            ways: dict[str, dict[str, Any]] = {
-                "greedy": {}, SamplingParams(**sampled).describe(): sampled, f"beam search, {BEAMS} beams": {"num_beams": BEAMS},
-            }  # fmt: skip
-            rows = []
-            for name, values in ways.items():
-                text = generate(self.lm, self.prompt, max_new_tokens=count, seed=self.settings["seed"], **values, **penalty)
-                rows.append([name, str(text)])
-                self.compared = list(rows)
-                if self._stop.is_set():
-                    return
-
-        self._begin(content, go)
-
-    # How a text is made.
-
-    def _begin(self, content: dict[str, Any], work: Callable[[], Any]) -> None:
-        """Do `work` in a thread, unless one runs already.
-
-        First take prompt and settings as the page had them when it asked: its own update of the two may arrive later.
-        """
+    def on_visit(self, request: Request) -> dict[str, Any]:
+        """Make a token that exists already the current one."""
         if self.running:
-            return
-        for name in ("prompt", "settings"):
-            if content.get(name, getattr(self, name)) != getattr(self, name):
-                setattr(self, name, content[name])
-        self._stop.clear()
-        self.problem, self.line, self.writing = "", "", True
+            return {}
+        self._tree.path(int(request["node"]))
+        self.at = int(request["node"])
+        return self._next()
 
-        def run() -> None:
-            try:
-                with self._computing:
-                    self.attempt(work)
-                    self.attempt(self._look)
-            finally:
-                self.line = "" if self.problem else "stopped" if self._stop.is_set() else "done"
-                self.writing = False
+    def on_generate(self, request: Request) -> dict[str, Any]:
+        """A text from the prompt."""
+        self._begin(request)
+        self._write(ROOT, self.settings, request)
+        return self._end(request)
 
-        self._thread = threading.Thread(target=run, name="prompt-lab", daemon=True)
-        self._thread.start()
+    def on_step(self, request: Request) -> dict[str, Any]:
+        """One more token."""
+        self._begin(request)
+        node = int(request["node"])
+        if node >= len(self._tree.nodes):
+            node = ROOT  # of the tree of an earlier prompt
+        self._write(node, {**self.settings, "max_new_tokens": 1}, request)
+        return self._end(request)
 
-    def _write(self, node: int, settings: dict[str, Any]) -> list[int]:
-        """Go on from `node`; the numbers of the nodes that were made. A changed prompt, or a full tree, begins a new tree."""
-        if self._tree.prompt != self.prompt or len(self._tree.nodes) > MOST_NODES:
-            self._tree, node = self._plant(settings["max_new_tokens"]), ROOT
+    def on_fork(self, request: Request) -> dict[str, Any]:
+        """A branch: another token in the place of a node, and a continuation of it."""
+        self._begin(request)
+        branch = self._tree.fork(int(request["node"]), int(request["token"]), to_sampling_params(self.settings))
+        self._add(branch, request)
+        left = self.settings["max_new_tokens"] - branch.depth - 1
+        if left > 0:
+            self._write(branch.number, {**self.settings, "max_new_tokens": left}, request)
+        return self._end(request)
+
+    def on_replay(self, request: Request) -> dict[str, Any]:
+        """The current text again, with the same random numbers at another temperature."""
+        self._begin(request)
+        first = self._tree.path(self.at) or self._write(ROOT, self.settings, request)
+        other = {**self.settings, "temperature": float(request["temperature"]), "max_new_tokens": len(first)}
+        second = self._write(ROOT, other, request)
+        before, after = ([self._tree.nodes[number] for number in numbers] for numbers in (first, second))
+        replayed = {
+            "temperature_before": self.settings["temperature"],
+            "temperature_after": other["temperature"],
+            "before": [node.text for node in before],
+            "after": [node.text for node in after],
+            "parting": parting([node.token for node in before], [node.token for node in after]),
+        }
+        return {"replayed": replayed, **self._end(request)}
+
+    def on_compare(self, request: Request) -> dict[str, Any]:
+        """The prompt continued by greedy decoding, by sampling and by beam search."""
+        self._begin(request)
+        rows: list[list[str]] = []
+        for name, options in self._ways_of_decoding().items():
+            length, seed = self.settings["max_new_tokens"], self.settings["seed"]
+            text = generate(self.lm, self.prompt, max_new_tokens=length, seed=seed, **options)
+            rows.append([name, str(text)])
+            self.update(request, compared=list(rows))
+            if request.cancelled.is_set():
+                break
+        return {"compared": rows, **self._end(request)}
+
+    def _ways_of_decoding(self) -> dict[str, dict[str, Any]]:
+        penalty = switched_on(self.settings, ["repetition_penalty"])
+        sampled = {"temperature": self.settings["temperature"] or 1.0, **switched_on(self.settings, ["top_k", "top_p", "min_p"])}
+        return {
+            "greedy": penalty,
+            SamplingParams(**sampled).describe(): sampled | penalty,
+            f"beam search, {BEAMS} beams": {"num_beams": BEAMS, **penalty},
+        }
+
+    # How a text is written.
+
+    def _begin(self, request: Request) -> None:
+        """Take over what the view showed when it asked, and start a new tree if the prompt has changed."""
+        self._take(request)
+        self._follow_prompt()
+
+    def _take(self, request: Request) -> None:
+        settings = request.get("settings", self.settings)
+        check_settings(settings)
+        if request.get("prompt", self.prompt) != self.prompt:
+            self.prompt = request["prompt"]
+        if settings != self.settings:
+            self.settings = settings
+
+    def _write(self, node: int, settings: dict[str, Any], request: Request) -> list[int]:
+        """Continue from `node` by at most settings["max_new_tokens"] tokens. Returns the numbers of the new nodes."""
+        if len(self._tree.nodes) > MOST_NODES:
+            self._tree, node = TextTree(self.lm, self.prompt, settings["max_new_tokens"]), ROOT
+            self.show(**self._new_tree())
         made = []
         count, seed = settings["max_new_tokens"], settings["seed"]
-        for new in self._tree.grow(node, count, seed, params_of(settings), self._stop.is_set):
-            self._keep(new)
+        for new in self._tree.grow(node, count, seed, to_sampling_params(settings), request.cancelled.is_set):
+            self._add(new, request)
             made.append(new.number)
-        self.nodes = [asdict(one) for one in self._tree.nodes]
         return made
 
-    def _keep(self, node: Node) -> None:
-        with self.hold_trait_notifications():
-            self.grown = {"first": node.number, "nodes": [asdict(node)]}
-            self.at = node.number
+    def _add(self, node: Node, request: Request) -> None:
+        """Make a node the current one and send it to the views."""
+        self.at = node.number
+        nodes = self.shown.get("nodes", [])
+        if node.number == len(nodes):  # else the branch existed already
+            nodes.append(asdict(node))
+        self.update(request, node=asdict(node), at=self.at)
 
-    def _plant(self, room: int = 1) -> TextTree:
-        tree = TextTree(self.lm, self.prompt, room)
-        with self.hold_trait_notifications():
-            self.root, self.nodes, self.at, self.replayed, self.compared = self.prompt, [], ROOT, {}, []
-        return tree
+    def _end(self, request: Request) -> dict[str, Any]:
+        return {"notice": "stopped" if request.cancelled.is_set() else "done", **self._next()}
 
-    def _look(self) -> None:
-        """Send the logits of the token after the place where the lab stands."""
+    # What the views show.
+
+    def _new_tree(self) -> dict[str, Any]:
+        """An empty tree and nothing compared with it."""
+        self.at = ROOT
+        return {"root": self.prompt, "nodes": [], "at": ROOT, "replayed": {}, "compared": []}
+
+    def _next(self) -> dict[str, Any]:
+        """The token after the current one: its logits, and the texts of its likeliest candidates."""
         ids = self._tree.ids(self.at)
         if len(ids) >= self.lm.context:
-            return
+            return {"at": self.at}
         logits = self._tree.logits(ids)
-        leaders = logits.topk(min(NAMED, len(logits))).indices.tolist()
-        held = sorted(set(ids))
-        dice = self.dice[len(ids) - len(self._tree.prompt_ids)]
-        drawn = int((self._probabilities(ids).cumsum(0) <= dice).sum())
-        named = sorted({*leaders, min(drawn, len(logits) - 1)})
+        depth = len(ids) - len(self._tree.prompt_ids)
+        cumulative = self._tree.probabilities(ids, to_sampling_params(self.settings)).cumsum(0)
+        drawn = min(int((cumulative <= self._uniforms()[depth]).sum()), len(logits) - 1)
+        named = sorted({*logits.topk(min(NAMED_TOKENS, len(logits))).indices.tolist(), drawn})
         texts = dict(zip(map(str, named), id_texts(self.lm.tokenizer, named), strict=True))
-        with self.hold_sync():
-            self.looking = {"depth": len(ids) - len(self._tree.prompt_ids), "history": held, "texts": texts}
-            self.logits = logits.numpy().tobytes()
+        following = {"depth": depth, "history": sorted(set(ids)), "texts": texts}
+        return {"at": self.at, "next": following, "logits": logits.numpy().tobytes()}
 
-    def _probabilities(self, ids: list[int]) -> Any:
-        return self._tree.probabilities(ids, params_of(self.settings))
+    def _settings(self) -> dict[str, Any]:
+        """What follows from the settings alone."""
+        return {
+            "uniforms": self._uniforms(),
+            "python": python_code(self.lm, self.prompt, self.settings),
+            "command": papermill_command(self.lm, self.prompt, self.settings),
+        }
+
+    def _uniforms(self) -> list[float]:
+        """The d-th number is used at depth d in every branch."""
+        return uniforms(self.settings["seed"], self.longest + 1)
+
+    def _notice_settings(self, change: Any) -> None:
+        check_settings(self.settings)
+        self.show(**self._settings())
 
     def _notice_prompt(self, change: Any) -> None:
-        """A new prompt begins a new tree; a text that is being written keeps its own, and the next one sees to it.
+        """A new prompt starts a new tree. A text that is being written keeps its tree, and the next one starts a new tree.
 
-        JupyterLab may hand a change and a question to two threads of the kernel at once, so that this is asked of the lock alone.
+        Front ends with subshells can have two threads of the kernel handle messages at once, so only the lock knows what is being written.
         """
         if self._computing.acquire(blocking=False):
             try:
-                self.attempt(self._follow_prompt)
+                self._follow_prompt()
+                self.show(**self._next())
             finally:
                 self._computing.release()
 
     def _follow_prompt(self) -> None:
         if self._tree.prompt != repair(self.prompt):
-            self._tree = self._plant()
-        self._look()
+            self._tree = TextTree(self.lm, self.prompt)
+            self.show(**self._new_tree(), **self._settings())
 
-    def _follow_settings(self, change: Any = None) -> None:
-        params_of(self.settings)
-        self.dice = uniforms(self.settings["seed"], self.limits["longest"] + 1)
-        self.python = as_python(self.lm, self.prompt, self.settings)
-        self.command = as_command(self.lm, self.prompt, self.settings)
+    # Static form.
 
-    # Without scripts.
-
-    def still(self) -> str:
+    def static_html(self) -> str:
+        text = self.text
         if not interactive() and not self._tree.nodes:
-            self.start()
-            self.wait()
+            try:
+                self._write(ROOT, self.settings, Request("generate"))
+                text = self.text
+            except Exception as error:  # the tables are still worth showing
+                text = one_line(error)
         settings = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
-        rows = [("model", self.title), ("prompt", self.prompt), ("decoding", settings), ("text", self.problem or self.text)]
-        body = "".join(f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{as_text(value)}</td></tr>" for name, value in rows)
-        return f"<table>{body}</table>{_leaders_table(self.leading())}"
+        rows = [("model", self.shown["title"]), ("prompt", self.prompt), ("decoding", settings), ("text", text)]
+        return render_static("prompt_lab", rows=rows, top_tokens=self.top_tokens())
 
-    def leading(self, count: int = LEADERS) -> list[tuple[str, float]]:
-        """The likeliest tokens right after the prompt, with their probabilities under the knobs' values."""
-        top = self._probabilities(self._tree.prompt_ids).topk(count)
+    def top_tokens(self, count: int = TOP_TOKENS) -> list[tuple[str, float]]:
+        """The likeliest tokens right after the prompt, with their probabilities under the current settings."""
+        top = self._tree.probabilities(self._tree.prompt_ids, to_sampling_params(self.settings)).topk(count)
         texts = id_texts(self.lm.tokenizer, top.indices.tolist())
         return [(visible(text), share) for text, share in zip(texts, top.values.tolist(), strict=True) if share > 0]
 
@@ -292,8 +305,13 @@ class PromptLab(LiveView):
         return f"PromptLab({self.lm.name}, {self.prompt!r}, {values})"
 
 
-def _leaders_table(pairs: list[tuple[str, float]]) -> str:
-    rows = "".join(
-        f"<tr><td><code>{html.escape(text)}</code></td><td style='text-align:right'>{share:.1%}</td></tr>" for text, share in pairs
-    )
-    return f"<table><thead><tr><th scope='col'>next token</th><th scope='col'>probability</th></tr></thead><tbody>{rows}</tbody></table>"
+def parting(before: Iterable[Any], after: Iterable[Any]) -> int:
+    """The index of the first token at which two sequences differ; -1 if they do not."""
+    same = (one == other for one, other in zip(before, after, strict=False))
+    return next((index for index, equal in enumerate(same) if not equal), -1)
+
+
+def _describe(lm: LanguageModel) -> str:
+    vocabulary = lm.model.config.vocab_size
+    size = f"{lm.parameters / 1e6:,.0f} million parameters, context {lm.context:,}, {vocabulary:,} tokens"
+    return f"{lm.name}: {type(lm.model).__name__}, {size}"

@@ -1,7 +1,7 @@
-// The next token's distribution, computed in the browser so that a slider is answered at once. The same order and the same edges as
-// transformers' repetition penalty and its warpers for temperature, top-k, top-p and min-p; the tests hold it to them.
+// The distribution of the next token, computed in the browser so that it follows a slider at once. The order and the
+// treatment of ties are those of transformers' repetition penalty and warpers for temperature, top-k, top-p and min-p.
 
-/** The scores after the repetition penalty, and the ids from the largest score to the smallest. Temperature changes neither's order. */
+/** The scores after the repetition penalty, and the ids in order of falling scores, which no temperature changes. */
 function ranked(logits, history, penalty) {
   const scores = Float32Array.from(logits);
   if (penalty !== 1) {
@@ -14,8 +14,13 @@ function ranked(logits, history, penalty) {
 }
 
 /**
- * The distribution for some settings: { probabilities (by id, sum 1), order, kept (how many have a chance), removed (the probability that
- * the filters took away), entropy (bits) }. A temperature of 0 is greedy: all of it on the largest score.
+ * The distribution for some settings. A temperature of 0 is greedy: all probability is on the largest score.
+ *
+ * probabilities  by id; their sum is 1
+ * order          the ids in order of falling probabilities
+ * kept           how many tokens remain after the filters
+ * removed        the probability that the filters removed
+ * entropy        in bits
  */
 function warp({ scores, order }, { temperature, top_k, top_p, min_p }) {
   const size = scores.length;
@@ -24,45 +29,70 @@ function warp({ scores, order }, { temperature, top_k, top_p, min_p }) {
     probabilities[order[0]] = 1;
     return { probabilities, order, kept: 1, removed: 0, entropy: 0 };
   }
-  const scaled = new Float32Array(size);
-  for (let i = 0; i < size; i += 1) scaled[i] = scores[i] / temperature;
+  const scaled = scores.map((score) => score / temperature);
   const largest = scaled[order[0]];
-  let total = 0;
-  for (let i = 0; i < size; i += 1) {
-    probabilities[i] = Math.exp(scaled[i] - largest);
-    total += probabilities[i];
-  }
-  let kept = size;
-  if (top_k > 0 && top_k < size) {
-    kept = top_k;
-    while (kept < size && scaled[order[kept]] === scaled[order[top_k - 1]]) kept += 1; // ties with the k-th stay
-  }
-  let mass = 0;
-  for (let rank = 0; rank < kept; rank += 1) mass += probabilities[order[rank]];
-  if (top_p < 1) {
-    let tail = 0;
-    let last = kept;
-    while (last > 1) {
-      tail += probabilities[order[last - 1]];
-      if (tail > (1 - top_p) * mass) break;
-      last -= 1;
-    }
-    kept = last;
-  }
-  if (min_p > 0) while (kept > 1 && probabilities[order[kept - 1]] < min_p * probabilities[order[0]]) kept -= 1;
-  mass = 0;
-  for (let rank = 0; rank < kept; rank += 1) mass += probabilities[order[rank]];
-  for (let rank = kept; rank < size; rank += 1) probabilities[order[rank]] = 0;
-  let entropy = 0;
-  for (let rank = 0; rank < kept; rank += 1) {
-    const share = (probabilities[order[rank]] /= mass);
-    if (share > 0) entropy -= share * Math.log2(share);
-  }
-  return { probabilities, order, kept, removed: kept === size ? 0 : Math.max(0, 1 - mass / total), entropy: Math.max(0, entropy) };
+  for (let id = 0; id < size; id += 1) probabilities[id] = Math.exp(scaled[id] - largest);
+  let kept = keepTopK(scaled, order, top_k);
+  kept = keepTopP(probabilities, order, kept, top_p);
+  kept = keepMinP(probabilities, order, kept, min_p);
+  const total = sumOf(probabilities, order, size);
+  const mass = sumOf(probabilities, order, kept);
+  const entropy = normalize(probabilities, order, kept, mass);
+  return { probabilities, order, kept, removed: kept === size ? 0 : Math.max(0, 1 - mass / total), entropy };
 }
 
-/** The token on which a uniform number falls, and the part of the ruler from 0 to 1 that is its own; tokens lie there in the order of ids. */
-function land(probabilities, uniform) {
+/** The sum over the `count` likeliest tokens. */
+function sumOf(probabilities, order, count) {
+  let sum = 0;
+  for (let rank = 0; rank < count; rank += 1) sum += probabilities[order[rank]];
+  return sum;
+}
+
+/** How many tokens top-k keeps. Ties with the k-th are kept. */
+function keepTopK(scaled, order, k) {
+  if (!k || k >= scaled.length) return scaled.length;
+  let kept = k;
+  while (kept < scaled.length && scaled[order[kept]] === scaled[order[k - 1]]) kept += 1;
+  return kept;
+}
+
+/** How many of the `kept` likeliest tokens top-p keeps, at least one. */
+function keepTopP(probabilities, order, kept, p) {
+  if (p >= 1) return kept;
+  const mass = sumOf(probabilities, order, kept);
+  let tail = 0;
+  let last = kept;
+  while (last > 1) {
+    tail += probabilities[order[last - 1]];
+    if (tail > (1 - p) * mass) break;
+    last -= 1;
+  }
+  return last;
+}
+
+/** How many of the `kept` likeliest tokens min-p keeps, at least one. */
+function keepMinP(probabilities, order, kept, p) {
+  let last = kept;
+  while (p > 0 && last > 1 && probabilities[order[last - 1]] < p * probabilities[order[0]]) last -= 1;
+  return last;
+}
+
+/** Divide the `kept` likeliest by their sum and set the others to zero. Returns the entropy in bits. */
+function normalize(probabilities, order, kept, mass) {
+  let entropy = 0;
+  for (let rank = 0; rank < order.length; rank += 1) {
+    const probability = rank < kept ? probabilities[order[rank]] / mass : 0;
+    probabilities[order[rank]] = probability;
+    if (probability > 0) entropy -= probability * Math.log2(probability);
+  }
+  return Math.max(0, entropy);
+}
+
+/**
+ * The token that a uniform random number selects, and its interval in the cumulative distribution, in which tokens are
+ * in the order of their ids.
+ */
+function sampleInverseCdf(probabilities, uniform) {
   let total = 0;
   for (const share of probabilities) total += share;
   let edge = 0;

@@ -62,6 +62,6 @@ def test_a_weight_is_read_exactly(page: Page) -> None:
         page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     weight = trace_attention(mini(), TEXT).weights[0, 0, 2, 0]
-    shown = explorer.locator(".nbt-sum tr", has_text="weight: the one").locator("td").nth(1)
+    shown = explorer.locator(".nbt-sum tr", has_text="weight = exp").locator("td").nth(1)
     shown.wait_for(timeout=HANG)
     assert float(shown.text_content() or "nan") == pytest.approx(float(weight), rel=1e-4)

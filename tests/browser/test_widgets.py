@@ -15,13 +15,13 @@ import psutil
 import pytest
 import torch
 
-from nbtools.attention import knock_out_each, logit_lens, read_attention, trace_attention
+from nbtools.attention import ablate_each_head, logit_lens, read_attention, trace_attention
 from nbtools.compare import attention_shift
 from nbtools.data import pack
 from nbtools.evaluation import block_nll
 from nbtools.generation import SamplingParams, generate, next_logits
 from nbtools.generation.decoding import SeededDraw
-from nbtools.widgets.live import script
+from nbtools.widgets.front_end import script
 from tests.browser.jupyterlab import HANG, Lab, find_browser, open_page, run_all, running_lab, wait_for_kernel
 from tests.models_at_hand import mini
 
@@ -33,8 +33,8 @@ NO_ANSWER = "The kernel does not answer"
 SLOW = """
 import time
 class Slow(nbtools.PromptLab):
-    def _keep(self, node):
-        super()._keep(node)
+    def _add(self, node, request):
+        super()._add(node, request)
         time.sleep(0.05)
 Slow(lm, 'It was', max_new_tokens=400, temperature=1.5)
 """  # the whole text takes twenty seconds and more, so that a person or a test has the time to press Stop
@@ -58,6 +58,8 @@ CELLS = {
     "changed": CHANGED,
     "microscope": "nbtools.Microscope(lm, changed, 'The movie was really', max_new_tokens=12, seed=4)",
     "inspector": f"packed = nbtools.pack({REVIEWS!r}, lm, 32)\nnbtools.TokenInspector(lm, packed)",
+    "twins": "shared = nbtools.TokenInspector(lm, packed)\ndisplay(shared, shared)",
+    "later": "shared",
     "form": f"nbtools.ParameterForm({str(Path(__file__).parents[2] / 'notebooks' / '04_finetuning.ipynb')!r})",
     "monitor": "small = dict(max_reviews=40, block_size=64, batch_size=2)\n"
     "nbtools.TrainingMonitor.start('runs/one', max_steps=400, prompts=['The movie was'], **small)",
@@ -174,7 +176,7 @@ def test_the_browsers_warpers_are_transformers_own(page: Page) -> None:
                 return cases.map((settings, at) => {
                     const one = m.warp(m.ranked(logits, history, settings.repetition_penalty), settings);
                     return { probabilities: Array.from(one.probabilities), removed: one.removed, entropy: one.entropy,
-                             landed: m.land(one.probabilities, uniforms[at]).id };
+                             selected: m.sampleInverseCdf(one.probabilities, uniforms[at]).id };
                 });
             }""",
             [base64.b64encode(logits.numpy().tobytes()).decode(), history, cases, uniforms],
@@ -198,7 +200,7 @@ def test_the_browsers_warpers_are_transformers_own(page: Page) -> None:
             assert one["entropy"] == pytest.approx(float(-(some * some.log2()).sum()), abs=1e-4)
             edges = theirs.cumsum(0)
             if (edges - uniform).abs().min() > 1e-6:
-                assert one["landed"] == SeededDraw.land(warped, uniform)
+                assert one["selected"] == SeededDraw.land(warped, uniform)
     blank.close()
 
 
@@ -232,21 +234,21 @@ def test_sliders_answer_at_once_and_exactly(page: Page) -> None:
         assert lab.get_by_text(shown, exact=True).count() == 1
     move(lab, "top-k", 0)
     move(lab, "top-p", 1)
-    facts = lab.locator(".nbt-leaders + p")
+    facts = lab.locator(".nbt-top-tokens + p")
     size = f"{len(mini().tokenizer):,}"
-    facts.get_by_text(f"{size} of {size} tokens can come", exact=False).wait_for(timeout=HANG)
+    facts.get_by_text(f"{size} of {size} tokens remain", exact=False).wait_for(timeout=HANG)
     logits = next_logits(mini(), "The movie was" + tokens_of(lab)) / 1.3
     best = logits.double().softmax(-1).topk(3)
-    bars = lab.locator(".nbt-leader .nbt-value").all_text_contents()
+    bars = lab.locator(".nbt-top-token .nbt-value").all_text_contents()
     assert bars[:3] == [f"{100 * share:.1f} %" for share in best.values.tolist()]
-    assert "others" in lab.locator(".nbt-leader").last.text_content()  # type: ignore[operator]
+    assert "others" in lab.locator(".nbt-top-token").last.text_content()  # type: ignore[operator]
 
 
-def test_the_dice_say_what_the_next_token_will_be(page: Page) -> None:
+def test_the_random_number_says_what_the_next_token_will_be(page: Page) -> None:
     lab = view(page, "lab")
     move(lab, "temperature", 1.2)
     said = lab.locator(".nbt-ruler + p").text_content() or ""
-    token = said.split(" here: that is ")[1].split(", which has")[0]
+    token = said.split(" which selects ")[1].split(": its interval")[0]
     before = lab.locator(".nbt-token").count()
     page.wait_for_timeout(400)  # the settings rest, and reach the kernel
     press(lab, "One token")
@@ -284,22 +286,21 @@ def test_another_token_is_chosen_by_keyboard_and_the_first_branch_is_found_again
     pytest.fail("the first text was not among the branches")
 
 
-def test_the_same_dice_at_another_temperature_part_where_python_says(page: Page) -> None:
+def test_the_same_random_numbers_at_another_temperature(page: Page) -> None:
     lab = view(page, "lab")
     lab.get_by_label("another temperature").fill("1.9")
-    press(lab, "Same dice at temperature")
-    lab.get_by_text("the texts part at token", exact=False).or_(lab.get_by_text("the texts are the same", exact=False)).first.wait_for(
-        timeout=HANG
-    )
+    press(lab, "Same random numbers at temperature")
+    differ, same = "the texts differ from token", "selects the same token at both"
+    lab.get_by_text(differ, exact=False).or_(lab.get_by_text(same, exact=False)).first.wait_for(timeout=HANG)
     assert lab.locator(".nbt-replay").count() == 2
     wait_for(lab, "done")
 
 
 def test_three_ways_side_by_side(page: Page) -> None:
     lab = view(page, "lab")
-    press(lab, "Greedy, sampling, beam")
+    press(lab, "Compare greedy, sampling, beam")
     wait_for(lab, "done")
-    rows = lab.locator(".nbt-table", has_text="three ways").locator("tbody tr")
+    rows = lab.locator(".nbt-table", has_text="in three ways").locator("tbody tr")
     assert rows.count() == 3
     assert rows.nth(0).locator("td").nth(1).text_content() == generate(mini(), "The movie was", max_new_tokens=12)
 
@@ -354,8 +355,8 @@ def test_heads_are_chosen_and_a_weight_is_read_exactly(page: Page) -> None:
     exact = np.format_float_positional(np.float32(weight), unique=True)[:6]
     readout.get_by_text(exact, exact=False).wait_for(timeout=HANG)
     page.keyboard.press("Enter")
-    explorer.get_by_text("weight: the one divided by the other").wait_for(timeout=HANG)
-    shown = explorer.locator(".nbt-sum tr", has_text="weight: the one").locator("td").nth(1).text_content()
+    explorer.get_by_text("weight = exp(score) / sum").wait_for(timeout=HANG)
+    shown = explorer.locator(".nbt-sum tr", has_text="weight = exp").locator("td").nth(1).text_content()
     assert float(shown or "nan") == pytest.approx(weight, rel=1e-4)
 
 
@@ -376,7 +377,7 @@ def heat_of(explorer: Locator) -> list[float]:
     return [float(one) for one in found]
 
 
-def test_locked_tokens_are_summed_and_both_directions_are_shown(page: Page) -> None:
+def test_pressed_tokens_are_averaged_and_both_directions_are_shown(page: Page) -> None:
     explorer = view(page, "explorer")
     explorer.get_by_role("button", name="layer 3, head 1", exact=True).click()
     explorer.get_by_role("heading", name="Layer 3, head 1").wait_for()
@@ -385,14 +386,14 @@ def test_locked_tokens_are_summed_and_both_directions_are_shown(page: Page) -> N
     chips.nth(5).click()
     chips.nth(7).click()
     assert np.allclose(heat_of(explorer), weights[[5, 7]].mean(0), atol=0.005)
-    explorer.get_by_label("colour").select_option("read")
+    explorer.get_by_label("colour").select_option("incoming")
     assert np.allclose(heat_of(explorer), weights[:, [5, 7]].mean(1), atol=0.005)
     chips.nth(5).click()
     chips.nth(7).click()
-    explorer.get_by_label("colour").select_option("reads")
+    explorer.get_by_label("colour").select_option("outgoing")
 
 
-def test_each_way_of_looking(page: Page) -> None:
+def test_each_mode(page: Page) -> None:
     explorer, reading = view(page, "explorer"), read_attention(mini(), TEXT)
     chips = explorer.locator(".nbt-chip")
     chips.nth(6).click()
@@ -415,21 +416,21 @@ def test_each_way_of_looking(page: Page) -> None:
     chips.nth(6).click()
 
 
-def test_the_board_the_lens_and_the_scores_show_what_python_computed(page: Page) -> None:
+def test_the_ablations_the_lens_and_the_scores_show_what_python_computed(page: Page) -> None:
     explorer = view(page, "explorer")
     explorer.get_by_label("next words to watch", exact=False).fill("good")
-    press(explorer, "Silence each head")
-    board = explorer.locator(".nbt-board")
-    board.wait_for(timeout=HANG)
+    press(explorer, "Ablate each head")
+    ablations = explorer.locator(".nbt-ablation")
+    ablations.wait_for(timeout=HANG)
     word = mini().tokenizer(" good")["input_ids"][0]
-    change = knock_out_each(mini(), TEXT, [word])[..., 0]
-    assert board.locator("tbody tr").nth(2).locator("td").nth(4).text_content() == f"{change[2, 3]:.2f}".replace("-0.00", "-0.00")
-    press(explorer, "Ask every layer")
-    answer = explorer.locator("tr", has_text="the answer")
-    answer.wait_for(timeout=HANG)
+    change = ablate_each_head(mini(), TEXT, [word])[..., 0]
+    assert ablations.locator("tbody tr").nth(2).locator("td").nth(4).text_content() == f"{change[2, 3]:.2f}"
+    press(explorer, "Apply to every layer")
+    prediction = explorer.locator("tr", has_text="the prediction")
+    prediction.wait_for(timeout=HANG)
     lens = logit_lens(mini(), TEXT)
-    assert f"{100 * lens.probabilities[-1, 0]:.1f} %" in (answer.locator("td").nth(1).text_content() or "")
-    press(explorer, "Find heads by what they do")
+    assert f"{100 * lens.probabilities[-1, 0]:.1f} %" in (prediction.locator("td").nth(1).text_content() or "")
+    press(explorer, "Score the heads")
     explorer.get_by_text("Strongest heads", exact=False).wait_for(timeout=HANG)
 
 
@@ -450,10 +451,10 @@ def test_exports_hold_the_exact_numbers(page: Page, place: Path) -> None:
 def test_another_text_and_one_that_is_too_long(page: Page) -> None:
     explorer = view(page, "explorer")
     explorer.get_by_label("Text", exact=True).fill("A short one.")
-    press(explorer, "Read")
+    press(explorer, "Show")
     page.wait_for_function("box => box.querySelectorAll('.nbt-chip').length < 8", arg=explorer.element_handle())
     explorer.get_by_label("Text", exact=True).fill("word " * 600)
-    press(explorer, "Read")
+    press(explorer, "Show")
     explorer.locator("xpath=..").locator(".nbt-problem").get_by_text("reads at most 512", exact=False).wait_for()
     assert [text.strip("␣") for text in explorer.locator(".nbt-chip").all_text_contents()] == ["A", "short", "one", "."]
 
@@ -473,7 +474,7 @@ def test_the_microscope_shows_what_moved(page: Page, changed: Any) -> None:
     assert (texts.nth(1).text_content() or "").removeprefix("after") == wanted
     assert scope.locator(".nbt-line mark").count() == 2
     scope.get_by_label("Prompt", exact=True).fill("I")
-    press(scope, "Look")
+    press(scope, "Compare")
     page.wait_for_function(
         "box => box.querySelector('.nbt-line').textContent.startsWith('beforeI')", arg=scope.element_handle(), timeout=HANG
     )
@@ -498,10 +499,24 @@ def test_the_inspectors_rows_are_what_training_sees(page: Page) -> None:
     cells = rows.nth(3).locator("td").all_text_contents()
     assert cells[2] == str(packed.input_ids[1, 3]) and cells[4] == str(packed.position_ids[1, 3]) and f"{share:.2f} %" in cells[7]
     rows.nth(3).hover()
-    assert inspector.locator("tr.nbt-seen").count() == packed.position_ids[1, 3] + 1
+    assert inspector.locator("tr.nbt-attended").count() == packed.position_ids[1, 3] + 1
 
 
-def test_the_form_checks_prices_and_sets(page: Page) -> None:
+def test_two_views_of_one_widget_show_the_same_and_so_does_one_that_opens_later(page: Page) -> None:
+    cells = page.locator(".jp-CodeCell")
+    twins = cells.nth(list(CELLS).index("twins")).locator("section.nbt")
+    twins.nth(1).wait_for(timeout=HANG)
+    press(twins.nth(0), "Next block")
+    for number in (0, 1):
+        twins.nth(number).get_by_role("heading", name="block 1 of", exact=False).wait_for(timeout=HANG)
+    press(twins.nth(1), "Next block")
+    for number in (0, 1):
+        twins.nth(number).get_by_role("heading", name="block 2 of", exact=False).wait_for(timeout=HANG)
+    run_cell(page, "later")
+    view(page, "later").get_by_role("heading", name="block 2 of", exact=False).wait_for(timeout=HANG)
+
+
+def test_the_form_checks_and_sets(page: Page) -> None:
     form = view(page, "form")
     form.get_by_label("max_steps", exact=True).fill("many")
     form.get_by_label("max_steps", exact=True).blur()

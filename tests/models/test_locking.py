@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbtools.attention import knock_out_each, logit_lens, read_attention, score_heads, trace_attention
+from nbtools.attention import ablate_each_head, logit_lens, read_attention, score_heads, trace_attention
 from nbtools.data import pack
 from nbtools.errors import ModelError
 from nbtools.evaluation import evaluate
@@ -72,14 +72,14 @@ def test_a_text_written_while_another_thread_ablates_and_traces_is_the_text_writ
     """An ablation's hooks sent the decoder to transformers, which then wrote with muted heads; a trace swapped its attention."""
     lm = prepare(tiny(context=64))
     twin = second(lm)
-    text, ablated = generate(lm, PROMPT, **VALUES), knock_out_each(lm, TEXT, [5, 6])
+    text, ablated = generate(lm, PROMPT, **VALUES), ablate_each_head(lm, TEXT, [5, 6])
     weights, scores = trace_attention(lm, TEXT).weights, score_heads(lm, length=8).induction
     perplexity, logits = evaluate(lm, [TEXT]).perplexity, next_logits(lm, PROMPT)
     written, streamed, grown, changes, traces, readings, found, scored, asked = in_threads(
         lambda: generate(lm, PROMPT, **VALUES),
         lambda: PROMPT + "".join(stream(lm, PROMPT, **VALUES)),
         lambda: grow(TextTree(lm, PROMPT, 24)),
-        lambda: knock_out_each(twin, TEXT, [5, 6]),
+        lambda: ablate_each_head(twin, TEXT, [5, 6]),
         lambda: trace_attention(twin, TEXT).weights,
         lambda: read_attention(twin, TEXT).trace.weights,
         lambda: score_heads(twin, length=8).induction,
@@ -120,7 +120,7 @@ def test_a_stream_that_nobody_reads_on_leaves_the_model_to_others(prepare: Calla
     own, alone = lm.model.generation_config, "".join(stream(lm, PROMPT, **VALUES))
     pieces = stream(lm, PROMPT, **VALUES)
     first = next(pieces)
-    [others] = in_threads(lambda: (knock_out_each(lm, TEXT, [5]), generate(lm, PROMPT, **VALUES)), times=1)
+    [others] = in_threads(lambda: (ablate_each_head(lm, TEXT, [5]), generate(lm, PROMPT, **VALUES)), times=1)
     assert others[0][1] == PROMPT + alone
     assert first + "".join(pieces) == alone and lm.model.generation_config is own
 

@@ -73,7 +73,7 @@ def outputs(page: Page) -> list[Any]:
 
 
 @pytest.mark.parametrize("runner", list(RUNNERS))
-def test_an_executed_notebook_shows_the_still_form_of_every_view(
+def test_an_executed_notebook_shows_the_static_form_of_every_view(
     runner: str, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Widget state was stored, nbconvert prefers it, and each view was a blank line of 29 pixels."""

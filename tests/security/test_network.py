@@ -28,7 +28,7 @@ before = nbtools.evaluate(lm, reviews.validation)
 nbtools.finetune(lm, packed, output_dir=here / "tuned", max_steps=3, batch_size=2, dtype="fp32", compile=False, threads=1)
 assert nbtools.evaluate(lm, reviews.validation).perplexity != before.perplexity
 views += [nbtools.TrainingMonitor(here / "tuned")]
-assert all(view.still() for view in views)
+assert all(view.static_html() for view in views)
 assert nbtools.load_model(str(here / "tuned" / "model"), verbose=False).parameters == lm.parameters
 if len(sys.argv) > 2:
     from nbtools.health import doctor

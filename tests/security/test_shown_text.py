@@ -153,7 +153,7 @@ def test_the_page_of_a_run_is_written_nowhere_else(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow(3)
-def test_still_forms_of_the_live_views_show_hostile_text_as_text() -> None:
+def test_static_forms_of_the_live_views_show_hostile_text_as_text() -> None:
     lm = mini()
     text = ALL[:300]
     packed = nbtools.pack([ALL, "a plain film review that is long enough"], lm, 64)
@@ -164,7 +164,7 @@ def test_still_forms_of_the_live_views_show_hostile_text_as_text() -> None:
         nbtools.Microscope(lm, lm, text[:80]),
     ]
     for view in views:
-        assert active_parts(view.still()) == [], type(view).__name__
+        assert active_parts(view.static_html()) == [], type(view).__name__
         view.close()
 
 

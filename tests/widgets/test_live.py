@@ -1,10 +1,12 @@
-"""What every view keeps: a still form alone where outputs are stored, one module without imports, one view a cell."""
+"""What holds for every view: only a static form where outputs are stored, one module without imports, one view per cell."""
 
 from __future__ import annotations
 
 import gc
 import json
 import re
+import shutil
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -15,26 +17,24 @@ import pytest
 from nbtools.data import pack
 from nbtools.errors import InputError
 from nbtools.models import LanguageModel
-from nbtools.widgets import AttentionExplorer, Microscope, ParameterForm, PromptLab, TokenInspector, TrainingMonitor, live
+from nbtools.widgets import AttentionExplorer, Microscope, ParameterForm, PromptLab, TokenInspector, TrainingMonitor, front_end, live
 from nbtools.widgets.live import LiveView
+from tests.gate import HANG_SECONDS
 from tests.models_at_hand import tiny
-from tests.widgets.front_end import VIEW, say
+from tests.widgets.front_end import VIEW
 
 
 class Lamp(LiveView):
     view = "token_inspector"
 
-    def on_light(self, content: dict[str, Any]) -> None:
-        if content["colour"] == "none":
-            raise ValueError("<no> colour\nsecond line")
-
-    def still(self) -> str:
+    def static_html(self) -> str:
         return "<p>a lamp</p>"
 
     def __repr__(self) -> str:
         return "Lamp()"
 
 
+FILES = Path(live.__file__).parent
 VIEWS = [cls for cls in LiveView.__subclasses__() if cls is not Lamp]
 TEXT = "The plot was thin, but the acting was good."
 
@@ -79,9 +79,17 @@ def test_a_module_asks_for_nothing_and_reads_no_text_as_html(cls: Any) -> None:
 
 
 @pytest.mark.parametrize("cls", VIEWS, ids=lambda cls: cls.__name__)
-def test_what_the_browser_sends_is_answered(cls: Any) -> None:
-    asked = set(re.findall(r'\b(?:ask|start)\("(\w+)"', cls._esm))
+def test_every_request_of_the_javascript_has_its_method(cls: Any) -> None:
+    asked = set(re.findall(r'\b(?:view\.ask|start|ask\("[^"]*",|ask)\(?\s*"(\w+)"', cls._esm)) - {"shown"}
     assert asked and all(hasattr(cls, f"on_{name}") for name in asked), asked
+    unasked = {name.removeprefix("on_") for name in vars(cls) if name.startswith("on_")} - asked
+    assert not unasked, unasked
+
+
+@pytest.mark.parametrize("file", [*FILES.glob("*.js"), *FILES.glob("*.css")], ids=lambda file: file.name)
+def test_lines_and_functions_are_short(file: Path) -> None:
+    lines = file.read_text(encoding="utf8").splitlines()
+    assert max(map(len, lines)) <= 120 and len(lines) <= 260
 
 
 def test_headless_there_is_no_view(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,23 +98,6 @@ def test_headless_there_is_no_view(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NBTOOLS_HEADLESS")
     data, _ = Lamp()._repr_mimebundle_()
     assert data[VIEW]["model_id"] and data["text/html"] == "<p>a lamp</p>" and data["text/plain"] == "Lamp()"
-
-
-def test_an_error_is_a_line_and_the_next_question_clears_it() -> None:
-    lamp = Lamp()
-    say(lamp, type="light", colour="none")
-    assert lamp.problem == "ValueError: <no> colour"
-    say(lamp, type="light", colour="red", aside=True)  # the view asked by itself
-    assert lamp.problem == "ValueError: <no> colour"
-    say(lamp, type="light", colour="red")
-    assert lamp.problem == ""
-
-
-@pytest.mark.parametrize("message", [None, "text", {}, {"type": 3}])
-def test_what_is_no_question_changes_nothing(message: Any) -> None:
-    lamp = Lamp()
-    lamp._handle_custom_msg(message, [])
-    assert (lamp.heard, lamp.problem) == (0, "")
 
 
 def test_a_cell_that_runs_again_closes_what_it_had_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,8 +130,9 @@ def test_a_closed_view_holds_neither_a_model_nor_data(cls: Any, tmp_path: Path) 
     del lm
     gc.collect()
     assert model() is None
-    own = [getattr(view, name) for name in view.traits(sync=True) if name[0] != "_" and name != "layout"]
-    assert sum(len(str(value)) for value in own) < 1_000 and layout.comm is None
+    own = [name for name in view.keys if name[0] != "_" and name != "layout"]
+    assert sum(len(str(value)) for value in view.get_state(own).values()) < 1_000
+    assert layout.comm is None
     assert repr(view) == said, "what Out shows"
     with pytest.raises(InputError, match="closed"):
         getattr(view, cls.holds[0])
@@ -154,7 +146,7 @@ def test_a_lab_that_is_closed_while_it_writes_stops(tmp_path: Path) -> None:
     lab.close()
     assert thread is not None
     thread.join()
-    assert not lab.nodes and not lab.writing
+    assert not lab.running and lab.shown == {}
 
 
 @pytest.fixture
@@ -199,7 +191,7 @@ def test_outside_a_notebook_a_view_that_cannot_be_made_is_an_error(cls: Any, tmp
 
 
 def test_where_a_program_executes_the_notebook_no_widget_is_opened(notebook: dict[str, Any]) -> None:
-    """Its state would be stored, and nbconvert would prefer it to the still form."""
+    """Its state would be stored, and nbconvert would prefer it to the static form."""
     notebook["content"]["allow_stdin"] = False
     lamp = Lamp()
     assert lamp.comm is None and lamp._repr_mimebundle_() == {"text/plain": "Lamp()", "text/html": "<p>a lamp</p>"}
@@ -217,10 +209,10 @@ def test_without_cell_ids_the_cells_text_tells_which_cell_runs_again(notebook: d
 
 
 @pytest.mark.parametrize("stored", ["0", "1"])
-def test_with_ipywidgets_7_too_the_still_form_is_there_and_the_live_one_only_where_wanted(
+def test_with_ipywidgets_7_too_the_static_form_is_there_and_the_live_one_only_where_wanted(
     stored: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its widgets show themselves by `_ipython_display_`, which IPython prefers to every other form: in Colab there was no still form, and
+    """Its widgets show themselves by `_ipython_display_`, which IPython prefers to every other form: in Colab there was no static form, and
     a run without a browser stored live views."""
     import ipywidgets
     from IPython.core.formatters import DisplayFormatter
@@ -231,3 +223,25 @@ def test_with_ipywidgets_7_too_the_still_form_is_there_and_the_live_one_only_whe
     data, _ = DisplayFormatter().format(Lamp())
     assert not alone and {"text/plain", "text/html"} <= data.keys()
     assert (VIEW in data) == (stored == "0")
+
+
+def test_changed_files_are_sent_to_open_views_during_development(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for file in [*FILES.glob("*.js"), *FILES.glob("*.css")]:
+        shutil.copy(file, tmp_path)
+    monkeypatch.setattr(front_end, "HERE", tmp_path)
+    monkeypatch.setattr(front_end, "POLL_SECONDS", 0.01)
+    monkeypatch.setenv("ANYWIDGET_HMR", "1")
+    lamp = Lamp()
+    changed = threading.Event()
+    lamp.observe(lambda change: changed.set(), names="_css")
+    (tmp_path / "shared.css").write_text(".nbt { color: red; }\n", encoding="utf8")
+    assert changed.wait(HANG_SECONDS) and lamp._css.startswith(".nbt { color: red; }")
+    assert Lamp()._css == lamp._css, "and to views that are made later"
+    front_end.script.cache_clear()
+    front_end.style.cache_clear()
+
+
+def test_without_the_switch_a_view_holds_text_and_no_file_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANYWIDGET_HMR", raising=False)
+    followed = len(front_end._followed)
+    assert isinstance(Lamp()._esm, str) and len(front_end._followed) == followed

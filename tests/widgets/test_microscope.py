@@ -14,7 +14,7 @@ from nbtools.generation import generate, next_logits
 from nbtools.models import LanguageModel
 from nbtools.widgets import Microscope
 from tests.models_at_hand import mini, tiny
-from tests.widgets.front_end import say
+from tests.widgets.front_end import ask
 from tests.widgets.test_attention_explorer import unpacked
 
 PROMPT = "The movie was really"
@@ -37,25 +37,24 @@ def microscope(changed: LanguageModel) -> Microscope:
 
 def test_changes_are_sorted_and_exact(microscope: Microscope, changed: LanguageModel) -> None:
     before, after = (next_logits(lm, PROMPT).double().log_softmax(-1) for lm in (mini(), changed))
-    changes = [row[3] for row in microscope.likelier]
+    changes = [row[3] for row in microscope.shown["changes"]]
     assert changes == sorted(changes, reverse=True) and changes[0] > 0 > changes[-1]
     assert changes[0] == pytest.approx(float((after - before)[torch.maximum(before, after) >= np.log(1e-3)].max()), abs=1e-4)
 
 
 def test_the_head_that_moved_most_is_in_sight_and_others_on_demand(microscope: Microscope, changed: LanguageModel) -> None:
     shift = attention_shift(mini(), changed, PROMPT)
-    assert np.allclose(microscope.shift, shift, atol=1e-5)
-    layer, head = microscope.pair["layer"], microscope.pair["head"]
+    assert np.allclose(microscope.shown["shift"], shift, atol=1e-5)
+    layer, head = microscope.shown["layer"], microscope.shown["head"]
     assert shift[layer, head] == shift.max()
-    say(microscope, type="head", layer=1, head=6)
-    count = len(microscope.tokens)
-    pair = unpacked(microscope.triangles, count)
+    reply = ask(microscope, "head", layer=1, head=6).result
+    pair = unpacked(reply["triangles"], len(microscope.shown["tokens"]))
     for found, lm in zip(pair, (mini(), changed), strict=True):
         assert np.abs(found - trace_attention(lm, PROMPT).weights[1, 6]).max() <= 0.5 / 255 + 1e-6
 
 
-def test_texts_are_thrown_with_the_same_dice_and_their_parting_is_marked(microscope: Microscope, changed: LanguageModel) -> None:
-    texts = microscope.texts
+def test_texts_use_the_same_random_numbers_and_their_first_difference_is_marked(microscope: Microscope, changed: LanguageModel) -> None:
+    texts = microscope.shown["texts"]
     for name, lm in (("before", mini()), ("after", changed)):
         wanted = generate(lm, PROMPT, max_new_tokens=12, seed=4, temperature=0.7, top_k=50, top_p=0.95)
         assert PROMPT + "".join(texts[name]) == wanted
@@ -65,18 +64,16 @@ def test_texts_are_thrown_with_the_same_dice_and_their_parting_is_marked(microsc
 
 def test_a_model_against_itself_shows_no_change() -> None:
     same = Microscope(mini(), mini(), PROMPT, max_new_tokens=5)
-    assert same.likelier == [] and np.max(same.shift) < 1e-6 and same.texts["parting"] == -1
-    assert "none" in same.still() or "<img" in same.still()
+    assert same.shown["changes"] == [] and np.max(same.shown["shift"]) < 1e-6 and same.shown["texts"]["parting"] == -1
+    assert "<img" in same.static_html()
 
 
 def test_another_prompt_and_seed(microscope: Microscope) -> None:
-    first = microscope.texts
-    say(microscope, type="look", prompt="I", seed=9)
-    assert microscope.prompt == "I" and microscope.texts != first and microscope.problem == ""
-    say(microscope, type="look", prompt="", seed=9)
-    assert "empty" in microscope.problem and microscope.prompt == "I"
-    say(microscope, type="head", layer=77, head=0)
-    assert "no layer 77" in microscope.problem
+    first = microscope.shown["texts"]
+    reply = ask(microscope, "compare", prompt="I", seed=9)
+    assert reply.error == "" and reply.result["texts"] != first and (microscope.prompt, microscope.seed) == ("I", 9)
+    assert "empty" in ask(microscope, "compare", prompt="", seed=9).error and microscope.prompt == "I"
+    assert "no layer 77" in ask(microscope, "head", layer=77, head=0).error
 
 
 def test_models_with_other_tokens_are_refused() -> None:
@@ -87,5 +84,5 @@ def test_models_with_other_tokens_are_refused() -> None:
 
 
 def test_hostile_prompts_stay_text(changed: LanguageModel) -> None:
-    still = Microscope(mini(), changed, "<script>alert(1)</script>", max_new_tokens=4).still()
-    assert "<script" not in still
+    markup = Microscope(mini(), changed, "<script>alert(1)</script>", max_new_tokens=4).static_html()
+    assert "<script" not in markup

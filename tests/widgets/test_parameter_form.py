@@ -10,7 +10,7 @@ from nbtools.errors import InputError
 from nbtools.notebooks import choose_notebooks, read_parameters
 from nbtools.widgets import ParameterForm
 from tests.gate import HANG_SECONDS
-from tests.widgets.front_end import say
+from tests.widgets.front_end import FrontEnd, ask
 
 
 def fill(form: ParameterForm, **texts: str) -> None:
@@ -20,7 +20,7 @@ def fill(form: ParameterForm, **texts: str) -> None:
 def test_its_fields_are_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     form = ParameterForm("04")
     declared = read_parameters(choose_notebooks(["04"])[0])
-    assert [field["name"] for field in form.fields] == list(declared) and form.values == {}
+    assert [field["name"] for field in form.shown["fields"]] == list(declared) and form.values == {}
     assert form.command == "papermill notebooks/04_finetuning.ipynb out.ipynb"
 
 
@@ -32,22 +32,31 @@ def test_what_is_typed_is_checked_and_becomes_a_command() -> None:
     assert words[words.index("prompt") + 1] == "It's $HOME; good" and words[words.index("max_steps") + 1] == "20"
 
 
+def test_an_edited_field_changes_only_itself() -> None:
+    form = ParameterForm("04")
+    ask(form, "edit", name="max_steps", text="20")
+    ask(form, "edit", name="seed", text="3")
+    assert form.values == {"max_steps": 20, "seed": 3} and form.shown["command"] == form.command
+
+
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
-    [("max_steps", "many", "whole number"), ("learning_rate", "0", "above 0"), ("profile", "minny", "mini"), ("seed", "-1", "from 0"),
-     ("prompt", "hf_" + "a" * 30, "secret")],
-)  # fmt: skip
+    [
+        ("max_steps", "many", "whole number"),
+        ("learning_rate", "0", "above 0"),
+        ("profile", "minny", "mini"),
+        ("seed", "-1", "from 0"),
+        ("prompt", "hf_" + "a" * 30, "secret"),
+    ],
+)
 def test_a_wrong_value_is_said_beside_its_field_and_nothing_runs(name: str, text: str, problem: str) -> None:
     form = ParameterForm("04")
     fill(form, **{name: text})
     assert problem in form.problems[name] and form.command == "" and name not in form.values
     assert text not in form.problems[name] or problem != "secret"
-    say(form, type="apply")
-    assert "not set" in form.problem
-    say(form, type="price")
-    assert form.problem and not form.pricing
-    say(form, type="reset")
-    assert form.problems == {} and form.command
+    assert "not set" in ask(form, "apply").error
+    assert ask(form, "estimate").error and not form.running
+    assert ask(form, "reset").error == "" and form.problems == {} and form.command
 
 
 def test_set_here_does_what_running_the_cell_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,18 +68,20 @@ def test_set_here_does_what_running_the_cell_does(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("IPython.get_ipython", lambda: Shell())
     form = ParameterForm("04")
     fill(form, max_steps="7")
-    say(form, type="apply")
-    assert form.problem == "" and pushed["max_steps"] == 7 and pushed["profile"] == "mini" and pushed["learning_rate"] is None
-    assert set(pushed) == set(form.parameters) and "max_steps = 7" in form.done
+    reply = ask(form, "apply")
+    assert reply.error == "" and pushed["max_steps"] == 7 and pushed["profile"] == "mini" and pushed["learning_rate"] is None
+    assert set(pushed) == set(form.parameters) and "max_steps = 7" in reply.result["notice"]
 
 
 @pytest.mark.slow
-def test_the_price_is_the_budgets() -> None:
+def test_the_estimate_is_the_budgets() -> None:
     form = ParameterForm("04")
     fill(form, max_steps="3", max_reviews="60")
-    say(form, type="price")
-    price = form.wait(HANG_SECONDS)
-    assert price.startswith(("About ", "Time not known")) and "minutes" in form.cost and not form.pricing and form.problem == ""
+    front_end = FrontEnd(form)
+    id = front_end.send("estimate")
+    cost = form.wait(HANG_SECONDS)
+    assert cost.startswith(("About ", "Time unknown")) and "minutes" in cost and not form.running
+    assert front_end.reply(id).result["cost"] == cost
 
 
 def test_a_notebook_that_is_not_there_is_refused() -> None:
@@ -78,8 +89,8 @@ def test_a_notebook_that_is_not_there_is_refused() -> None:
         ParameterForm("77")
 
 
-def test_its_still_form_and_its_text() -> None:
+def test_its_static_form_and_its_plain_text() -> None:
     form = ParameterForm("04")
     fill(form, prompt="<b>bold</b>")
-    assert "<b>" not in form.still() and "&lt;b&gt;" in form.still()
+    assert "<b>" not in form.static_html() and "&lt;b&gt;" in form.static_html()
     assert repr(form) == "ParameterForm(04_finetuning, prompt='<b>bold</b>')"

@@ -18,7 +18,7 @@ from nbtools.generation import generate, next_logits, next_tokens, uniforms
 from nbtools.models import LanguageModel
 from nbtools.widgets import PromptLab
 from tests.gate import HANG_SECONDS
-from tests.widgets.front_end import VIEW, say
+from tests.widgets.front_end import VIEW, FrontEnd, ask
 
 PROMPT = "The movie was"
 
@@ -37,21 +37,24 @@ def words(markup: str) -> str:
     return re.sub(r"<[^>]*>", " ", markup)
 
 
-def written(lab: PromptLab, **message: Any) -> str:
-    say(lab, **message)
-    return lab.wait(HANG_SECONDS)
+def written(lab: PromptLab, kind: str, **arguments: Any) -> str:
+    """The text after a request that must succeed."""
+    assert ask(lab, kind, **arguments).error == ""
+    return lab.text
 
 
 def test_generate_writes_what_generate_gives(lm: LanguageModel) -> None:
     values: dict[str, Any] = {"temperature": 0.9, "top_k": 20, "top_p": 0.8, "min_p": 0.01, "repetition_penalty": 1.2, "seed": 5}
     lab = PromptLab(lm, PROMPT, max_new_tokens=12, **values)
-    assert written(lab, type="generate") == generate(lm, PROMPT, max_new_tokens=12, **values)
-    assert lab.line == "done" and not lab.writing and lab.problem == ""
+    reply = ask(lab, "generate")
+    assert lab.text == generate(lm, PROMPT, max_new_tokens=12, **values)
+    assert reply.error == "" and reply.result["notice"] == "done" and not lab.running and lab.shown["running"] == ""
+    assert "".join(update["node"]["text"] for update in reply.updates) == lab.text.removeprefix(PROMPT), "one update per token"
 
 
-def test_temperature_zero_is_greedy_whatever_the_other_knobs_say(lm: LanguageModel) -> None:
+def test_temperature_zero_is_greedy_whatever_the_other_parameters_say(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, temperature=0, top_k=3, min_p=0.4, max_new_tokens=8, seed=9)
-    assert written(lab, type="generate") == generate(lm, PROMPT, max_new_tokens=8)
+    assert written(lab, "generate") == generate(lm, PROMPT, max_new_tokens=8)
 
 
 def test_a_changed_seed_changes_the_text_and_the_old_seed_brings_it_back(lm: LanguageModel) -> None:
@@ -59,87 +62,98 @@ def test_a_changed_seed_changes_the_text_and_the_old_seed_brings_it_back(lm: Lan
     texts = []
     for seed in (0, 1, 0):
         lab.settings = {**lab.settings, "seed": seed}
-        texts.append(written(lab, type="generate"))
+        texts.append(written(lab, "generate"))
     assert texts[0] == texts[2] != texts[1]
 
 
-def test_the_text_grows_while_it_is_written_and_stop_ends_it(lm: LanguageModel) -> None:
+def test_the_text_grows_while_it_is_written_and_its_cancellation_ends_it(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = PromptLab(lm, PROMPT, temperature=0, max_new_tokens=400)
+    front_end = FrontEnd(lab)
     seen: list[str] = []
+    update = lab.update
 
-    def watch(change: Any) -> None:
+    def watch(request: Any, **parts: Any) -> None:
+        update(request, **parts)
         seen.append(lab.text)
         if len(seen) == 5:
-            say(lab, type="stop")
+            front_end.view._handle_custom_msg({"id": request.id, "kind": "cancel"}, [])
 
-    lab.observe(watch, names="at")
-    text = written(lab, type="generate")
-    assert not lab.running and lab.line == "stopped"
+    monkeypatch.setattr(lab, "update", watch)
+    reply = front_end.ask("generate")
+    assert not lab.running and reply.result["notice"] == "stopped"
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(seen))
-    assert text.startswith(PROMPT) and len(lm.tokenizer(text)["input_ids"]) < 20
+    assert lab.text.startswith(PROMPT) and len(lm.tokenizer(lab.text)["input_ids"]) < 20
+
+
+def test_a_cancellation_of_another_request_stops_nothing(lm: LanguageModel) -> None:
+    lab = PromptLab(lm, PROMPT, temperature=0, max_new_tokens=20)
+    lab.start()
+    lab._handle_custom_msg({"id": "browser-of-somebody-else-3", "kind": "cancel"}, [])
+    assert lab.wait(HANG_SECONDS) == generate(lm, PROMPT, max_new_tokens=20)
 
 
 def test_a_second_generate_while_one_runs_starts_nothing(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, temperature=0, max_new_tokens=200)
     lab.start()
-    thread = lab._thread
-    lab.start()
-    assert lab._thread is thread
+    front_end = FrontEnd(lab)
+    id = front_end.send("generate")
+    assert "still running" in front_end.reply(id).error
     lab.stop()
     lab.wait(HANG_SECONDS)
+    assert len(lab.shown["nodes"]) == len(lab._tree.path(lab.at)), "one text"
 
 
 def test_the_browser_gets_all_logits_of_the_place_where_the_lab_stands(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, max_new_tokens=3)
-    assert np.allclose(np.frombuffer(lab.logits, np.float32), next_logits(lm, PROMPT).numpy(), atol=1e-4)
-    text = written(lab, type="generate")
-    assert np.allclose(np.frombuffer(lab.logits, np.float32), next_logits(lm, text).numpy(), atol=1e-3)
-    assert lab.looking["depth"] == 3 and lab.dice[:4] == uniforms(0, 4)
+    assert np.allclose(np.frombuffer(lab.shown["logits"], np.float32), next_logits(lm, PROMPT).numpy(), atol=1e-4)
+    text = written(lab, "generate")
+    assert np.allclose(np.frombuffer(lab.shown["logits"], np.float32), next_logits(lm, text).numpy(), atol=1e-3)
+    assert lab.shown["next"]["depth"] == 3 and lab.shown["uniforms"][:4] == uniforms(0, 4)
 
 
 def test_the_prompt_is_followed(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT)
-    before = lab.logits
+    before = lab.shown["logits"]
     lab.prompt = "The old man and the"
-    assert lab.logits != before and lab.nodes == [] and lab.root == "The old man and the"
+    assert lab.shown["logits"] != before and lab.shown["nodes"] == [] and lab.shown["root"] == "The old man and the"
 
 
 def test_one_token_at_a_time_and_back(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, temperature=0.9, max_new_tokens=20)
     for _ in range(3):
-        written(lab, type="step", node=lab.at)
+        written(lab, "step", node=lab.at)
     assert lab.text == generate(lm, PROMPT, temperature=0.9, top_k=50, top_p=0.95, max_new_tokens=3)
-    say(lab, type="visit", node=0)
+    ask(lab, "visit", node=0)
     assert lab.text == generate(lm, PROMPT, temperature=0.9, top_k=50, top_p=0.95, max_new_tokens=1)
-    assert len(lab.nodes) == 3, "going back takes nothing away"
+    assert len(lab.shown["nodes"]) == 3, "going back takes nothing away"
 
 
 def test_another_token_begins_a_branch_and_the_first_stays(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, temperature=0.9, max_new_tokens=6)
-    first = written(lab, type="generate")
-    place = lab.nodes[2]
+    first = written(lab, "generate")
+    place = lab.shown["nodes"][2]
     other = next(token for token, _, _ in place["alternatives"] if token != place["token"])
-    second = written(lab, type="fork", node=2, token=other)
+    second = written(lab, "fork", node=2, token=other)
     assert second != first and len(lm.tokenizer(second)["input_ids"]) <= len(lm.tokenizer(PROMPT)["input_ids"]) + 6
-    say(lab, type="visit", node=5)
+    ask(lab, "visit", node=5)
     assert lab.text == first
 
 
-def test_the_same_dice_at_another_temperature(lm: LanguageModel) -> None:
+def test_the_same_random_numbers_at_another_temperature(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, temperature=0.5, top_k=0, top_p=1.0, max_new_tokens=15)
-    written(lab, type="generate")
-    written(lab, type="replay", temperature=1.5)
-    found = lab.replayed
-    assert PROMPT + "".join(found["first"]) == generate(lm, PROMPT, temperature=0.5, max_new_tokens=15)
-    assert PROMPT + "".join(found["tokens"]) == generate(lm, PROMPT, temperature=1.5, max_new_tokens=15)
+    written(lab, "generate")
+    found = ask(lab, "replay", temperature=1.5).result["replayed"]
+    assert PROMPT + "".join(found["before"]) == generate(lm, PROMPT, temperature=0.5, max_new_tokens=15)
+    assert PROMPT + "".join(found["after"]) == generate(lm, PROMPT, temperature=1.5, max_new_tokens=15)
     parting = found["parting"]
-    assert found["first"][:parting] == found["tokens"][:parting] and found["first"][parting] != found["tokens"][parting]
+    assert found["before"][:parting] == found["after"][:parting] and found["before"][parting] != found["after"][parting]
 
 
 def test_three_ways_side_by_side(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, max_new_tokens=8, seed=2)
-    written(lab, type="compare")
-    rows = dict(lab.compared)
+    reply = ask(lab, "compare")
+    rows = dict(reply.result["compared"])
+    assert [len(update["compared"]) for update in reply.updates] == [1, 2, 3], "each is shown when it is there"
     assert rows["greedy"] == generate(lm, PROMPT, max_new_tokens=8)
     assert rows["beam search, 4 beams"] == generate(lm, PROMPT, max_new_tokens=8, num_beams=4)
     assert generate(lm, PROMPT, max_new_tokens=8, seed=2, temperature=0.7, top_k=50, top_p=0.95) in rows.values()
@@ -148,8 +162,8 @@ def test_three_ways_side_by_side(lm: LanguageModel) -> None:
 @pytest.mark.slow(6)
 def test_what_is_copied_as_python_gives_the_text(lm: LanguageModel) -> None:
     lab = PromptLab(lm, 'It\'s a "test"', temperature=0.8, repetition_penalty=1.1, max_new_tokens=6, seed=3)
-    text = written(lab, type="generate")
-    ran = subprocess.run([sys.executable, "-c", lab.python], capture_output=True, text=True, check=True)
+    text = written(lab, "generate")
+    ran = subprocess.run([sys.executable, "-c", lab.shown["python"]], capture_output=True, text=True, check=True)
     assert ran.stdout.rstrip("\n").endswith(text.rstrip("\n"))
 
 
@@ -158,11 +172,11 @@ def test_the_papermill_command_names_parameters_that_the_notebook_has(lm: Langua
 
     lab = PromptLab(lm, "two words; $(and) 'quotes'", temperature=0.8, min_p=0.05)
     [notebook] = choose_notebooks(["03"])
-    names = re.findall(r"-p (\w+) ", lab.command)
+    names = re.findall(r"-p (\w+) ", lab.shown["command"])
     assert {"profile", "short_prompt", "temperature", "min_p", "seed"} <= set(names) <= set(read_parameters(notebook))
     import shlex
 
-    parts = shlex.split(lab.command)
+    parts = shlex.split(lab.shown["command"])
     assert parts[parts.index("short_prompt") + 1] == "two words; $(and) 'quotes'"
     assert (Path(__file__).parents[2] / parts[1]).is_file()
 
@@ -170,13 +184,13 @@ def test_the_papermill_command_names_parameters_that_the_notebook_has(lm: Langua
 @pytest.mark.parametrize("prompt", ["<b>bold</b><script>alert(1)</script>", "<img src=x onerror=alert(1)> & $x^2$", "</pre><h1>out</h1>"])
 def test_a_prompt_is_never_read_as_html(lm: LanguageModel, prompt: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBTOOLS_HEADLESS", "1")
-    still = PromptLab(lm, prompt, max_new_tokens=3)._repr_mimebundle_()["text/html"]
+    markup = PromptLab(lm, prompt, max_new_tokens=3)._repr_mimebundle_()["text/html"]
     for tag in ("<b>", "<script", "<img", "<h1>"):
-        assert tag not in still
-    assert prompt.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in still
+        assert tag not in markup
+    assert prompt.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in markup
 
 
-def test_headless_it_gives_a_still_form_only_with_a_text_in_it(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headless_it_gives_only_a_static_form_with_a_text_in_it(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBTOOLS_HEADLESS", "1")
     lab = PromptLab(lm, PROMPT, max_new_tokens=6)
     bundle = lab._repr_mimebundle_()
@@ -185,23 +199,23 @@ def test_headless_it_gives_a_still_form_only_with_a_text_in_it(lm: LanguageModel
     assert len(lab.text) > len(PROMPT)
 
 
-def test_live_it_gives_the_view_and_the_still_form(lm: LanguageModel) -> None:
+def test_live_it_gives_the_view_and_the_static_form(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT)
     data, _ = lab._repr_mimebundle_()
     assert data[VIEW]["model_id"] == lab.model_id
-    assert PROMPT in data["text/html"] and not lab.nodes
+    assert PROMPT in data["text/html"] and not lab.shown["nodes"]
 
 
 def test_its_plain_text_is_the_same_every_time(lm: LanguageModel) -> None:
     first, second = PromptLab(lm, PROMPT), PromptLab(lm, PROMPT)
-    written(second, type="generate")
+    written(second, "generate")
     assert repr(first) == repr(second) and "0x" not in repr(first)
 
 
-def test_the_still_form_shows_the_exact_leaders(lm: LanguageModel) -> None:
+def test_the_static_form_shows_the_exact_top_tokens(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, temperature=0.7)
     exact = next_tokens(lm, PROMPT, temperature=0.7, top_k=50, top_p=0.95)
-    assert [share for _, share in lab.leading(5)] == pytest.approx(exact.probabilities[:5].tolist(), rel=1e-4)
+    assert [share for _, share in lab.top_tokens(5)] == pytest.approx(exact.probabilities[:5].tolist(), rel=1e-4)
 
 
 def test_an_error_is_one_line_and_the_lab_goes_on(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,35 +226,31 @@ def test_an_error_is_one_line_and_the_lab_goes_on(lm: LanguageModel, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr("nbtools.generation.tree.TextTree.grow", refuse)
-        written(lab, type="generate")
-    assert lab.problem == "RuntimeError: the <device> is gone" and not lab.writing
-    assert written(lab, type="generate") == generate(lm, PROMPT, temperature=0.7, top_k=50, top_p=0.95, max_new_tokens=4)
-    assert lab.problem == ""
+        assert ask(lab, "generate").error == "RuntimeError: the <device> is gone" and lab.shown["running"] == ""
+    assert written(lab, "generate") == generate(lm, PROMPT, temperature=0.7, top_k=50, top_p=0.95, max_new_tokens=4)
 
 
 @pytest.mark.parametrize("prompt", ["", "映画は", "🙂 naïve", "word " * 2000])
-def test_awkward_prompts_are_written_on(lm: LanguageModel, prompt: str) -> None:
+def test_awkward_prompts_are_continued(lm: LanguageModel, prompt: str) -> None:
     lab = PromptLab(lm, prompt, max_new_tokens=4)
-    assert written(lab, type="generate").startswith(prompt)
-    assert lab.line == "done" and lab.problem == ""
+    assert ask(lab, "generate").result["notice"] == "done" and lab.text.startswith(prompt)
 
 
-def test_what_cannot_be_is_refused(lm: LanguageModel) -> None:
+def test_invalid_values_are_refused(lm: LanguageModel) -> None:
     with pytest.raises(InputError, match="not text"):
         PromptLab(lm, 7)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="top_p"):
         PromptLab(lm, PROMPT, top_p=1.5)
     lab = PromptLab(lm, PROMPT)
-    say(lab, type="visit", node=99)
-    assert lab.problem.startswith("There is no token number 99.")
-    say(lab, type="explode")
-    assert "cannot 'explode'" in lab.problem
+    assert ask(lab, "visit", node=99).error.startswith("There is no token number 99.")
+    before = lab.settings
+    assert "top_p" in ask(lab, "change", settings={**before, "top_p": 3}).error and lab.settings == before
 
 
-def test_a_question_carries_its_settings_for_their_own_update_may_come_later(lm: LanguageModel) -> None:
+def test_a_request_carries_the_prompt_and_the_settings(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, max_new_tokens=4)
     settings = {**lab.settings, "temperature": 0, "max_new_tokens": 2}
-    assert written(lab, type="generate", prompt="She was", settings=settings) == generate(lm, "She was", max_new_tokens=2)
+    assert written(lab, "generate", prompt="She was", settings=settings) == generate(lm, "She was", max_new_tokens=2)
     assert lab.settings == settings and lab.prompt == "She was"
 
 
@@ -249,8 +259,15 @@ def test_a_prompt_that_changes_while_a_text_is_written_leaves_its_tree_alone(lm:
     tree = lab._tree
     with lab._computing:  # as the thread of a text holds it
         lab.prompt = "She was"
-    assert lab._tree is tree and lab.problem == ""
-    assert written(lab, type="generate").startswith("She was") and len(lab.nodes) == 4
+    assert lab._tree is tree
+    assert written(lab, "generate").startswith("She was") and len(lab.shown["nodes"]) == 4
     tree = lab._tree
     lab.prompt = "He was"
     assert lab._tree is not tree and lab.text == "He was"
+
+
+def test_a_token_of_an_earlier_prompts_tree_is_not_continued(lm: LanguageModel) -> None:
+    """A click on a button can come from a view that does not know yet that the prompt has changed."""
+    lab = PromptLab(lm, PROMPT, temperature=0, max_new_tokens=4)
+    written(lab, "generate")
+    assert written(lab, "step", node=3, prompt="She was") == generate(lm, "She was", max_new_tokens=1)

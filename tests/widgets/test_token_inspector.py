@@ -11,7 +11,7 @@ from nbtools.errors import InputError
 from nbtools.evaluation import block_nll
 from nbtools.widgets import TokenInspector
 from tests.models_at_hand import mini
-from tests.widgets.front_end import say
+from tests.widgets.front_end import ask
 
 TEXTS = ["A fine film. I liked it.", "Dull <b>and</b> long 🙂.", "The end was the best part of it all, sadly."] * 6
 
@@ -45,16 +45,15 @@ def test_rows_say_what_training_sees(packed: Packed) -> None:
 def test_another_block_is_shown_and_one_that_is_not_there_is_refused(packed: Packed) -> None:
     inspector = TokenInspector(mini(), packed)
     first = inspector.rows
-    say(inspector, type="block", block=1)
-    assert inspector.rows != first and inspector.block == 1 and np.isfinite(inspector.loss)
-    say(inspector, type="block", block=1000)
-    assert "no block 1000" in inspector.problem and inspector.block == 1
+    reply = ask(inspector, "block", block=1).result
+    assert inspector.rows != first and reply["rows"] == inspector.rows and inspector.block == 1 and np.isfinite(reply["loss"])
+    assert "no block 1000" in ask(inspector, "block", block=1000).error and inspector.block == 1
     with pytest.raises(InputError, match="no block -1"):
         TokenInspector(mini(), packed, -1)
 
 
-def test_the_still_form_is_a_table_of_text(packed: Packed) -> None:
+def test_the_static_form_is_a_table_of_text(packed: Packed) -> None:
     inspector = TokenInspector(mini(), packed, 0)
-    still = inspector.still()
-    assert still.count("<tr>") == 13 and "<b>" not in still and "Ġ" not in still
+    markup = inspector.static_html()
+    assert markup.count("<tr>") == 13 and "<b>" not in markup and "Ġ" not in markup
     assert repr(inspector) == f"TokenInspector(mini, {inspector.title})"

@@ -13,7 +13,7 @@ from nbtools.errors import InputError, RunError
 from nbtools.training.folders import newest_checkpoint
 from nbtools.widgets import TrainingMonitor
 from tests.gate import HANG_SECONDS
-from tests.widgets.front_end import say
+from tests.widgets.front_end import ask
 
 SMALL: dict[str, Any] = {"max_reviews": 40, "block_size": 64, "batch_size": 2, "dataset": "package"}
 PROMPTS = ("The movie was", "<b>I</b>")
@@ -34,7 +34,7 @@ def test_a_run_in_another_process_is_followed_to_its_end(tmp_path: Path) -> None
     assert (tmp_path / "run" / "metrics.json").is_file()
     replayed = TrainingMonitor(tmp_path / "run")
     assert (replayed.state, replayed.rows, replayed.samples) == ("finished", curve, monitor.samples)
-    assert "<b>I" not in replayed.still() and repr(replayed) == "TrainingMonitor(run, 20 steps)"
+    assert "<b>I" not in replayed.static_html() and repr(replayed) == "TrainingMonitor(run, 20 steps)"
 
 
 @pytest.mark.slow
@@ -45,9 +45,8 @@ def test_the_button_stops_and_saves_and_the_run_goes_on_later(tmp_path: Path) ->
         time.sleep(0.1)
     other = TrainingMonitor(tmp_path / "run")
     assert other.state == "running" and other.rows
-    say(other, type="stop")
-    assert "not begun here" in other.problem
-    say(monitor, type="stop")
+    assert "not started here" in ask(other, "stop").error
+    assert ask(monitor, "stop").error == ""
     assert monitor.wait(HANG_SECONDS) == "stopped" and "resume=True" in monitor.line
     other.close()
     checkpoint = newest_checkpoint(tmp_path / "run.unfinished" / "checkpoints")
@@ -57,7 +56,7 @@ def test_the_button_stops_and_saves_and_the_run_goes_on_later(tmp_path: Path) ->
     while again.state in {"waiting", "running"} and (not again.rows or again.rows[-1]["step"] <= reached):
         time.sleep(0.1)
     assert again.state == "running", again.line
-    say(again, type="stop")
+    ask(again, "stop")
     again.wait(HANG_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Heads silenced one by one, and layers asked: held to what the library's own modules give."""
+"""Head ablation and the logit lens, compared with what the library's own modules compute."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbtools.attention import knock_out, knock_out_each, logit_lens
+from nbtools.attention import ablate_each_head, ablate_heads, logit_lens
 from nbtools.errors import InputError
 from nbtools.generation import next_tokens
 from tests.models_at_hand import mini, tiny
@@ -22,56 +22,56 @@ def own(lm, ids=None) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_silencing_none_changes_nothing(kind: str) -> None:
+def test_ablating_no_head_changes_nothing(kind: str) -> None:
     lm = mini() if kind == "gpt2" else tiny("llama")
-    assert np.allclose(knock_out(lm, TEXT, [[], []], WORDS), own(lm)[WORDS].numpy(), atol=1e-5)
+    assert np.allclose(ablate_heads(lm, TEXT, [[], []], WORDS), own(lm)[WORDS].numpy(), atol=1e-5)
     assert all(not module._forward_pre_hooks for module in lm.model.modules())
 
 
-def test_a_silent_head_is_a_head_without_its_rows_of_the_output_matrix() -> None:
+def test_an_ablated_head_is_a_head_without_its_rows_of_the_output_matrix() -> None:
     lm = tiny()
     layer, head, size = 1, 2, 8
-    found = knock_out(lm, TEXT, [[(layer, head)]], WORDS)[0]
+    found = ablate_heads(lm, TEXT, [[(layer, head)]], WORDS)[0]
     weight = lm.model.transformer.h[layer].attn.c_proj.weight
     with torch.no_grad():
         weight[head * size : (head + 1) * size] = 0
     assert np.allclose(found, own(lm)[WORDS].numpy(), atol=1e-6)
 
 
-def test_rows_of_a_batch_are_silenced_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_a_batch_are_ablated_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = mini()
     sets = [[], [(0, 0)], [(3, 4), (5, 1)], [(2, 7)]]
-    together = knock_out(lm, TEXT, sets, WORDS)
-    monkeypatch.setattr("nbtools.attention.knockout.BATCH_TOKENS", 1)
-    assert np.allclose(together, knock_out(lm, TEXT, sets, WORDS), atol=1e-5)
+    together = ablate_heads(lm, TEXT, sets, WORDS)
+    monkeypatch.setattr("nbtools.attention.ablation.BATCH_TOKENS", 1)
+    assert np.allclose(together, ablate_heads(lm, TEXT, sets, WORDS), atol=1e-5)
 
 
-def test_all_heads_silent_is_a_model_without_attention() -> None:
+def test_all_heads_ablated_is_a_model_without_attention() -> None:
     lm = tiny()
     every = [(layer, head) for layer in range(2) for head in range(4)]
-    found = knock_out(lm, TEXT, [every], WORDS)[0]
+    found = ablate_heads(lm, TEXT, [every], WORDS)[0]
     with torch.no_grad():
         for block in lm.model.transformer.h:
             block.attn.c_proj.weight.zero_()
     assert np.allclose(found, own(lm)[WORDS].numpy(), atol=1e-6)
 
 
-def test_the_board_has_every_head_and_only_changes() -> None:
+def test_every_head_is_ablated_in_turn_and_the_result_is_a_change() -> None:
     lm = mini()
-    board = knock_out_each(lm, TEXT, WORDS)
+    changes = ablate_each_head(lm, TEXT, WORDS)
     config = lm.model.config
-    assert board.shape == (config.n_layer, config.n_head, 3)
-    alone = knock_out(lm, TEXT, [[], [(1, 3)]], WORDS)
-    assert np.allclose(board[1, 3], alone[1] - alone[0], atol=1e-5)
+    assert changes.shape == (config.n_layer, config.n_head, 3)
+    alone = ablate_heads(lm, TEXT, [[], [(1, 3)]], WORDS)
+    assert np.allclose(changes[1, 3], alone[1] - alone[0], atol=1e-5)
 
 
 def test_a_head_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match="no head 99"):
-        knock_out(mini(), TEXT, [[(0, 99)]], WORDS)
+        ablate_heads(mini(), TEXT, [[(0, 99)]], WORDS)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_the_last_layers_answer_is_the_models(kind: str) -> None:
+def test_the_last_row_of_the_lens_is_the_models_prediction(kind: str) -> None:
     lm = mini() if kind == "gpt2" else tiny("llama")
     lens = logit_lens(lm, TEXT, top=4)
     exact = next_tokens(lm, TEXT)
@@ -79,7 +79,7 @@ def test_the_last_layers_answer_is_the_models(kind: str) -> None:
     assert len(lens.texts) == lm.model.config.num_hidden_layers + 1
 
 
-def test_a_layer_is_asked_through_the_models_own_norm_and_output() -> None:
+def test_the_lens_applies_the_models_own_norm_and_output_layer() -> None:
     lm = mini()
     ids = torch.tensor([lm.tokenizer(TEXT)["input_ids"]])
     stream: dict[int, torch.Tensor] = {}
@@ -93,6 +93,6 @@ def test_a_layer_is_asked_through_the_models_own_norm_and_output() -> None:
     assert np.allclose(logit_lens(lm, TEXT, place=3).probabilities[3], wanted, atol=1e-5)
 
 
-def test_a_place_that_the_text_lacks_is_refused() -> None:
+def test_an_index_that_the_text_does_not_have_is_refused() -> None:
     with pytest.raises(InputError, match="none is number 400"):
         logit_lens(mini(), TEXT, place=400)
