@@ -23,10 +23,11 @@ TEMPORARY = Path(os.environ["NBTOOLS_RUNS"]).parent  # see conftest.py
 # `--stored-parameters`, which `make check-all` uses, nothing is changed). Notebook 05 then finds the model that 04 has left.
 TINY_NOTEBOOK = write_tiny_finetuning(TEMPORARY / "tiny")  # what notebook 09 sweeps
 SHORTER: dict[str, dict[str, Any]] = {
-    "04_finetuning": {"max_steps": 80, "max_reviews": 800},
+    "04_finetuning": {"max_steps": 64, "max_reviews": 600},
     "06_pitfalls": {"max_steps": 16, "max_reviews": 160, "block_size": 192},
-    "08_other_tasks": {"max_reviews": 500, "test_reviews": 200, "epochs": 1, "max_tokens": 96, "rewriter_steps": 60},
-    "09_sweeps": {"notebook": str(TINY_NOTEBOOK)},
+    "07_your_own": {"max_steps": 20, "max_texts": 1000},
+    "08_other_tasks": {"max_reviews": 300, "test_reviews": 100, "epochs": 1, "max_tokens": 96, "rewriter_steps": 40},
+    "09_sweeps": {"notebook": str(TINY_NOTEBOOK), "sizes": [20]},
 }
 TOGETHER = {"05_sampling": "04_finetuning"}  # a notebook that uses what another one leaves runs after it, in the same process
 KERNEL = {"NBTOOLS_HEADLESS": "1", "NBTOOLS_PROGRESS": "0", "NBTOOLS_RUNS": str(TEMPORARY / "notebooks")}

@@ -32,8 +32,12 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "NBTOOLS_PROGRESS": "0", **more}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("block", MARKED, ids=[block.split("\n")[0][:30] for block in MARKED])
+def mark_of(block: str) -> pytest.MarkDecorator:
+    """The dry run is also a command of the README, and tested there."""
+    return pytest.mark.long(30) if "--dry-run" in block else pytest.mark.slow(8)
+
+
+@pytest.mark.parametrize("block", [pytest.param(block, marks=mark_of(block), id=block.split("\n")[0][:30]) for block in MARKED])
 def test_a_marked_command_runs(block: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     (tmp_path / "handed-in").mkdir()

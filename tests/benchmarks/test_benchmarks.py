@@ -42,7 +42,7 @@ def quick(name: str, tmp_path: Path, *more: str) -> dict[str, Any]:
     return dict(json.loads(target.read_text(encoding="utf8")))
 
 
-@pytest.mark.slow(10)
+@pytest.mark.long(10)
 @needs_trl
 def test_finetune_throughput(here: None, tmp_path: Path) -> None:
     record = quick("finetune_throughput", tmp_path)
@@ -52,14 +52,14 @@ def test_finetune_throughput(here: None, tmp_path: Path) -> None:
     assert len(tables.finetune_throughput(record).splitlines()) > len(RECIPES)
 
 
-@pytest.mark.slow(20)
+@pytest.mark.long(20)
 def test_dropout(here: None, tmp_path: Path) -> None:
     record = quick("dropout", tmp_path)
     assert set(record["summary"]) == {"0.1", "0.0"}
     assert "| dropout 0.1 |" in tables.dropout(record)
 
 
-@pytest.mark.slow(20)
+@pytest.mark.long(20)
 def test_time_to_perplexity(here: None, tmp_path: Path) -> None:
     record = quick("time_to_perplexity", tmp_path)
     assert record["raw"]["mini"]["corrected"][0]["steps"] >= 1
@@ -87,7 +87,7 @@ def test_attention_payload(here: None, tmp_path: Path) -> None:
     assert "| **ours**, 16 tokens |" in tables.attention_payload(record)
 
 
-@pytest.mark.slow(10)
+@pytest.mark.long(10)
 def test_course(here: None, tmp_path: Path) -> None:
     record = quick("course", tmp_path)
     assert record["summary"]["00_setup"]["seconds"] > 0
@@ -185,7 +185,7 @@ def test_the_best_peer_is_the_one_of_the_highest_median() -> None:
     assert [one["met"] for one in found["goals"]] == [True, True, True, False]
 
 
-@pytest.mark.slow(30)
+@pytest.mark.long(30)
 def test_the_shipped_model_against_itself(here: None, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.txt"
     record = quick("mini", tmp_path, "--against", str(MINI_FOLDER), "--reading", str(sheet))
@@ -230,7 +230,7 @@ def shown(raw: dict[str, list[Row]]) -> str:
     return tables.time_to_perplexity({"summary": {"mini": time_to_perplexity.summarize(raw)}})
 
 
-@pytest.mark.slow(45)
+@pytest.mark.long(45)
 def test_sweep(here: None, tmp_path: Path) -> None:
     record = quick("sweep", tmp_path)
     assert record["summary"]["ways"]["sweep, one worker"]["median"] > sweep.BUSY_SECONDS
@@ -238,7 +238,7 @@ def test_sweep(here: None, tmp_path: Path) -> None:
     assert "**sweep, two workers**" in tables.sweep(record)
 
 
-@pytest.mark.slow(12)
+@pytest.mark.long(12)
 def test_adapters(here: None, tmp_path: Path) -> None:
     record = quick("adapters", tmp_path)
     assert set(record["summary"]) == {"all weights", "LoRA, rank 16"} and record["ratios"]["time"] > 0

@@ -26,7 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "03_generation": {"max_new_tokens": 10, "short_prompt": "The film", "seed": 3},
     "04_finetuning": {"max_reviews": 80, "max_steps": 6, "block_size": 128, "max_new_tokens": 10},
     "05_sampling": {"max_reviews": 80, "max_new_tokens": 10, "seed": 3},
-    "06_pitfalls": {"max_steps": 3, "max_reviews": 60, "block_size": 64},
+    "06_pitfalls": {"max_steps": 2, "max_reviews": 60, "block_size": 64},
     "07_your_own": {"max_texts": 300, "max_steps": 10, "block_size": 64},
     "08_other_tasks": {
         "max_reviews": 200,
