@@ -27,10 +27,10 @@ from nbtools.models.loading import MINI_FOLDER
 from nbtools.runtime import Kind, destination, put_in_place, runs_folder, write_text
 from nbtools.runtime.destinations import MODEL
 from nbtools.training.card import pretraining_card
-from nbtools.training.folders import check_output
+from nbtools.training.checkpoints import check_output
+from nbtools.training.metrics import machine, versions
 from nbtools.training.pretrain import check_fits, held_out_score, pretrain, tokenizer_for
 from nbtools.training.recipe import Recipe
-from nbtools.training.record import machine, versions
 
 HERE = Path(__file__).parent
 HELD_OUT = ("zane-grey_riders-of-the-purple-sage", "wilkie-collins_the-moonstone")

@@ -59,7 +59,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(tmp_path: Path, corpus: P
     assert list((tmp_path / "m.unfinished" / "checkpoints").glob("checkpoint-*/complete"))
     again = call(*arguments, "--resume", place=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "Going on from step" in again.stdout and (tmp_path / "m" / "model" / "model.safetensors").is_file()
+    assert "Resuming from step" in again.stdout and (tmp_path / "m" / "model" / "model.safetensors").is_file()
 
 
 @pytest.mark.slow(4)
