@@ -13,7 +13,6 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from dataclasses import fields
 from itertools import pairwise
 from typing import Annotated, Any, get_type_hints
 
@@ -28,9 +27,9 @@ from nbtools.runtime import device, say, tolerant_output
 from nbtools.training import FinetuneConfig, finetune, write_metrics
 
 
-def option(name: str, help: str, flag: bool = False) -> Any:
+def option(name: str, help: str) -> Any:
     """An option that is spelled like the parameter."""
-    return typer.Option(f"--{name}", help=help) if flag else typer.Option(f"--{name}", metavar="VALUE", help=help)
+    return typer.Option(f"--{name}", help=help)
 
 
 def main(
@@ -41,7 +40,7 @@ def main(
     block_size: Annotated[int | None, option("block_size", "Tokens per block.")] = None,
     output_dir: Annotated[str | None, option("output_dir", "Folder of the run. Default: runs/tuned/<profile>.")] = None,
     sample: Annotated[list[str] | None, option("sample", "A prompt that is continued during training; can be repeated.")] = None,
-    resume: Annotated[bool, option("resume", "Continue an interrupted run.", flag=True)] = False,
+    resume: Annotated[bool, option("resume", "Continue an interrupted run.")] = False,
     **settings: Any,
 ) -> None:
     """Fine-tune a model on film reviews, in this process or in those of a launcher.
@@ -73,21 +72,12 @@ def config_options() -> list[inspect.Parameter]:
     """An option for each field of FinetuneConfig, with the docstring under the field as its help."""
     body = ast.parse(inspect.getsource(FinetuneConfig)).body[0].body  # type: ignore[attr-defined]
     help = {ast.unparse(one.target): other.value.value.strip() for one, other in pairwise(body) if isinstance(one, ast.AnnAssign)}
-    kinds = get_type_hints(FinetuneConfig)
-    return [
-        inspect.Parameter(
-            one.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=one.default,
-            annotation=Annotated[kinds[one.name], option(_spelling(one.name, kinds[one.name]), help[one.name], "bool" in str(one.type))],
-        )
-        for one in fields(FinetuneConfig)
-    ]
-
-
-def _spelling(name: str, kind: Any) -> str:
-    """A switch that can be left open has both forms."""
-    return f"{name}/--no-{name}" if kind == bool | None else name
+    options = []
+    for name, kind in get_type_hints(FinetuneConfig).items():
+        spelling = f"{name}/--no-{name}" if kind == bool | None else name
+        annotation, default = Annotated[kind, option(spelling, help[name])], getattr(FinetuneConfig, name)
+        options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+    return options
 
 
 def run() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from transformers import default_data_collator
 
@@ -72,9 +74,7 @@ class TrainingChoices:
                 f"choices are of type {type(values).__name__}, not a mapping.", "Give those of an estimate or of a run's metrics.json."
             )
         if missing := REQUIRED - values.keys():
-            raise InputError(
-                f"choices lack {', '.join(sorted(missing))}.", "Give the complete choices of an estimate or of a run's metrics.json."
-            )
+            raise InputError(f"choices lack {', '.join(sorted(missing))}.", "Give those of an estimate or of a run's metrics.json.")
         return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _choose_compile(
     if chosen.dtype == "fp32":
         return replace(chosen, compile_reason="in fp32 a compiled pass is no shorter (measured with mini and SmolLM2)")
     passes, dtype = config.max_steps * config.gradient_accumulation_steps, FORMATS[chosen.dtype]
-    with _undisturbed(model):
+    with undisturbed(model):
         _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False, copies=copies and one_pass_at_hand()))
         chosen = replace(chosen, plain_pass_seconds=round(plain, 3))
         if passes * plain * MOST_SAVED < COMPILE_SECONDS:
@@ -203,16 +203,32 @@ def time_passes(model: Any, batch: dict[str, torch.Tensor], fast: FastPath) -> t
 
 
 @contextlib.contextmanager
-def _undisturbed(model: Any) -> Iterator[None]:
-    """In training mode within this context; afterwards mode, gradients and random state are as before."""
-    was_training = model.training
+def undisturbed(model: Any) -> Iterator[None]:
+    """A context in which `model` can be trained to measure something.
+
+    Afterwards gradients, which weights have them, mode, random states and threads are as before. What the weights are is up to the caller.
+    """
+    weights = list(model.parameters())
+    gradients = [(weight.grad, weight.requires_grad) for weight in weights]
+    training, threads, own = model.training, torch.get_num_threads(), dict(vars(model))
+    python, numbers = random.getstate(), np.random.get_state()
+    for weight in weights:
+        weight.grad = None
     model.train()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng():
             yield
     finally:
-        model.zero_grad()
-        model.train(was_training)
+        for weight, (gradient, wanted) in zip(weights, gradients, strict=True):
+            weight.grad, weight.requires_grad = gradient, wanted
+        for name in vars(model).keys() - own.keys():  # accelerate wraps `forward`, peft names itself
+            delattr(model, name)
+        model.train(training)
+        torch.set_num_threads(threads)
+        random.setstate(python)
+        np.random.set_state(numbers)
+        if device().type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def compiler_available() -> bool:

@@ -16,6 +16,9 @@ from nbtools.models import LanguageModel
 from nbtools.runtime import device
 from nbtools.values import Checked
 
+# Settings that decide the result of a run; the others decide how it is computed.
+DECISIVE = ("learning_rate", "batch_size", "gradient_accumulation_steps", "max_steps", "seed", "lora", "dropout")
+
 
 @dataclass(frozen=True)
 class FinetuneConfig(Checked):
@@ -103,18 +106,9 @@ class ResolvedConfig(FinetuneConfig):
 
     def to_plan(self, lm: LanguageModel, train: Packed) -> dict[str, Any]:
         """What `plan.json` holds: every value that decides the result. A resumed run must have the same."""
-        return {
-            "model": base_name(lm),
-            "learning_rate": self.learning_rate,
-            "batch_size": self.batch_size,
-            "gradient_accumulation_steps": self.gradient_accumulation_steps,
-            "block_size": train.block_size,
-            "max_steps": self.max_steps,
-            "seed": self.seed,
-            "lora": self.lora,
-            "dropout": self.dropout,
-            "blocks_sha256": hashlib.sha256(train.input_ids.tobytes()).hexdigest(),
-        }
+        settings = {name: getattr(self, name) for name in DECISIVE}
+        digest = hashlib.sha256(train.input_ids.tobytes()).hexdigest()
+        return {"model": base_name(lm), "block_size": train.block_size, **settings, "blocks_sha256": digest}
 
 
 def base_name(lm: LanguageModel) -> str:

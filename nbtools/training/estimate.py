@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import shutil
 import tempfile
 import time
@@ -20,11 +19,11 @@ from nbtools.errors import MachineError
 from nbtools.evaluation import STRIDE, WINDOW
 from nbtools.generation import release
 from nbtools.models import exclusively, save_model
-from nbtools.runtime import device, keep_freed_memory, quiet_libraries, seed_everything
+from nbtools.runtime import keep_freed_memory, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
 from nbtools.training.callbacks import LOGGING_STEPS, evaluation_interval
 from nbtools.training.checkpoints import output_folder
-from nbtools.training.choices import TrainingChoices, first_batch, measure_choices
+from nbtools.training.choices import TrainingChoices, first_batch, measure_choices, undisturbed
 from nbtools.training.config import FinetuneConfig, ResolvedConfig, base_name
 from nbtools.training.finetune import VALIDATION_SAMPLE
 from nbtools.training.loop import add_lora, override_dropout
@@ -114,18 +113,18 @@ def estimate(
     scored = check_texts(scoring, "scoring")
     quiet_libraries()
     release(lm.model)  # as finetune does
-    limits = _Limits(free_memory() + held_memory(), shutil.disk_usage(disk).free, disk, config.per_device_batch_size, train.block_size)
+    free, free_disk = free_memory() + held_memory(), shutil.disk_usage(disk).free
     texts = _spread(sample or scored[:VALIDATION_SAMPLE])
-    with _undisturbed(lm.model), tempfile.TemporaryDirectory(prefix=".probe-", dir=disk) as folder, PeakMemory() as peak:
+    with undisturbed(lm.model), tempfile.TemporaryDirectory(prefix=".probe-", dir=disk) as folder, PeakMemory() as peak:
         probe = Probe(lm, texts, Path(folder))
-        choices = _run_probe(probe, train, config, limits, peak)
+        choices = _run_probe(probe, train, config, peak, (free, free_disk, disk))
         saving = time.perf_counter()
         model_bytes = size_of(save_model(lm, Path(folder, "model")))
         saving = time.perf_counter() - saving
-    limits.check_memory(peak.bytes, lm.model)
+    check_memory(peak.bytes, free, lm.model, config.per_device_batch_size, train.block_size)
     checkpoints = (config.max_steps - 1) // (config.checkpoint_steps or max(1, config.max_steps // 5))
     disk_bytes = max(min(checkpoints, 3) * probe.checkpoint_bytes, min(checkpoints, 2) * probe.checkpoint_bytes + model_bytes)
-    limits.check_disk(disk_bytes)
+    _check_disk(disk_bytes, free_disk, disk)
     seconds_per_token = probe.scoring_seconds / max(1, computed_tokens(texts, lm))
     return Estimate(
         parts={
@@ -138,53 +137,44 @@ def estimate(
         steps=config.max_steps,
         step_seconds=probe.step_seconds,
         memory_bytes=peak.bytes,
-        free_memory_bytes=limits.memory,
+        free_memory_bytes=free,
         disk_bytes=disk_bytes,
         kept_bytes=model_bytes,
-        free_disk_bytes=limits.disk,
+        free_disk_bytes=free_disk,
         choices=choices,
         probe_seconds=time.perf_counter() - start,
         disturbance=probe.disturbance(),
     )
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """What the fine-tuning can have, in bytes, and the shape of its batches."""
+def _run_probe(probe: Probe, train: Packed, config: ResolvedConfig, peak: PeakMemory, limits: tuple[int, int, Path]) -> TrainingChoices:
+    """Make the choices and run the probe with them, checking memory and disk before each.
 
-    memory: int
-    disk: int
-    folder: Path
-    batch_size: int
-    block_size: int
-
-    def check_memory(self, needed: int, model: Any) -> None:
-        check_memory(needed, self.memory, model, self.batch_size, self.block_size)
-
-    def check_disk(self, needed: int) -> None:
-        if needed > self.disk:
-            raise MachineError(
-                f"This fine-tuning needs {needed / 1e9:.1f} GB of disk, and {self.disk / 1e9:.1f} GB are free in {self.folder}.",
-                "Free some space, name an output_dir on another disk, or write fewer checkpoints (checkpoint_steps).",
-            )
-
-
-def _run_probe(probe: Probe, train: Packed, config: ResolvedConfig, limits: _Limits, peak: PeakMemory) -> TrainingChoices:
-    """Make the choices and run the probe with them, checking memory and disk before each."""
-    lm, batch_size = probe.lm, limits.batch_size
+    limits  bytes of memory and of disk that the fine-tuning can have, and a folder on that disk
+    """
+    lm, shape = probe.lm, (config.per_device_batch_size, train.block_size)
+    memory, disk, folder = limits
     seed_everything(config.seed)
     with _adapted(lm, config.lora) as model, keep_freed_memory(), override_dropout(model, config.dropout):
-        check_least_memory(model, batch_size, train.block_size)
-        choices = measure_choices(model, first_batch(train, batch_size), config)
+        check_least_memory(model, *shape)
+        choices = measure_choices(model, first_batch(train, config.per_device_batch_size), config)
         torch.set_num_threads(choices.threads)
-        check_least_memory(model, batch_size, train.block_size, choices)
+        check_least_memory(model, *shape, choices)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         # Where passes were run to choose, their peak is known, and the optimizer's moments come on top.
-        limits.check_memory(peak.bytes + (6 if choices.bf16_copies else 8) * trained, model)
-        limits.check_disk(4 * lm.parameters + 6 * trained)  # one checkpoint, at least
+        check_memory(peak.bytes + (6 if choices.bf16_copies else 8) * trained, memory, model, *shape)
+        _check_disk(4 * lm.parameters + 6 * trained, disk, folder)  # one checkpoint, at least
         probe.lm = replace(lm, model=model)
         probe.run(train, config, choices)
     return choices
+
+
+def _check_disk(needed: int, free: int, folder: Path) -> None:
+    if needed > free:
+        raise MachineError(
+            f"This fine-tuning needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free in {folder}.",
+            "Free some space, name an output_dir on another disk, or write fewer checkpoints (checkpoint_steps).",
+        )
 
 
 @contextlib.contextmanager
@@ -198,31 +188,6 @@ def _adapted(lm: LanguageModel, lora: bool) -> Iterator[Any]:
         yield adapted
     finally:
         adapted.unload()
-
-
-@contextlib.contextmanager
-def _undisturbed(model: Any) -> Iterator[None]:
-    """Afterwards gradients, which weights have them, mode, random states and threads are as before."""
-    weights = list(model.parameters())
-    gradients = [(weight.grad, weight.requires_grad) for weight in weights]
-    training, threads, own = model.training, torch.get_num_threads(), dict(vars(model))
-    python, numbers = random.getstate(), np.random.get_state()
-    for weight in weights:
-        weight.grad = None
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        for weight, (gradient, wanted) in zip(weights, gradients, strict=True):
-            weight.grad, weight.requires_grad = gradient, wanted
-        for name in vars(model).keys() - own.keys():  # accelerate wraps `forward`, peft names itself
-            delattr(model, name)
-        model.train(training)
-        torch.set_num_threads(threads)
-        random.setstate(python)
-        np.random.set_state(numbers)
-        if device().type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def computed_tokens(texts: Sequence[str], lm: LanguageModel) -> int:

@@ -13,6 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
+from nbtools.data.reviews import PARTS
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import Score, evaluate
 from nbtools.generation import release
@@ -152,7 +153,7 @@ def finetune(
         lm.trained = True
         with _explain_full_disk(run.folder):
             steps = loop.train([curve, *callbacks])
-            tuned = replace(lm, model=model.merge_and_unload() if config.lora else model)  # type: ignore[operator]
+            tuned = replace(lm, model=model.merge_and_unload() if config.lora else model)
             tuned.model.eval()
             if processes.is_main_process:
                 save_model(tuned, run.folder / "model")
@@ -187,12 +188,9 @@ def _check_scores(reviews: Any, before: Any) -> None:
     """Raise InputError where these are not data with parts, and scores of such parts."""
     if reviews is not None and not callable(getattr(reviews, "part", None)):
         raise InputError(f"reviews is {shown(reviews)}, which has no parts.", "Give what load_reviews or load_texts returned.")
-    if before is None:
-        return
-    if not isinstance(before, Mapping) or not all(isinstance(score, Score) for score in before.values()):
-        raise InputError(f"before is {shown(before)}, not scores by part.", 'Give {"validation": evaluate(lm, reviews.validation)}.')
-    if reviews is None or not set(before) <= {"train", "validation", "test"}:
-        raise InputError("before holds scores of parts that are not known.", "Give reviews as well, and scores of its parts.")
+    scores = before.items() if isinstance(before, Mapping) else [("", before)] * (before is not None)
+    if any(reviews is None or part not in PARTS or not isinstance(score, Score) for part, score in scores):
+        raise InputError("before does not hold scores of parts of reviews.", 'Give {"validation": evaluate(lm, reviews.validation)}.')
 
 
 def _open(lm: LanguageModel, target: Path, plan: dict[str, Any], resume: bool, choose: Callable[[], TrainingChoices]) -> OpenRun:
