@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Any, get_type_hints
 
@@ -32,6 +33,28 @@ def option(name: str, help: str) -> Any:
     return typer.Option(f"--{name}", help=help)
 
 
+def config_options() -> list[inspect.Parameter]:
+    """An option for each field of FinetuneConfig, with the docstring under the field as its help."""
+    body = ast.parse(inspect.getsource(FinetuneConfig)).body[0].body  # type: ignore[attr-defined]
+    help = {ast.unparse(one.target): other.value.value.strip() for one, other in pairwise(body) if isinstance(one, ast.AnnAssign)}
+    options = []
+    for name, kind in get_type_hints(FinetuneConfig).items():
+        spelling = f"{name}/--no-{name}" if kind == bool | None else name
+        annotation, default = Annotated[kind, option(spelling, help[name])], getattr(FinetuneConfig, name)
+        options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+    return options
+
+
+def takes_config(function: Callable[..., None]) -> Callable[..., None]:
+    """A decorator: typer sees the options of FinetuneConfig in the place of `**settings`."""
+    explicit = [one for one in inspect.signature(function, eval_str=True).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    options = [*explicit, *config_options()]
+    function.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    function.__annotations__ = {one.name: one.annotation for one in options}
+    return function
+
+
+@takes_config
 def main(
     profile: Annotated[str, option("profile", "A model of the ladder: mini, smollm2, gpt2 …")] = "mini",
     model: Annotated[str | None, option("model", "A Hub name or a folder; overrides profile.")] = None,
@@ -56,9 +79,16 @@ def main(
     scored = ("validation", "test") if processes.is_main_process else ()
     before = {part: evaluate(lm, reviews.part(part), part) for part in scored}
     tuned = finetune(
-        lm, packed, output_dir=output_dir, resume=resume, prompts=sample or (), validation=reviews.validation, reviews=reviews,
-        before=before, **settings,
-    )  # fmt: skip
+        lm,
+        packed,
+        output_dir=output_dir,
+        resume=resume,
+        prompts=sample or (),
+        validation=reviews.validation,
+        reviews=reviews,
+        before=before,
+        **settings,
+    )
     if processes.is_main_process:
         path = write_metrics(tuned)
         for part, score in tuned.after.items():
@@ -68,24 +98,8 @@ def main(
     processes.wait_for_everyone()
 
 
-def config_options() -> list[inspect.Parameter]:
-    """An option for each field of FinetuneConfig, with the docstring under the field as its help."""
-    body = ast.parse(inspect.getsource(FinetuneConfig)).body[0].body  # type: ignore[attr-defined]
-    help = {ast.unparse(one.target): other.value.value.strip() for one, other in pairwise(body) if isinstance(one, ast.AnnAssign)}
-    options = []
-    for name, kind in get_type_hints(FinetuneConfig).items():
-        spelling = f"{name}/--no-{name}" if kind == bool | None else name
-        annotation, default = Annotated[kind, option(spelling, help[name])], getattr(FinetuneConfig, name)
-        options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
-    return options
-
-
 def run() -> None:
     """`main` with an error message of two lines for every mistake of a user."""
-    explicit = [one for one in inspect.signature(main, eval_str=True).parameters.values() if one.kind is not one.VAR_KEYWORD]
-    options = [*explicit, *config_options()]
-    main.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    main.__annotations__ = {one.name: one.annotation for one in options}
     try:
         with tolerant_output():
             typer.run(main)

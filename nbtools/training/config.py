@@ -52,7 +52,7 @@ class FinetuneConfig(Checked):
     checkpoint_steps: int | None = None
     """Optimizer steps between two checkpoints; None: a fifth of the run."""
     report_to: str = "none"
-    """Where Trainer reports to: none, tensorboard, mlflow …"""
+    """Where Trainer reports to: none, tensorboard, mlflow or another integration."""
 
     @classmethod
     def pick(cls, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def finetune(
         lm.trained = True
         with _explain_full_disk(run.folder):
             steps = loop.train([curve, *callbacks])
-            tuned = replace(lm, model=model.merge_and_unload() if config.lora else model)
+            tuned = replace(lm, model=model.merge_and_unload() if config.lora else model)  # type: ignore[operator]
             tuned.model.eval()
             if processes.is_main_process:
                 save_model(tuned, run.folder / "model")

@@ -209,7 +209,7 @@ def test_choices_are_stored_and_read_again_and_an_invalid_one_is_refused() -> No
             TrainingChoices.from_dict({**choices.to_dict(), name: value})
 
 
-def test_every_setting_is_an_option_of_the_command_with_its_own_help(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_is_an_option_of_the_command_with_its_own_help() -> None:
     options = {one.name: one for one in config_options()}
     assert list(options) == [field.name for field in fields(FinetuneConfig)]
     for field in fields(FinetuneConfig):
