@@ -57,7 +57,7 @@ def pair(profile: str, block: int | None = None, reviews: int | None = None, **s
         "memory_bytes": peak_memory() if anew else peak.bytes,
         "probe_seconds": round(found.probe_seconds, 2),
         "parts": {name: round(part, 2) for name, part in found.parts.items()},
-        "compiled": tuned.choices["compile"],
+        "compiled": tuned.choices.compile,
     }
 
 

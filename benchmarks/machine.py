@@ -39,7 +39,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    from nbtools.training.record import versions as installed  # here: it loads torch
+    from nbtools.training.metrics import versions as installed  # here: it loads torch
 
     return installed(PACKAGES)
 

@@ -23,7 +23,7 @@ from environments.record import ROOT, Record
 from environments.versions import PLACE, direct
 from nbtools.errors import MachineError
 from nbtools.runtime import choose_dtype, device
-from nbtools.training.record import machine
+from nbtools.training.metrics import machine
 from tests.notebooks.test_papermill import NOTEBOOKS, SMALL
 
 HERE = PLACE / "gpu"

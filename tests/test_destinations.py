@@ -29,7 +29,7 @@ from nbtools.notebooks import plan_run, refresh_notebooks
 from nbtools.report import write_page, write_site
 from nbtools.runtime import destination, set_aside, write_text
 from nbtools.runtime.destinations import BUNDLE, FETCHED, FINETUNE, MODEL, RUN, SITE, SWEEP
-from nbtools.training import folders
+from nbtools.training import TrainingChoices, checkpoints
 from nbtools.widgets import TrainingMonitor
 from tests.models_at_hand import tiny
 from tools.bundle import make_bundle
@@ -234,10 +234,10 @@ def test_an_unfinished_folder_of_somebody_else_is_refused(place) -> None:
 
 def test_a_name_that_was_taken_while_a_run_trained_is_left_alone(place) -> None:
     target = place / "work" / "run"
-    folders.begin(target, {"max_steps": 1})
+    checkpoints.begin(target, {"max_steps": 1}, TrainingChoices())
     write_text(target / "notes.txt", "mine")
     with pytest.raises(RunError, match="made by something else"):
-        folders.finish(target)
+        checkpoints.finish(target)
     assert contents(target) == {"notes.txt": b"mine"}
 
 

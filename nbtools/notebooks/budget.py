@@ -187,16 +187,14 @@ def _estimate_training(values: dict[str, Any], runs: Path) -> Estimate:
     """Of a notebook like 04: trained on one part of the reviews, scored on the two others before and after."""
     from nbtools.data import load_reviews, pack
     from nbtools.models import load_model
-    from nbtools.training import estimate
+    from nbtools.training import FinetuneConfig, estimate
 
     lm = load_model(values.get("model") or values["profile"], verbose=False)
     reviews = load_reviews(values.get("dataset") or "auto", values.get("max_reviews") or lm.defaults.max_reviews)
     scoring = [*reviews.validation["text"], *reviews.test["text"]] * 2
-    names = ("epochs", "max_steps", "learning_rate", "batch_size", "gradient_accumulation_steps", "lora", "seed")
-    settings = {name: values[name] for name in names if name in values}
     folder = values.get("output_dir") or runs / "tuned" / lm.name
     packed = pack(reviews.train, lm, values.get("block_size"))
-    return estimate(lm, packed, output_dir=folder, validation=reviews.validation, scoring=scoring, **settings)
+    return estimate(lm, packed, output_dir=folder, validation=reviews.validation, scoring=scoring, **FinetuneConfig.pick(values))
 
 
 def _estimate_quick(values: dict[str, Any], runs: Path) -> Estimate:

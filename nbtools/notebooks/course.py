@@ -1,5 +1,5 @@
 """Run several notebooks into one folder, so that a run can be interrupted, continued, and never done twice.
-A training that was interrupted is continued from its last checkpoint (NBTOOLS_RESUME, see `nbtools.training.folders`).
+A training that was interrupted is continued from its last checkpoint (NBTOOLS_RESUME, see `nbtools.training.checkpoints`).
 
 The folder holds `status.json` (what is done and under which fingerprint), the executed notebooks, `metrics.json`, and what the
 notebooks themselves write (`tuned/`). A folder whose fingerprints no longer fit is renamed, never overwritten.

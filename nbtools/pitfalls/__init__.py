@@ -1,4 +1,4 @@
-"""The classic mistakes of fine-tuning as switches on one small experiment, each measured; a learner bets first."""
+"""Classic mistakes of fine-tuning as switches on one small experiment, each measured; a learner predicts the outcome first."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ WORDS = tuple(word for _, word in VERDICTS)
 
 
 class Pitfalls:
-    """One experiment, the bets on it, and what was found. `settings` are those of `Experiment`."""
+    """One experiment, the bets on its outcomes, and the findings. `settings` are the fields of `Experiment`."""
 
     def __init__(self, **settings: Any) -> None:
-        check_names("Pitfalls", settings, [one.name for one in fields(Experiment) if one.name != "runs"])
+        check_names("Pitfalls", settings, [field.name for field in fields(Experiment) if field.name != "runs"])
         self.experiment = Experiment(**settings)
         self.bets: dict[str, str] = {}
         self.findings: dict[str, Finding] = {}
 
     def bet(self, name: str, word: str | EllipsisType) -> None:
-        """Say beforehand how `name` will come out: one of WORDS; `...` is no bet. Raises InputError for anything else."""
+        """Predict how `name` will come out: one of WORDS, or `...` for no bet yet. Raises InputError for anything else."""
         mistake = find_mistake(name)
         if isinstance(word, EllipsisType):
             say(f"No bet yet: put one of {', '.join(map(repr, WORDS))} in the place of the dots.")
             return
         if word not in WORDS:
-            raise InputError(f"{word!r} is no bet.", f"Choose one of: {', '.join(WORDS)}.")
+            raise InputError(f"{word!r} is not a possible outcome.", f"Choose one of: {', '.join(WORDS)}.")
         self.bets[name] = word
         say(f"Your bet on “{mistake.title}”: {word}.")
 
     def measure(self, name: str) -> Finding:
-        """What the mistake `name` costs; measured once."""
+        """What the mistake `name` costs; measured at the first call."""
         if name not in self.findings:
             mistake = find_mistake(name)
             with exclusive(self.experiment.lm.model):
@@ -47,7 +47,7 @@ class Pitfalls:
         return self.findings[name]
 
     def settle(self, name: str) -> str:
-        """One line: what came out, and what was bet."""
+        """The outcome and the bet in one line."""
         finding = self.measure(name)
         outcome = f"{finding.headline}: {times(finding.factor)}, {finding.verdict}."
         if name not in self.bets:
@@ -63,8 +63,8 @@ def times(factor: float) -> str:
 
 
 def find_mistake(name: str) -> Mistake:
-    """The mistake of that name. Raises InputError where there is none."""
+    """The mistake called `name`. Raises InputError where there is none."""
     for mistake in MISTAKES:
         if mistake.name == name:
             return mistake
-    raise InputError(f"There is no mistake called {name!r} here.", f"Choose one of: {', '.join(one.name for one in MISTAKES)}.")
+    raise InputError(f"There is no mistake called {name!r}.", f"Choose one of: {', '.join(mistake.name for mistake in MISTAKES)}.")

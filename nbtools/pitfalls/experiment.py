@@ -1,6 +1,6 @@
-"""The small experiment that every mistake is measured on: the same model, reviews, seed and steps; one thing differs.
+"""The small experiment that every mistake is measured on: same model, reviews, seed and steps; one line differs.
 
-The loop is written out in plain PyTorch, without the course's own trainer, so that a wrong line can stand where the right one stood.
+The loop is plain PyTorch, without the course's trainer, so that a correct line can be replaced by a wrong one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from nbtools.evaluation import evaluate
 from nbtools.generation import generate
 from nbtools.models import load_model, note_training
 from nbtools.runtime import progress, seed_everything
-from nbtools.training.memory import free_memory, held_memory, least_memory, refuse
+from nbtools.training import TrainingChoices
+from nbtools.training.memory import check_memory, free_memory, held_memory, least_memory
 from nbtools.values import CHECKS
 
 if TYPE_CHECKING:
@@ -30,45 +31,46 @@ Batch = dict[str, Any]
 Change = Callable[["Experiment", Batch], Batch]
 
 SCORED = 40  # validation reviews that a run is scored on
-ENDS = 24  # of them, the shortest: there the chance of a true end is read
+ENDS = 24  # the shortest of them, on which the probability of end-of-text is measured
 PROMPT = "The movie was"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one training left.
-
-    loss            mean of the last ten training losses as the loop saw them, in nats
-    perplexity      of held-out reviews, scored as everywhere in the course, whatever the training did
-    ending          mean probability of end-of-text where held-out reviews really end
-    useful          share of the computed positions that are text and are predicted
-    seconds         of the training
-    sample          what the model then writes
-    """
+    """What one training resulted in."""
 
     loss: float
+    """Mean of the last ten training losses as the loop saw them, in nats."""
     perplexity: float
+    """Of held-out reviews, scored as everywhere in the course, whatever the training did."""
     ending: float
+    """Mean probability of end-of-text where held-out reviews end."""
     useful: float
+    """Fraction of the computed positions that are text and are predicted."""
     seconds: float
+    """Duration of the training."""
     sample: str
+    """A text that the model writes afterwards."""
 
 
 @dataclass
 class Experiment:
-    """A model, reviews and a plan. `right("packed")` and `right("padded")` are made once and kept.
-
-    block_size    tokens of a row; batch_size: rows a step; learning_rate: None means the profile's own
-    """
+    """A model, reviews and the settings of a training. Raises InputError for an invalid value."""
 
     profile: str = "mini"
     max_steps: int = 40
+    """Optimizer steps."""
     max_reviews: int = 600
+    """Reviews over all parts."""
     block_size: int = 512
+    """Tokens per row."""
     batch_size: int = 2
+    """Rows per step."""
     learning_rate: float | None = None
+    """At the start, falling linearly to zero; None: the profile's."""
     seed: int = 0
     runs: dict[str, Run] = field(default_factory=dict)
+    """The runs without a mistake, by kind of batch, each made once."""
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "max_reviews", "block_size", "batch_size", "learning_rate", "seed"):
@@ -98,16 +100,20 @@ class Experiment:
         return self.lm
 
     def packed(self) -> Iterator[Batch]:
-        """Batches of packed blocks, in the seed's order, without end."""
+        """An endless iterator over batches of packed blocks, in the seed's order."""
         blocks = pack(self.reviews.train, self.lm, self.block_size)
-        rows = [blocks[number] for number in range(len(blocks))]
+        rows = [blocks[index] for index in range(len(blocks))]
         return self._batches(rows, _stack)
 
     def padded(self, fixed: bool = False) -> Iterator[Batch]:
-        """Batches of reviews, one a row cut at block_size: end-of-text, the text, end-of-text, and padding with end-of-text up to the
-        longest row of the batch, or always to block_size. Labels are the tokens, with padding left out of the loss."""
+        """Batches of one review per row, truncated to block_size: end-of-text, the text, end-of-text, and padding with end-of-text.
+
+        fixed  whether rows are padded to block_size rather than to the longest one of the batch
+
+        Labels are the tokens; padding is left out of the loss.
+        """
         tokens = tokenize(texts_of(self.reviews.train), self.lm)
-        rows = [[self.document_id, *tokens[number].tolist(), self.document_id][: self.block_size] for number in range(len(tokens))]
+        rows = [[self.document_id, *tokens[index].tolist(), self.document_id][: self.block_size] for index in range(len(tokens))]
         return self._batches(rows, functools.partial(_pad, document_id=self.document_id, width=self.block_size if fixed else None))
 
     def _batches(self, rows: Sequence[Any], collate: Callable[[list[Any]], Batch]) -> Iterator[Batch]:
@@ -115,34 +121,39 @@ class Experiment:
 
         order = torch.Generator().manual_seed(self.seed)
         while True:
-            places = torch.randperm(len(rows), generator=order).tolist()
-            for start in range(0, len(places) - self.batch_size + 1, self.batch_size):
-                yield collate([rows[place] for place in places[start : start + self.batch_size]])
+            indices = torch.randperm(len(rows), generator=order).tolist()
+            for start in range(0, len(indices) - self.batch_size + 1, self.batch_size):
+                yield collate([rows[index] for index in indices[start : start + self.batch_size]])
 
     def right(self, kind: str) -> Run:
-        """The run without a mistake: on "packed" blocks, or on "padded" rows. Made once."""
+        """The run without a mistake, on "packed" blocks or "padded" rows; made at the first call."""
         if kind not in self.runs:
             self.runs[kind] = self.train(self.packed() if kind == "packed" else self.padded(), f"right, {kind}")
         return self.runs[kind]
 
     def train(self, batches: Iterator[Batch], label: str, change: Change | None = None, use_cache: bool = False) -> Run:
-        """Train a fresh model for max_steps and measure it. change: what the mistake does to each batch. Raises MachineError where memory
-        cannot do."""
+        """Train a fresh model for max_steps and measure it.
+
+        change     what the mistake does to each batch
+        use_cache  passed to the model; with a cache, documents in a block attend to each other
+
+        Raises MachineError where memory is too small.
+        """
         import torch
 
-        self._refuse_impossible()
+        self._check_memory()
         lm = self.fresh()
         seed_everything(self.seed)
         model, losses, useful, computed = lm.model, [], 0, 0
-        rate = self.learning_rate or lm.defaults.learning_rate
-        optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+        learning_rate = self.learning_rate or lm.defaults.learning_rate
+        optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, self.max_steps)
         start = time.perf_counter()
         for _ in progress(range(self.max_steps), label, unit="step"):
             batch = next(batches)
             useful, computed = useful + int(batch.pop("useful")), computed + batch["input_ids"].numel()
             batch = change(self, batch) if change else batch
-            batch = {name: part.to(lm.device) for name, part in batch.items()}
+            batch = {name: values.to(lm.device) for name, values in batch.items()}
             loss = model(**batch, use_cache=use_cache).loss
             loss.backward()
             optimizer.step()
@@ -152,32 +163,34 @@ class Experiment:
         seconds = time.perf_counter() - start
         return self.measure(Run(sum(losses[-10:]) / len(losses[-10:]), 0.0, 0.0, useful / computed, seconds, ""))
 
-    def _refuse_impossible(self) -> None:
-        """Raise MachineError where memory cannot do: for a training in fp32 with the library's loss, and the weights kept beside it."""
-        plain = {"dtype": "fp32", "bf16_copies": False, "loss": "library"}
-        needed = least_memory(self.lm.model, self.batch_size, self.block_size, plain) + 4 * self.lm.parameters
-        refuse(needed, held_memory() + free_memory(), self.lm.model, self.batch_size, self.block_size, adapters=False)
+    def _check_memory(self) -> None:
+        """Raise MachineError where memory is too small for a training in fp32 with the library's loss, and a copy of the weights."""
+        needed = least_memory(self.lm.model, self.batch_size, self.block_size, TrainingChoices()) + 4 * self.lm.parameters
+        check_memory(needed, held_memory() + free_memory(), self.lm.model, self.batch_size, self.block_size, can_use_lora=False)
 
     def measure(self, run: Run) -> Run:
-        """`run` with what the model, as it is now, does on held-out reviews."""
+        """`run` completed with what the current model does on held-out reviews."""
         texts = self.reviews.validation["text"][:SCORED]
         sample = generate(self.lm, PROMPT, seed=self.seed, max_new_tokens=40, temperature=0.7, top_k=50)
         assert isinstance(sample, str)
         return replace(run, perplexity=evaluate(self.lm, texts).perplexity, ending=self.ending(texts), sample=sample)
 
     def evaluate(self, texts: Sequence[str], fresh: bool = True) -> float:
-        """Perplexity of `texts`: of the model before any training, or as it is."""
+        """Perplexity of `texts`.
+
+        fresh  of the model before any training, rather than of the current one
+        """
         return evaluate(self.fresh() if fresh else self.lm, texts).perplexity
 
     def ending(self, texts: Sequence[str]) -> float:
-        """The mean probability of end-of-text after the last word of the shortest of `texts`."""
+        """The mean probability of end-of-text after the last token of the shortest of `texts`."""
         import torch
 
         tokens = tokenize(sorted(texts, key=len)[:ENDS], self.lm)
         found = []
         with torch.inference_mode():
-            for number in range(len(tokens)):
-                ids = torch.tensor([[self.document_id, *tokens[number].tolist()][-self.lm.context :]], device=self.lm.device)
+            for index in range(len(tokens)):
+                ids = torch.tensor([[self.document_id, *tokens[index].tolist()][-self.lm.context :]], device=self.lm.device)
                 found.append(self.lm.model(ids).logits[0, -1].softmax(-1)[self.document_id].item())
         return sum(found) / len(found)
 
@@ -195,7 +208,7 @@ def _pad(rows: list[list[int]], document_id: int, width: int | None) -> Batch:
     width = width or max(map(len, rows))
     ids = torch.full((len(rows), width), document_id)
     mask = torch.zeros_like(ids)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(row), 1
+    for index, row in enumerate(rows):
+        ids[index, : len(row)], mask[index, : len(row)] = torch.tensor(row), 1
     labels = ids.masked_fill(mask == 0, IGNORED)
     return {"input_ids": ids, "attention_mask": mask, "labels": labels, "useful": mask.sum() - len(rows)}

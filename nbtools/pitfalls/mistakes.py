@@ -1,4 +1,4 @@
-"""The classic mistakes, each one switch on the small experiment: the wrong line, the right line, and the measurement of what it costs."""
+"""The classic mistakes: the wrong line, the right line, and a measurement of what the mistake costs in the small experiment."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ VERDICTS = ((0.98, "better"), (1.02, "no difference"), (1.25, "a little worse"),
 
 @dataclass(frozen=True)
 class Finding:
-    """What a mistake cost.
-
-    headline  the figure that is bet on; factor: how many times worse it is with the mistake (below 1: better)
-    rows      (figure, with the mistake, without it), as texts
-    wrong     the run with the mistake, where there was a training; for its sample
-    """
+    """What a mistake cost."""
 
     headline: str
+    """Name of the figure that is predicted."""
     factor: float
+    """How many times worse that figure is with the mistake; below 1: better."""
     rows: list[tuple[str, str, str]]
+    """(figure, with the mistake, without it), as texts."""
     wrong: Run | None = None
+    """The run with the mistake, where there was a training; its sample is shown."""
     right: Run | None = None
 
     @property
@@ -40,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: its lines as they would stand in a notebook, what is expected to happen, and how that is measured."""
+    """One mistake: the lines as they would be written in a notebook, the expected symptom, and the measurement."""
 
     name: str
     title: str
@@ -51,7 +50,7 @@ class Mistake:
 
 
 def _trained(wrong: Run, right: Run) -> Finding:
-    """Two trainings compared by the perplexity of held-out reviews."""
+    """Compare two trainings by the perplexity of held-out reviews."""
     rows = [
         ("perplexity of held-out reviews", f"{wrong.perplexity:,.1f}", f"{right.perplexity:,.1f}"),
         ("training loss that the loop shows (nats)", f"{wrong.loss:.2f}", f"{right.loss:.2f}"),
@@ -66,8 +65,8 @@ def _shift_labels(_: Experiment, batch: Batch) -> Batch:
     import torch
 
     labels = batch["labels"]
-    gone = torch.full_like(labels[:, :1], IGNORED)
-    return {**batch, "labels": torch.cat([labels[:, 1:], gone], dim=1)}
+    ignored = torch.full_like(labels[:, :1], IGNORED)
+    return {**batch, "labels": torch.cat([labels[:, 1:], ignored], dim=1)}
 
 
 def double_shift(experiment: Experiment) -> Finding:
@@ -99,12 +98,12 @@ def _mask_every_end(experiment: Experiment, batch: Batch) -> Batch:
 
 def ends_masked(experiment: Experiment) -> Finding:
     wrong, right = experiment.train(experiment.padded(), "ends masked", _mask_every_end), experiment.right("padded")
-    found = _trained(wrong, right)
-    return Finding("chance of an end where reviews end", right.ending / max(wrong.ending, 1e-12), found.rows, wrong, right)
+    rows = _trained(wrong, right).rows
+    return Finding("chance of an end where reviews end", right.ending / max(wrong.ending, 1e-12), rows, wrong, right)
 
 
 def missing_mask(experiment: Experiment) -> Finding:
-    """Reviews of different lengths in one batch that is padded on the left, as for generation."""
+    """Score a batch of reviews of different lengths, padded on the left as for generation, with and without the mask."""
     experiment.fresh()
     ids, mask = _left_padded(experiment)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
@@ -119,9 +118,9 @@ def missing_mask(experiment: Experiment) -> Finding:
 
 
 def _left_padded(experiment: Experiment, texts: int = 16, longest: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
-    """The beginnings of held-out reviews, from an eighth of `longest` tokens up to all of them: ids and mask, [texts, longest].
+    """Ids and mask, [texts, longest], of the beginnings of held-out reviews; their lengths increase from longest / 8 to longest.
 
-    Fewer `texts` where fewer are held out.
+    There are fewer `texts` where fewer are held out.
     """
     import torch
 
@@ -129,15 +128,15 @@ def _left_padded(experiment: Experiment, texts: int = 16, longest: int = 96) -> 
     texts = len(tokens)
     ids = torch.full((texts, longest), experiment.document_id)
     mask = torch.zeros_like(ids)
-    for number in range(texts):
-        length = longest // 8 + number * (longest - longest // 8) // max(1, texts - 1)
-        row = [experiment.document_id, *tokens[number].tolist()][:length]
-        ids[number, -len(row) :], mask[number, -len(row) :] = torch.tensor(row), 1
+    for index in range(texts):
+        length = longest // 8 + index * (longest - longest // 8) // max(1, texts - 1)
+        row = [experiment.document_id, *tokens[index].tolist()][:length]
+        ids[index, -len(row) :], mask[index, -len(row) :] = torch.tensor(row), 1
     return ids.to(experiment.lm.device), mask.to(experiment.lm.device)
 
 
 def _perplexity(experiment: Experiment, ids: torch.Tensor, mask: torch.Tensor, **given: Any) -> float:
-    """Perplexity of every real token that has a real one before it."""
+    """Perplexity over the tokens that are not padding and follow one that is not padding."""
     import torch
 
     with torch.inference_mode():
@@ -146,19 +145,19 @@ def _perplexity(experiment: Experiment, ids: torch.Tensor, mask: torch.Tensor, *
     return math.exp(torch.nn.functional.cross_entropy(logits[counted], ids[:, 1:][counted]).item())
 
 
-CANDIDATES, PART, DRAWS = 16, 15, 2_000  # models to choose among; reviews in a part, at most half of all; repetitions of the choice
-NOISE = 0.02  # of a weight's own spread: the candidates differ by chance alone
+CANDIDATES, PART, DRAWS = 16, 15, 2_000  # models to choose from; reviews in a part, at most half of all; repetitions of the choice
+NOISE = 0.02  # in standard deviations of each weight matrix: the candidates differ by chance alone
 
 
 def chosen_on_test(experiment: Experiment) -> Finding:
-    """The choice among models that are equally good but for chance, many times over other parts of the reviews."""
+    """Repeat the choice among models that differ by chance alone, each time with other parts of the reviews."""
     import numpy as np
     import torch
 
     texts = [*experiment.reviews.validation["text"], *experiment.reviews.test["text"]][:120]
     tokens = tokenize(texts, experiment.lm)
     ids = [
-        torch.tensor([experiment.document_id, *tokens[number].tolist()][:64], device=experiment.lm.device) for number in range(len(tokens))
+        torch.tensor([experiment.document_id, *tokens[index].tolist()][:64], device=experiment.lm.device) for index in range(len(tokens))
     ]
     part = min(PART, len(ids) // 2)
     losses = np.zeros((CANDIDATES, len(ids)))
@@ -168,14 +167,14 @@ def chosen_on_test(experiment: Experiment) -> Finding:
             losses[candidate] = [experiment.lm.model(row[None], labels=row[None]).loss.item() for row in ids]
     experiment.fresh()
     truth = losses.mean(1)
-    dice = np.random.default_rng(experiment.seed)
+    generator = np.random.default_rng(experiment.seed)
     optimism = []
     for _ in range(DRAWS):
-        drawn = dice.permutation(len(ids))
+        drawn = generator.permutation(len(ids))
         test, validation = losses[:, drawn[:part]].mean(1), losses[:, drawn[part : 2 * part]].mean(1)
         by_test, by_validation = test.argmin(), validation.argmin()
         optimism.append((truth[by_test] - test[by_test], truth[by_validation] - test[by_validation]))
-    wrong, right = (math.exp(one) for one in np.mean(optimism, axis=0))
+    wrong, right = (math.exp(difference) for difference in np.mean(optimism, axis=0))
     figures = [
         (f"perplexity on new reviews, as a multiple of the one reported (parts of {part})", f"{wrong:.3f}", f"{right:.3f}"),
         ("models to choose among, which differ by chance", str(CANDIDATES), str(CANDIDATES)),
@@ -186,10 +185,10 @@ def chosen_on_test(experiment: Experiment) -> Finding:
 def _add_noise(model: Any, seed: int) -> None:
     import torch
 
-    dice = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += NOISE * weight.std() * torch.randn(weight.shape, generator=dice).to(weight.device)
+            weight += NOISE * weight.std() * torch.randn(weight.shape, generator=generator).to(weight.device)
 
 
 def documents_mixed(experiment: Experiment) -> Finding:
@@ -197,7 +196,7 @@ def documents_mixed(experiment: Experiment) -> Finding:
 
 
 def wrong_positions(experiment: Experiment) -> Finding:
-    """GPT-2's learned positions against the sine and cosine waves of Vaswani et al. (2017), before any training."""
+    """Replace GPT-2's learned position embeddings by the sinusoids of Vaswani et al. (2017), before any training."""
     import torch
 
     texts = experiment.reviews.validation["text"][: SCORED // 2]
@@ -221,7 +220,7 @@ def wrong_positions(experiment: Experiment) -> Finding:
 
 
 def _no_positions(experiment: Experiment) -> Finding:
-    """For a model that turns queries and keys by their position (RoPE) and has no table to exchange: every token at position 0."""
+    """For a model with rotary positions (RoPE), which has no table to replace: every token at position 0."""
     experiment.fresh()
     ids, mask = _left_padded(experiment)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
@@ -232,7 +231,7 @@ def _no_positions(experiment: Experiment) -> Finding:
 
 
 def _as_in_the_walkthrough(experiment: Experiment, batch: Batch) -> Batch:
-    """Labels moved by one although the model moves them too, the last one padding, and padding learned like text."""
+    """Shift the labels by one although the model shifts them too, make the last one padding, and train on padding as on text."""
     labels = batch["input_ids"].roll(-1, dims=1)
     labels[:, -1] = experiment.document_id
     return {**batch, "labels": labels}

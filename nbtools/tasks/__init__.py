@@ -1,4 +1,4 @@
-"""Beyond generation: sentiment classification, rewriting with an encoder-decoder, instructions, and scores for texts."""
+"""Beyond generation: sentiment classification, rewriting with an encoder-decoder, instructions, and text scores."""
 
 from nbtools.tasks.classification import Classified, Classifier, bag_of_words, train_classifier, wilson_interval, zero_shot
 from nbtools.tasks.instructions import instruct

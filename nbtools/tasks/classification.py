@@ -1,4 +1,4 @@
-"""Is a review positive? A classification head on the language model, a bag of words beside it, and the language model without a head."""
+"""Sentiment classification: a classification head on the language model, a bag of words, and the language model without a head."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ if TYPE_CHECKING:
 
     from nbtools.models import LanguageModel
 
-Z95 = 1.959964  # standard deviations of a normal distribution that hold 95 % of it
+Z95 = 1.959964  # standard deviations on either side of the mean that hold 95 % of a normal distribution
 
 
 @dataclass(frozen=True)
 class Classified:
-    """What a classifier says of labelled texts.
-
-    probabilities   float64 [texts], of being positive; labels: int [texts], 0 negative, 1 positive
-    """
+    """A classifier's predictions for labelled texts."""
 
     name: str
     probabilities: np.ndarray
+    """float64 [texts], of being positive."""
     labels: np.ndarray
+    """int [texts]: 0 negative, 1 positive."""
 
     @property
     def guesses(self) -> np.ndarray:
@@ -45,19 +44,19 @@ class Classified:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy on reviews of this kind."""
+        """The 95 % confidence interval of the accuracy on reviews of this kind."""
         return wilson_interval(int((self.guesses == self.labels).sum()), len(self.labels))
 
     def confusion(self) -> np.ndarray:
-        """int [2, 2]: rows are the true label, columns the guess."""
+        """The confusion matrix, int [2, 2]: rows are the true label, columns the prediction."""
         found = np.zeros((2, 2), int)
         np.add.at(found, (self.labels, self.guesses), 1)
         return found
 
     def worst(self, count: int = 3) -> list[int]:
-        """The places of the wrong guesses that were made with the most confidence."""
+        """Indices of the `count` most confident wrong predictions."""
         wrong = np.flatnonzero(self.guesses != self.labels)
-        return [int(place) for place in wrong[np.argsort(-np.abs(self.probabilities[wrong] - 0.5))][:count]]
+        return [int(index) for index in wrong[np.argsort(-np.abs(self.probabilities[wrong] - 0.5))][:count]]
 
     def __repr__(self) -> str:
         low, high = self.interval
@@ -65,9 +64,12 @@ class Classified:
 
 
 def wilson_interval(successes: int, total: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson, 1927, doi:10.1080/01621459.1927.10502953); it stays within 0 and 1."""
+    """The 95 % score interval of a proportion, within 0 and 1 (Wilson, 1927, doi:10.1080/01621459.1927.10502953).
+
+    Raises InputError where `successes` of `total` is not a proportion.
+    """
     if not 0 <= successes <= total or total < 1:
-        raise InputError(f"{successes} of {total} is no share.", "Give a count, and the number that it is out of.")
+        raise InputError(f"{successes} of {total} is not a proportion.", "Give a count, and the number that it is out of.")
     share = successes / total
     middle = share + Z95**2 / (2 * total)
     half = Z95 * math.sqrt(share * (1 - share) / total + Z95**2 / (4 * total**2))
@@ -77,27 +79,30 @@ def wilson_interval(successes: int, total: int) -> tuple[float, float]:
 
 @dataclass
 class Classifier:
-    """A model with a classification head. history: after each epoch step, mean loss and validation accuracy."""
+    """A model with a classification head."""
 
     model: Any
     lm: LanguageModel
+    """The language model that it was made from."""
     max_tokens: int
+    """Tokens read from the end of each text."""
     history: list[dict[str, float]] = field(default_factory=list)
+    """One entry per epoch: epoch, mean loss and validation accuracy."""
 
     def classify(self, part: Dataset, name: str = "") -> Classified:
-        """Classify labelled texts, similar lengths together."""
+        """Classify labelled texts, batched by similar length."""
         import torch
 
         rows = _rows(part, self.lm, self.max_tokens)
-        order = sorted(range(len(rows)), key=lambda place: -len(rows[place]))
+        order = sorted(range(len(rows)), key=lambda index: -len(rows[index]))
         found = np.zeros(len(rows))
         self.model.eval()
         with torch.inference_mode():
             for start in range(0, len(order), 16):
-                places = order[start : start + 16]
-                ids, mask = _batch([rows[place] for place in places], self.lm)
+                indices = order[start : start + 16]
+                ids, mask = _batch([rows[index] for index in indices], self.lm)
                 logits = self.model(ids, attention_mask=mask, use_cache=False).logits
-                found[places] = logits.softmax(-1)[:, 1].double().cpu().numpy()
+                found[indices] = logits.softmax(-1)[:, 1].double().cpu().numpy()
         return Classified(name or f"{self.lm.name} with a head", found, np.asarray(part["label"]))
 
 
@@ -112,12 +117,13 @@ def train_classifier(
     max_tokens: int = 192,
     seed: int = 0,
 ) -> Classifier:
-    """Put a new head for two labels on `model` and train all of it; the state after the epoch that is best on `validation` is kept.
+    """Put a new head for two labels on `model` and train all weights; the state after the best epoch on `validation` is kept.
 
-    max_tokens   the last so many tokens of a review are read: that is where most say what they think
+    max_tokens  tokens read from the end of each review, where most state their opinion
 
-    transformers reads the answer at the last token that is no padding, and tells padding by its id. Padding is end-of-text here, so no
-    review may end with end-of-text; each begins with it instead. Raises MachineError where memory cannot do.
+    transformers classifies at the last token that is not padding, and recognizes padding by its id. Padding is end-of-text here, so no
+    review may end with end-of-text; each begins with it instead. Raises InputError for an invalid value and for fewer reviews than a
+    batch, MachineError where memory is too small.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -127,8 +133,8 @@ def train_classifier(
     seed = CHECKS["seed"]("seed", seed)
     quiet_libraries()
     lm = load_model(model, verbose=False)
-    _refuse_impossible(lm)
-    seed_everything(seed)  # the head is drawn now
+    _check_memory(lm)
+    seed_everything(seed)  # the head is initialized now
     made = AutoModelForSequenceClassification.from_config(_with_labels(lm))
     made.base_model.load_state_dict(lm.model.base_model.state_dict())
     made.to(lm.device)
@@ -136,21 +142,21 @@ def train_classifier(
     rows, labels = _rows(train, lm, found.max_tokens), torch.tensor(train["label"], device=lm.device)
     steps = epochs * (len(rows) // batch_size)
     if steps < 1:
-        raise InputError(f"{len(rows)} reviews fill no batch of {batch_size}.", "Give more reviews, or a smaller batch.")
+        raise InputError(f"{len(rows)} reviews do not fill a batch of {batch_size}.", "Give more reviews, or a smaller batch_size.")
     optimizer = torch.optim.AdamW(made.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    fast = choose_dtype().name == "bf16"  # measured: where products in 16 bits are faster here
-    dice, best, kept = torch.Generator().manual_seed(seed), -1.0, {}
+    bf16 = choose_dtype().name == "bf16"  # measured: where matrix products in 16 bits are faster on this machine
+    order, best, kept = torch.Generator().manual_seed(seed), -1.0, {}
     bar = progress(range(steps), "training the classifier", unit="step")
     ticks = iter(bar)
     for epoch in range(epochs):
         made.train()
-        places, losses = torch.randperm(len(rows), generator=dice).tolist(), []
-        for start in range(0, len(places) - batch_size + 1, batch_size):
+        indices, losses = torch.randperm(len(rows), generator=order).tolist(), []
+        for start in range(0, len(indices) - batch_size + 1, batch_size):
             next(ticks)
-            chosen = places[start : start + batch_size]
-            ids, mask = _batch([rows[place] for place in chosen], lm)
-            with torch.autocast(lm.device.type, torch.bfloat16, enabled=fast):
+            chosen = indices[start : start + batch_size]
+            ids, mask = _batch([rows[index] for index in chosen], lm)
+            with torch.autocast(lm.device.type, torch.bfloat16, enabled=bf16):
                 loss = made(ids, attention_mask=mask, labels=labels[chosen], use_cache=False).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
@@ -167,14 +173,18 @@ def train_classifier(
     return found
 
 
-def _refuse_impossible(lm: LanguageModel) -> None:
-    """Raise MachineError where memory cannot do, whatever the batch: six numbers of 4 bytes for each weight (the language model's, the
-    classifier's, its gradient, AdamW's two moments, the best state so far), the first of which is held already."""
-    needed, can_have = held_memory() + 20 * lm.parameters, held_memory() + free_memory()
-    if needed > can_have:
+def _check_memory(lm: LanguageModel) -> None:
+    """Raise MachineError where memory is too small for any batch size.
+
+    Six values of 4 bytes per weight: the language model's (held already), the classifier's, its gradient, AdamW's two moments, and the
+    best state so far.
+    """
+    needed, available = held_memory() + 20 * lm.parameters, held_memory() + free_memory()
+    if needed > available:
         raise MachineError(
-            f"Training a classifier on {lm.name} needs {needed / 1e9:.1f} GB of memory, and this process can have {can_have / 1e9:.1f} GB.",
-            "Shut other notebooks' kernels down, or take a smaller profile.",
+            f"Training a classifier on {lm.name} needs {needed / 1e9:.1f} GB of memory, "
+            f"and this process can have {available / 1e9:.1f} GB.",
+            "Shut other notebooks' kernels down, or use a smaller profile.",
         )
 
 
@@ -189,27 +199,27 @@ def _with_labels(lm: LanguageModel) -> Any:
     return config
 
 
-def _rows(part: Dataset | Sequence[str], lm: LanguageModel, most: int) -> list[list[int]]:
+def _rows(part: Dataset | Sequence[str], lm: LanguageModel, max_tokens: int) -> list[list[int]]:
     tokens = tokenize(texts_of(part), lm)
-    return [[lm.document_id, *tokens[number][-(most - 1) :].tolist()] for number in range(len(tokens))]
+    return [[lm.document_id, *tokens[index][-(max_tokens - 1) :].tolist()] for index in range(len(tokens))]
 
 
 def _batch(rows: list[list[int]], lm: LanguageModel) -> tuple[Any, Any]:
-    """ids and mask, [rows, longest], padded on the right."""
+    """Ids and mask, [rows, longest], padded on the right."""
     import torch
 
     ids = torch.full((len(rows), max(map(len, rows))), lm.document_id)
     mask = torch.zeros_like(ids)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(row), 1
+    for index, row in enumerate(rows):
+        ids[index, : len(row)], mask[index, : len(row)] = torch.tensor(row), 1
     return ids.to(lm.device), mask.to(lm.device)
 
 
 def bag_of_words(train: Dataset, validation: Dataset, test: Dataset) -> Classified:
-    """Words and pairs of words, weighted by tf-idf, and logistic regression; how strongly it is held back is chosen on `validation`.
+    """Classify `test` by tf-idf of words and word pairs and logistic regression; its regularization is chosen on `validation`.
 
-    Wang and Manning (2012, https://aclanthology.org/P12-2018) is why such a baseline is asked for: it is hard to beat. Raises MachineError
-    where scikit-learn is not installed.
+    A baseline that is hard to beat (Wang and Manning, 2012, https://aclanthology.org/P12-2018). Raises MachineError where scikit-learn is
+    not installed.
     """
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -217,10 +227,10 @@ def bag_of_words(train: Dataset, validation: Dataset, test: Dataset) -> Classifi
     except ImportError:
         raise MachineError("The baseline needs scikit-learn, which is not installed.", "Run: pip install scikit-learn") from None
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
-    seen = words.fit_transform(train["text"])
+    features = words.fit_transform(train["text"])
     best: tuple[float, Any] = (-1.0, None)
     for strength in (1.0, 10.0, 100.0):
-        model = LogisticRegression(C=strength, max_iter=1_000).fit(seen, train["label"])
+        model = LogisticRegression(C=strength, max_iter=1_000).fit(features, train["label"])
         score = float(model.score(words.transform(validation["text"]), validation["label"]))
         best = max(best, (score, model), key=lambda pair: pair[0])
     return Classified("bag of words", best[1].predict_proba(words.transform(test["text"]))[:, 1], np.asarray(test["label"]))
@@ -230,28 +240,30 @@ def zero_shot(
     lm: LanguageModel, part: Dataset, *, question: str = "\n\nAll in all, the movie was", words: tuple[str, str] = (" terrible", " great"),
     max_tokens: int = 192,
 ) -> tuple[Classified, Classified]:  # fmt: skip
-    """The language model without any training: after the review and `question`, is the second of `words` likelier than the first?
+    """Classify without training: after a review and `question`, is the second of `words` more probable than the first?
 
-    Returns the answers as they are, and calibrated: what the model says after the question alone, without a review, is taken off, since
-    a word may be likelier than the other whatever was said (Zhao et al., 2021, https://arxiv.org/abs/2102.09690).
+    Returns the predictions as they are, and calibrated: the model's preference after the question alone, without a review, is subtracted,
+    because one word may be more probable whatever the review says (Zhao et al., 2021, https://arxiv.org/abs/2102.09690).
     """
     import torch
 
     asked = lm.tokenizer(question, add_special_tokens=False)["input_ids"]
     answers = [lm.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words]
-    room = min(max_tokens, lm.context) - len(asked) - max(map(len, answers))
+    available = min(max_tokens, lm.context) - len(asked) - max(map(len, answers))
     tokens = tokenize(texts_of(part), lm)
 
     def odds(text: list[int]) -> float:
         """ln p(second) - ln p(first) after the text and the question."""
-        begun = [lm.document_id, *text, *asked]
-        ids, mask = _batch([[*begun, *answer] for answer in answers], lm)
+        context = [lm.document_id, *text, *asked]
+        ids, mask = _batch([[*context, *answer] for answer in answers], lm)
         with evaluating(lm.model), torch.inference_mode():
-            logs = lm.model(ids, attention_mask=mask, use_cache=False).logits[:, len(begun) - 1 :].log_softmax(-1)
-        first, second = (sum(logs[row, at, token].item() for at, token in enumerate(answer)) for row, answer in enumerate(answers))
+            logs = lm.model(ids, attention_mask=mask, use_cache=False).logits[:, len(context) - 1 :].log_softmax(-1)
+        first, second = (
+            sum(logs[row, position, token].item() for position, token in enumerate(answer)) for row, answer in enumerate(answers)
+        )
         return second - first
 
-    found = np.array([odds(tokens[number][-room:].tolist()) for number in progress(range(len(tokens)), "asking", unit="review")])
+    found = np.array([odds(tokens[index][-available:].tolist()) for index in progress(range(len(tokens)), "asking", unit="review")])
     labels = np.asarray(part["label"])
     return (
         Classified(f"{lm.name} asked, as it is", 1 / (1 + np.exp(-found)), labels),

@@ -1,4 +1,4 @@
-"""Ask a model that was trained to follow instructions, in the form that it was trained with."""
+"""Prompt an instruction-tuned model with its own chat template."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 def instruct(lm: LanguageModel, instruction: str, max_new_tokens: int = 80) -> str:
-    """The model's answer, greedily, without the instruction. Raises InputError for a model that has no chat template."""
+    """The model's greedy answer, without the instruction.
+
+    Raises InputError for a model without a chat template, and for an instruction that does not fit into its context.
+    """
     import torch
 
     if not getattr(lm.tokenizer, "chat_template", None):
-        raise InputError(f"{lm.name} was not trained to follow instructions: it has no chat template.", "Take smollm2, for example.")
+        raise InputError(f"{lm.name} was not trained to follow instructions: it has no chat template.", "Use smollm2, for example.")
     max_new_tokens = CHECKS["max_new_tokens"]("max_new_tokens", max_new_tokens)
     instruction = check_text(instruction, "instruction")
     quiet_libraries()

@@ -1,4 +1,4 @@
-"""A small encoder-decoder, trained from nothing on a task that can be checked exactly: dates as people write them, in ISO 8601."""
+"""A small encoder-decoder, trained from scratch on a task that can be checked exactly: dates as people write them, in ISO 8601."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from nbtools.values import checked
 FORMS = ("%-d %B %Y", "%B %-d, %Y", "%a, %d %b %Y", "the %-dth of %B, %Y", "%-d.%-m.%Y")
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
 LETTERS = " ,.-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-PAD, END = 0, 1  # ids; letters follow
-LONGEST = 40  # characters of a source
+PAD, END = 0, 1  # ids; those of LETTERS follow
+LONGEST = 40  # characters of a source text
 
 
 @checked()
@@ -27,10 +27,10 @@ def make_dates(count: int, seed: int = 0) -> list[tuple[str, str]]:
     """`count` different dates between 1900 and 2099, each in one of five forms, with its ISO form. Raises InputError for too many."""
     days = (LAST - FIRST).days + 1
     if not 1 <= count <= days:
-        raise InputError(f"{count} different dates are not to be had.", f"Ask for 1 to {days:,}.")
-    dice = random.Random(seed)
-    dates = [FIRST + datetime.timedelta(days=day) for day in dice.sample(range(days), count)]
-    return [(_write(date, dice.choice(FORMS)), date.isoformat()) for date in dates]
+        raise InputError(f"There are no {count:,} different dates.", f"Ask for 1 to {days:,}.")
+    generator = random.Random(seed)
+    dates = [FIRST + datetime.timedelta(days=day) for day in generator.sample(range(days), count)]
+    return [(_write(date, generator.choice(FORMS)), date.isoformat()) for date in dates]
 
 
 def _write(date: datetime.date, form: str) -> str:
@@ -44,13 +44,14 @@ def _write(date: datetime.date, form: str) -> str:
 
 @dataclass
 class Rewriter:
-    """The trained model. history: step, loss and share of right answers on dates held out for looking."""
+    """The trained model."""
 
     model: Any
     history: list[dict[str, float]] = field(default_factory=list)
+    """Rows with step, loss, and `right`: the fraction of held-out dates that are rewritten correctly."""
 
     def rewrite(self, sources: Sequence[str]) -> list[str]:
-        """Greedy answers. Raises InputError for a text that is too long or has letters that were never seen."""
+        """Rewrite each text greedily. Raises InputError for a text that is too long or has characters that the model has never seen."""
         import torch
 
         ids, mask = encode(sources)
@@ -60,7 +61,7 @@ class Rewriter:
         return [decode(row) for row in out.tolist()]
 
     def attention(self, source: str, target: str) -> np.ndarray:
-        """float [len(target), len(source)]: what each letter of the answer looked at, mean over heads of the last layer."""
+        """Cross-attention, float [len(target), len(source)]: from each character of the answer, mean over the heads of the last layer."""
         import torch
 
         ids, mask = encode([source])
@@ -68,37 +69,38 @@ class Rewriter:
         with torch.inference_mode():
             out = self.model(input_ids=ids, attention_mask=mask, labels=labels, output_attentions=True)
         if not out.cross_attentions:
-            raise InputError("This model gives no attention.", 'Load it with attn_implementation="eager".')
+            raise InputError("This model returns no attention weights.", 'Load it with attn_implementation="eager".')
         weights = out.cross_attentions[-1][0].mean(0)
         return np.asarray(weights[: len(target), : len(source)])
 
 
 def encode(texts: Sequence[str]) -> tuple[Any, Any]:
-    """ids and mask, [texts, longest + 1]: a letter an id, then END, then padding."""
+    """Ids and mask, [texts, longest + 1]: one id per character, then END, then padding."""
     import torch
 
     texts = check_texts(texts)
-    known = {letter: number for number, letter in enumerate(LETTERS, 2)}
+    known = {letter: index for index, letter in enumerate(LETTERS, 2)}
     for text in texts:
         if strange := next((letter for letter in text if letter not in known), None):
             raise InputError(
                 f"The model has never seen {strange!r}.", "It knows plain letters, digits, spaces, commas, points and hyphens."
             )
         if not text or len(text) > LONGEST:
-            raise InputError(f"A text of {len(text)} letters is not what it learned.", f"Give 1 to {LONGEST}.")
+            raise InputError(f"A text has {len(text)} characters, which the model was not trained on.", f"Give 1 to {LONGEST}.")
     rows = [[*(known[letter] for letter in text), END] for text in texts]
     ids = torch.full((len(rows), max(map(len, rows))), PAD)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.tensor(row)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row)
     return ids, (ids != PAD).long()
 
 
 def decode(ids: Sequence[int]) -> str:
+    """The text of generated ids: without the decoder's start token, up to END."""
     letters = []
-    for number in ids[1:]:  # the first is the decoder's start
-        if number == END:
+    for index in ids[1:]:
+        if index == END:
             break
-        letters.append(LETTERS[number - 2] if number >= 2 else "")
+        letters.append(LETTERS[index - 2] if index >= 2 else "")
     return "".join(letters)
 
 
@@ -106,15 +108,18 @@ def train_rewriter(
     pairs: Sequence[tuple[str, str]], held_out: Sequence[tuple[str, str]], *, max_steps: int = 600, batch_size: int = 64,
     learning_rate: float = 3e-3, width: int = 96, seed: int = 0,
 ) -> Rewriter:  # fmt: skip
-    """Train a T5 of two layers (Raffel et al., 2020, https://arxiv.org/abs/1910.10683) with random weights on letters.
+    """Train a T5 of two layers (Raffel et al., 2020, https://arxiv.org/abs/1910.10683) on characters, from random weights.
 
-    `labels` are the answer itself: the model moves them to the right to make the decoder's input. Padding in them is left out (-100).
+    `labels` are the answer itself: the model shifts them to the right to make the decoder's input. Padding in them is left out of the
+    loss (-100). Raises InputError for fewer pairs than a batch.
     """
     import torch
     from transformers import AutoModelForSeq2SeqLM, T5Config
 
     if max_steps < 1 or batch_size < 1 or len(pairs) < batch_size:
-        raise InputError(f"{len(pairs)} pairs, {max_steps} steps of {batch_size} cannot be trained.", "Give at least a batch, and a step.")
+        raise InputError(
+            f"{len(pairs)} pairs are too few for {max_steps} steps of {batch_size}.", "Give at least one batch of pairs, and one step."
+        )
     quiet_libraries()
     seed_everything(seed)
     shape = T5Config(
@@ -125,10 +130,10 @@ def train_rewriter(
     found.model.config.decoder_start_token_id = found.model.generation_config.decoder_start_token_id = PAD
     optimizer = torch.optim.AdamW(found.model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max_steps, pct_start=0.1)
-    dice = random.Random(seed)
+    generator = random.Random(seed)
     for step in progress(range(1, max_steps + 1), "training the rewriter", unit="step"):
         found.model.train()
-        batch = dice.sample(pairs, batch_size)
+        batch = generator.sample(pairs, batch_size)
         ids, mask = encode([source for source, _ in batch])
         labels, present = encode([target for _, target in batch])
         loss = found.model(input_ids=ids, attention_mask=mask, labels=labels.masked_fill(present == 0, -100)).loss

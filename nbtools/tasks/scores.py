@@ -1,4 +1,4 @@
-"""How near a text comes to a reference: ROUGE and BLEU, by the libraries that others report with."""
+"""How similar a text is to a reference: ROUGE and BLEU, by the libraries that are commonly used to report them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from nbtools.values import checked
 
 @dataclass(frozen=True)
 class TextScores:
-    """All from 0 to 100, means over the texts but for BLEU, which is of all of them together.
-
-    rouge1, rouge2, rougeL   F1 of shared words, pairs of words, longest common subsequence (Lin, 2004, https://aclanthology.org/W04-1013)
-    bleu     precision of runs of up to four words, times a penalty for brevity (Papineni et al., 2002; sacrebleu: Post, 2018)
-    exact    share of texts that are the reference
-    """
+    """Scores from 0 to 100. ROUGE (Lin, 2004, https://aclanthology.org/W04-1013) is a mean over the texts, BLEU is of the corpus."""
 
     rouge1: float
+    """F1 of shared words."""
     rouge2: float
-    rougeL: float  # noqa: N815  (the name that everybody uses)
+    """F1 of shared word pairs."""
+    rougeL: float  # noqa: N815  (the established name)
+    """F1 of the longest common subsequence."""
     bleu: float
+    """Precision of n-grams up to four words, with a brevity penalty (Papineni et al., 2002; sacrebleu: Post, 2018)."""
     exact: float
+    """Percentage of texts that equal the reference."""
 
     def __repr__(self) -> str:
         return (
@@ -36,7 +36,7 @@ def score_texts(texts: Sequence[str], references: Sequence[str]) -> TextScores:
     """Compare each text with its reference. Raises InputError for lists of different lengths, MachineError without the libraries."""
     texts, references = check_texts(texts), check_texts(references, "references")
     if len(texts) != len(references) or not texts:
-        raise InputError(f"{len(texts)} texts cannot be compared with {len(references)} references.", "Give one reference a text.")
+        raise InputError(f"{len(texts)} texts cannot be compared with {len(references)} references.", "Give one reference per text.")
     try:
         import sacrebleu
         from rouge_score.rouge_scorer import RougeScorer

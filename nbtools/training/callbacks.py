@@ -1,9 +1,9 @@
-"""What happens beside the training steps: the curve and its live picture, a clean stop, a stop at the first number that is none,
-and the marks on whole checkpoints.
+"""Callbacks of the training loop: the curve and its live picture, stopping on Ctrl-C, stopping at the first non-finite value, and the
+marks on complete checkpoints.
 
-All of it needs Trainer's `logging_steps=1`. Trainer logs a step before it saves it, so that a step which must not be saved can
-be refused; and each checkpoint holds the loss of every step before it, so that the curve of a run that was killed and resumed
-is the curve of one that was not, to the last digit. On a GPU it means that the processor waits for every step's loss.
+They need Trainer's `logging_steps=1`. Trainer logs a step before it saves it, so that a step which must not be saved can be refused;
+and each checkpoint holds the loss of every step before it, so that the curve of a run that was killed and resumed equals that of an
+uninterrupted one to the last digit. The cost: on a GPU the processor waits for every step's loss.
 """
 
 from __future__ import annotations
@@ -27,19 +27,24 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from nbtools.errors import RunError, one_line
 from nbtools.runtime import headless, progress, say, write_text
 from nbtools.runtime.foreign import read_json_lines
-from nbtools.training.folders import BROKEN, mark_complete, newest_checkpoint, put_aside
+from nbtools.training.checkpoints import BROKEN, keep_damaged, mark_complete, newest_checkpoint
 
-LOGGING_STEPS = 10  # a row of the curve is the mean of so many steps
+LOGGING_STEPS = 10  # a row of the curve is the mean of this many steps
 
 Draw = Callable[[list[dict[str, Any]], str], Any]  # rows of the curve and a title -> something that a notebook can display
 
 
-class StayFinite(TrainerCallback):
-    """Stops the run at the first step whose loss or gradient norm is not finite; nothing of that step, or later, is saved.
+def evaluation_interval(max_steps: int, points: int = 5) -> int:
+    """Steps between two evaluations, a multiple of LOGGING_STEPS, so that a run has about `points` of them."""
+    return max(LOGGING_STEPS, round(max_steps / points / LOGGING_STEPS) * LOGGING_STEPS)
 
-    Where a checkpoint is due, and at the end, the weights are looked at as well: their norm takes 17 ms for GPT-2 small. In fp16
-    an infinite gradient is part of the game (the scaler skips that step), so there the loss alone decides.
-    `error` is then what to raise; the reason also lies in `folder`, so that a resume can say that it would end the same.
+
+class StopOnNonFinite(TrainerCallback):
+    """Stops the run at the first step whose loss or gradient norm is not finite; neither that step nor a later one is saved.
+
+    Where a checkpoint is due, and at the end, the norm of the weights is checked too (17 ms for GPT-2 small). In fp16 infinite gradients
+    are expected (the scaler skips such a step), so there the gradient norm is not checked. `error` is then the error to raise; the reason
+    is also written to `folder`, so that a resume can say that it would end the same way.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,45 +56,51 @@ class StayFinite(TrainerCallback):
     ) -> None:
         if not logs or "loss" not in logs:
             return
-        numbers = {"loss": logs["loss"]}
+        values = {"loss": logs["loss"]}
         if not args.fp16:
-            numbers["gradient norm"] = logs.get("grad_norm", 0.0)
+            values["gradient norm"] = logs.get("grad_norm", 0.0)
         if control.should_save or state.global_step == state.max_steps:
-            numbers["norm of the weights"] = float(torch.nn.utils.get_total_norm([weight.detach() for weight in model.parameters()]))
-        broken = next((name for name, number in numbers.items() if not math.isfinite(number)), None)
+            values["norm of the weights"] = float(torch.nn.utils.get_total_norm([weight.detach() for weight in model.parameters()]))
+        broken = next((name for name, value in values.items() if not math.isfinite(value)), None)
         if broken is None:
             return
         control.should_save, control.should_training_stop = False, True
-        problem = f"The {broken} was {numbers[broken]}, not a number, at step {state.global_step} of {state.max_steps}."
-        remedy = f"Start anew with a learning_rate lower than {args.learning_rate:g}."
-        if not args.learning_rate:  # an estimate's steps, which change no weight
-            remedy = 'The number format or the weights are to blame: try dtype="fp32", or load the model again.'
+        problem = f"The {broken} was {values[broken]}, which is not finite, at step {state.global_step} of {state.max_steps}."
+        remedy = f"Start again with a learning_rate lower than {args.learning_rate:g}."
+        if not args.learning_rate:  # the steps of an estimate, which change no weight
+            remedy = 'The cause is the number format or the weights: try dtype="fp32", or load the model again.'
         if state.is_world_process_zero:
-            remedy += self._say_what_is_left(state.global_step, broken)
+            remedy += self._last_good_weights(state.global_step, broken)
             write_text(self.folder / BROKEN, json.dumps({"problem": problem}))
         self.error = RunError(problem, remedy)
 
-    def _say_what_is_left(self, step: int, broken: str) -> str:
+    def _last_good_weights(self, step: int, broken: str) -> str:
+        """The end of the advice: where the last good checkpoint is, or an empty text."""
         last = self.folder / "checkpoints" / f"checkpoint-{step - 1}"
         if broken == "loss" and last.is_dir():
-            put_aside(last)  # these weights gave that loss
+            keep_damaged(last)  # these weights gave that loss
         good = newest_checkpoint(last.parent)
         return f" The last good weights are in {good}." if good else ""
 
 
 class Curve(TrainerCallback):
-    """Collects one row per ten steps and appends it to `curve.jsonl`, where another process can follow it.
+    """Appends one row per ten steps to `curve.jsonl`, where another process can follow it.
 
-    A row holds step, loss (nats a token, the mean of the steps since the row before), learning_rate, grad_norm, tokens, seconds
-    and, where `validate` was asked, its figures. With several processes, the first one alone keeps the curve.
+    A row holds step, loss (nats per token, mean of the steps since the previous row), learning_rate, grad_norm, tokens, seconds and, at
+    about `points` of them and the last, what `validate` returns. With several processes, only the first one keeps the curve.
     """
 
     def __init__(
-        self, path: Path, tokens_per_step: int, validate: Callable[[int], dict[str, float]] | None, validate_steps: int, draw: Draw | None,
+        self,
+        path: Path,
+        tokens_per_step: int,
+        validate: Callable[[int], dict[str, float]] | None = None,
+        draw: Draw | None = None,
+        points: int = 5,
         label: str = "fine-tuning",
-    ) -> None:  # fmt: skip
-        self.path, self.tokens_per_step, self.validate, self.validate_steps = path, tokens_per_step, validate, validate_steps
-        self.draw, self.label = draw, label
+    ) -> None:
+        self.path, self.tokens_per_step, self.validate = path, tokens_per_step, validate
+        self.draw, self.points, self.label = draw, points, label
         self.rows: list[dict[str, Any]] = []
         self.seconds_before = 0.0
         self.started = time.perf_counter()
@@ -97,7 +108,7 @@ class Curve(TrainerCallback):
         self.live = _live_display() if draw else None
 
     def restore(self, step: int) -> None:
-        """Read the rows up to `step` again: a resumed run goes on from its checkpoint, not from its last row."""
+        """Drop the rows after `step`: a resumed run continues from its checkpoint, not from its last row."""
         self.rows = [row for row in read_json_lines(self.path, {"step": int, "seconds": float}) if row["step"] <= step]
         self.seconds_before = self.rows[-1]["seconds"] if self.rows else 0.0
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
@@ -108,7 +119,7 @@ class Curve(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
         if args.logging_steps != 1:
-            raise ValueError("the curve and the check for numbers need logging_steps=1")
+            raise ValueError("the curve and the check for non-finite values need logging_steps=1")
         if not state.is_world_process_zero:
             return
         self.restore(state.global_step)
@@ -125,7 +136,7 @@ class Curve(TrainerCallback):
         due = step == 1 or step % LOGGING_STEPS == 0
         if not logs or "loss" not in logs or not due or not state.is_world_process_zero:
             return
-        first = max(2, step - LOGGING_STEPS + 1) if step > 1 else 1  # step 1 is a row of its own: the loss of the untouched model
+        first = max(2, step - LOGGING_STEPS + 1) if step > 1 else 1  # step 1 has its own row: the loss of the untrained model
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry and entry["step"] >= first]
         norm = float(logs.get("grad_norm", math.nan))
         row: dict[str, Any] = {
@@ -138,7 +149,7 @@ class Curve(TrainerCallback):
         }
         if not math.isfinite(row["loss"]):
             return
-        if self.validate is not None and (step % self.validate_steps == 0 or step == state.max_steps):
+        if self.validate is not None and (step % evaluation_interval(state.max_steps, self.points) == 0 or step == state.max_steps):
             row |= self.validate(step)
         self.rows.append(row)
         with self.path.open("a", encoding="utf8") as file:
@@ -156,7 +167,7 @@ class Curve(TrainerCallback):
         assert self.live is not None and self.draw is not None
         try:
             self.live.update(self.draw(self.rows, f"step {done} of {last_step}, about {left / 60:.1f} minutes left"))
-        except Exception as error:  # a picture is no reason to lose a training
+        except Exception as error:  # a failed plot must not end a training
             print(f"The picture of the curve is left out. {one_line(error)}", file=sys.stderr)
             self.live = None
 
@@ -164,7 +175,7 @@ class Curve(TrainerCallback):
 class MarkComplete(TrainerCallback):
     """Marks a checkpoint once all of its files are written; only marked ones are resumed from.
 
-    The last step is not saved: the model itself is written next, and Trainer, resumed at its last step, takes one more.
+    The last step is not saved: the model itself is written next, and Trainer, resumed at its last step, would take one more.
     """
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
@@ -178,17 +189,18 @@ class MarkComplete(TrainerCallback):
             mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
-class CleanStop(TrainerCallback):
-    """Turns the first Ctrl-C (the notebook's interrupt button) into: end this step, save a checkpoint, stop.
+class StopOnInterrupt(TrainerCallback):
+    """On the first Ctrl-C (a notebook's interrupt button), ends the step, saves a checkpoint and stops; a second one stops at once.
 
-    A second one stops at once. In a thread, where Python allows no signal handler, nothing changes.
+    In a thread, where Python allows no signal handler, Ctrl-C works as usual.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.interrupted = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
+        """Within this context Ctrl-C is handled."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -199,18 +211,18 @@ class CleanStop(TrainerCallback):
             signal.signal(signal.SIGINT, before)
 
     def _note(self, number: int, frame: Any) -> None:
-        if self.asked:
+        if self.interrupted:
             raise KeyboardInterrupt
-        self.asked = True
+        self.interrupted = True
         say("Stopping after this step, with a checkpoint. Interrupt again to stop at once.", file=sys.stderr)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        if self.asked and state.global_step < state.max_steps:
+        if self.interrupted and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
 
 
 def _live_display() -> Any:
-    """A display that a notebook can redraw, or None outside notebooks and where outputs are stored for later readers."""
+    """A display that a notebook can update, or None outside notebooks and where outputs are stored for later readers."""
     if headless() or "IPython" not in sys.modules:
         return None
     from IPython import get_ipython

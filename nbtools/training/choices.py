@@ -1,143 +1,191 @@
-"""What a fine-tuning decides by measurement, once: number format, threads, compiled or not. Each with its reason, kept with the run."""
+"""What is measured and decided once per fine-tuning: number format, threads, compilation. Each with its reason, stored with the run."""
 
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
 
+import numpy as np
 import torch
+from transformers import default_data_collator
 
+from nbtools.data import Packed
 from nbtools.errors import InputError, MachineError
 from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, progress, say
 from nbtools.training.adamw import one_pass_at_hand
+from nbtools.training.config import ResolvedConfig
 from nbtools.training.fast_path import FastPath, fits, has_adapters
-from nbtools.values import CHECKS
+from nbtools.values import CHECKS, Text, switch
 
-# On two cores compiling takes about so long (without AVX-512: 25 to 45 s), and a compiled pass in bf16 is 5 to 10 % shorter than a plain
-# one (mini, GPT-2 small, SmolLM2); it is tried only where a fifth of a plain run would be longer than that. In fp32 a compiled pass was
-# not shorter (mini: the same, or 12 % longer; SmolLM2: 20 % longer), so there nothing is tried and nobody waits for it.
+# Compiling takes about this long on two cores (without AVX-512: 25 to 45 s), and a compiled pass in bf16 is 5 to 10 % shorter than a plain
+# one (mini, GPT-2 small, SmolLM2); it is tried only where a fifth of a plain run would take longer. In fp32 a compiled pass was not
+# shorter (mini: the same, or 12 % longer; SmolLM2: 20 % longer), so there it is not tried.
 COMPILE_SECONDS = 15.0
 MOST_SAVED = 0.2
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+REQUIRED = frozenset({"device", "dtype", "threads", "compile", "loss", "bf16_copies"})  # fields without which nothing can be repeated
+MEASURE_AGAIN = "Leave choices out, so that they are measured again."
 
 
-def choose(
-    model: Any, batch: dict[str, torch.Tensor], steps: int, passes: int = 1, *,
-    dtype: str | None, compile: bool | None, threads: int | None,
-) -> dict[str, Any]:  # fmt: skip
-    """The choices for `steps` steps of `passes` passes on batches like `batch`; a value that is given is not measured.
+@dataclass(frozen=True)
+class TrainingChoices:
+    """How a fine-tuning computes on this machine. The defaults are transformers' own path in fp32.
 
-    Gradients of several passes are summed in fp32, as autocast does it, so then there are no bf16 copies, whose gradients are bf16.
-
-    Raises InputError for a value that does not exist, MachineError where compiling was asked for and cannot be done.
+    Raises InputError for an invalid value.
     """
-    if dtype is not None:
-        CHECKS["dtype"]("dtype", dtype)
-    count, why = choose_threads(threads)
-    torch.set_num_threads(count)
-    number = choose_dtype() if dtype is None else NumberFormat(dtype, "asked for", {})
-    chosen = {
-        "device": str(device()),
-        "dtype": number.name,
-        "dtype_reason": number.reason,
-        "gflops": number.gflops,
-        "threads": count,
-        "threads_reason": why,
-    }
-    fast = device().type == "cpu" and number.name != "fp16" and fits(model)
-    if not fast:
-        if compile:
+
+    device: str = "cpu"
+    """Name of the PyTorch device."""
+    dtype: str = "fp32"
+    """Number format of the passes: "fp32", "bf16" or "fp16"."""
+    dtype_reason: str = ""
+    gflops: dict[str, float] = field(default_factory=dict)
+    """Measured speed of matrix products in each format that was tried, in GFLOP/s."""
+    threads: int = 1
+    """Threads that PyTorch uses."""
+    threads_reason: str = ""
+    loss: str = "library"
+    """ "fused" (linear layer and cross-entropy in one, part of the fast path) or "library" (as transformers computes it)."""
+    bf16_copies: bool = False
+    """Whether the passes use bf16 copies of the matrices, whose fp32 originals are trained."""
+    compile: bool = False
+    compile_reason: str = ""
+    plain_pass_seconds: float | None = None
+    """Of a forward and backward pass in the probe, like the next one; None: not measured."""
+    compiled_pass_seconds: float | None = None
+    compile_seconds: float | None = None
+    """Time that compiling took in the probe."""
+
+    def __post_init__(self) -> None:
+        checks = {name: CHECKS[name] for name in ("dtype", "threads", "compile")}
+        checks |= {"device": Text(), "loss": Text(("fused", "library")), "bf16_copies": switch}
+        for name, check in checks.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """The choices in a run's plan.json or metrics.json. Raises InputError where they are missing or invalid."""
+        if not isinstance(values, Mapping):
+            raise InputError(
+                f"choices are of type {type(values).__name__}, not a mapping.", "Give those of an estimate or of a run's metrics.json."
+            )
+        if missing := REQUIRED - values.keys():
+            raise InputError(f"choices lack {', '.join(sorted(missing))}.", "Give those of an estimate or of a run's metrics.json.")
+        return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON stores them, without what was not measured."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def describe(self) -> str:
+        """Two lines for a person: number format; threads and compilation."""
+        compiled = "Compiled" if self.compile else "Not compiled"
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return (
+            f"Passes in {self.dtype}: {self.dtype_reason}. Weights are trained in fp32.\n"
+            f"{threads}: {self.threads_reason}. {compiled}: {self.compile_reason}."
+        )
+
+
+def first_batch(train: Packed, size: int) -> dict[str, torch.Tensor]:
+    """A batch of the first `size` blocks, on the device, to measure with."""
+    batch = default_data_collator([train[index % len(train)] for index in range(size)])
+    return {name: values.to(device()) for name, values in batch.items()}
+
+
+def measure_choices(model: Any, batch: dict[str, torch.Tensor], config: ResolvedConfig) -> TrainingChoices:
+    """The fastest way to train `model` on batches like `batch`. What `config` sets is not measured.
+
+    Gradients of several passes are summed in fp32, as under autocast; bf16 copies have bf16 gradients, so accumulation rules them out.
+
+    Raises MachineError where compiling was requested and is not possible.
+    """
+    threads, why = choose_threads(config.threads)
+    torch.set_num_threads(threads)
+    number = choose_dtype() if config.dtype is None else NumberFormat(config.dtype, "asked for", {})
+    chosen = TrainingChoices(
+        device=str(device()), dtype=number.name, dtype_reason=number.reason, gflops=number.gflops, threads=threads, threads_reason=why
+    )
+    if device().type != "cpu" or number.name == "fp16" or not fits(model):
+        if config.compile:
             raise MachineError("The compiled path is for GPT-2 and Llama-like models on a processor.", "Leave compile out.")
         why = "the library's own kernels" if device().type != "cpu" else "this kind of model is trained as the library has it"
-        return {**chosen, "loss": "library", "bf16_copies": False, "compile": False, "compile_reason": why}
+        return replace(chosen, compile_reason=why)
+    chosen = replace(chosen, loss="fused")
     if has_adapters(model):
-        if compile:
-            raise MachineError("The compiled path is for training all weights, and these are adapters.", "Leave compile out.")
-        why = "adapters are not compiled"
-        return {**chosen, "loss": "fused", "bf16_copies": False, "compile": False, "compile_reason": why}
-    copies = number.name == "bf16" and passes == 1
-    compiled, why, figures = _choose_compile(model, batch, steps * passes, number.torch_dtype, compile, copies)
-    copies = copies and (compiled or one_pass_at_hand())
-    return {**chosen, "loss": "fused", "bf16_copies": copies, "compile": compiled, "compile_reason": why, **figures}
+        if config.compile:
+            raise MachineError("The compiled path is for training all weights, not adapters.", "Leave compile out.")
+        return replace(chosen, compile_reason="adapters are not compiled")
+    copies = number.name == "bf16" and config.gradient_accumulation_steps == 1
+    chosen = _choose_compile(model, batch, config, chosen, copies)
+    return replace(chosen, bf16_copies=copies and (chosen.compile or one_pass_at_hand()))
 
 
-def repeat(model: Any, choices: Mapping[str, Any], wanted: dict[str, Any], passes: int = 1) -> dict[str, Any]:
-    """`choices` of an earlier measurement, once it is clear that they can be kept here. wanted: what was asked for beside them.
+def reuse_choices(model: Any, choices: TrainingChoices | Mapping[str, Any], config: ResolvedConfig) -> TrainingChoices:
+    """`choices` of an earlier measurement, once it is certain that they hold for this model, device and configuration.
 
-    passes  per step, as in `choose`
-
-    Raises InputError where something else was asked for as well, or they are no choices, or were made for another device or kind of
-    model; MachineError where compiling cannot be done.
+    Raises InputError where `config` sets a value that is measured, or the choices are incomplete, or were made for another device or
+    kind of model; MachineError where compiling is not possible.
     """
-    if asked := [name for name, value in wanted.items() if value is not None]:
-        raise InputError(f"choices were given, and {', '.join(asked)} beside them.", "Give one or the other.")
-    if not isinstance(choices, Mapping):
-        raise InputError(f"choices are of type {type(choices).__name__}, not a mapping.", "Give those of an estimate or of a metrics.json.")
-    if missing := {"device", "dtype", "threads", "compile", "loss", "bf16_copies"} - choices.keys():
-        raise InputError(f"choices lack {', '.join(sorted(missing))}.", "Give those of an estimate or of a run's metrics.json, whole.")
-    for name in ("dtype", "threads", "compile"):
-        CHECKS[name](name, choices[name])
-    if choices["bf16_copies"] and passes > 1:
-        raise InputError("choices were made for a training without gradient accumulation.", "Leave them out: they are measured anew.")
-    if choices["device"] != str(device()):
-        raise InputError(f"choices were made for {choices['device']}, and this is {device()}.", "Leave them out: they are measured anew.")
-    whole = choices["compile"] or choices["bf16_copies"]  # what adapters are not trained with
-    if (choices["loss"] == "fused" and not fits(model)) or (whole and has_adapters(model)):
-        raise InputError("choices were made for another kind of model.", "Leave them out: they are measured anew.")
-    if choices["compile"] and not compiler_at_hand():
-        raise MachineError("choices say to compile, and no C++ compiler is at hand.", "Install g++ or clang, or leave choices out.")
-    return dict(choices)
+    if asked := [name for name in ("dtype", "compile", "threads") if getattr(config, name) is not None]:
+        raise InputError(f"choices were given together with {', '.join(asked)}.", "Give one or the other.")
+    if not isinstance(choices, TrainingChoices):
+        choices = TrainingChoices.from_dict(choices)
+    if choices.bf16_copies and config.gradient_accumulation_steps > 1:
+        raise InputError("choices were made for a training without gradient accumulation.", MEASURE_AGAIN)
+    if choices.device != str(device()):
+        raise InputError(f"choices were made for {choices.device}, and this is {device()}.", MEASURE_AGAIN)
+    all_weights = choices.compile or choices.bf16_copies  # neither is used with adapters
+    if (choices.loss == "fused" and not fits(model)) or (all_weights and has_adapters(model)):
+        raise InputError("choices were made for another kind of model.", MEASURE_AGAIN)
+    if choices.compile and not compiler_available():
+        raise MachineError("choices say to compile, and no C++ compiler is available.", "Install g++ or clang, or leave choices out.")
+    return choices
 
 
-def fast_path(model: Any, choices: Mapping[str, Any]) -> FastPath | None:
-    """What trains `model` fast, as it was chosen; None: the library's way."""
-    if choices["loss"] != "fused":
+def fast_path(model: Any, choices: TrainingChoices) -> FastPath | None:
+    """The fast path for `model` as it was chosen; None: the library's own."""
+    if choices.loss != "fused":
         return None
-    return FastPath(model, FORMATS[choices["dtype"]], choices["compile"], choices["bf16_copies"])
-
-
-def describe(choices: dict[str, Any]) -> str:
-    """Three lines for a person."""
-    compiled = "compiled" if choices["compile"] else "not compiled"
-    threads = f"{choices['threads']} thread{'s' if choices['threads'] > 1 else ''}"
-    return (
-        f"Passes in {choices['dtype']}: {choices['dtype_reason']}. Weights are trained in fp32.\n"
-        f"{threads[0].upper()}{threads[1:]}: {choices['threads_reason']}. {compiled.capitalize()}: {choices['compile_reason']}."
-    )
+    return FastPath(model, FORMATS[choices.dtype], choices.compile, choices.bf16_copies)
 
 
 def _choose_compile(
-    model: Any, batch: dict[str, torch.Tensor], passes: int, dtype: torch.dtype, wanted: bool | None, copies: bool
-) -> tuple[bool, str, dict[str, float]]:
-    if wanted is not None:
-        if wanted and not compiler_at_hand():
-            raise MachineError("Compiling was asked for, and no C++ compiler is at hand.", "Install g++ or clang, or leave compile out.")
-        return wanted, "asked for", {}
-    if dtype == torch.float32:
-        return False, "in fp32 a compiled pass is no shorter (measured with mini and SmolLM2)", {}
-    with _undisturbed(model):
+    model: Any, batch: dict[str, torch.Tensor], config: ResolvedConfig, chosen: TrainingChoices, copies: bool
+) -> TrainingChoices:
+    """`chosen` with the decision whether to compile, its reason and what was measured for it."""
+    if config.compile is not None:
+        if config.compile and not compiler_available():
+            raise MachineError("Compiling was requested, and no C++ compiler is available.", "Install g++ or clang, or leave compile out.")
+        return replace(chosen, compile=config.compile, compile_reason="asked for")
+    if chosen.dtype == "fp32":
+        return replace(chosen, compile_reason="in fp32 a compiled pass is no shorter (measured with mini and SmolLM2)")
+    passes, dtype = config.max_steps * config.gradient_accumulation_steps, FORMATS[chosen.dtype]
+    with undisturbed(model):
         _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False, copies=copies and one_pass_at_hand()))
-        figures = {"plain_pass_seconds": round(plain, 3)}
+        chosen = replace(chosen, plain_pass_seconds=round(plain, 3))
         if passes * plain * MOST_SAVED < COMPILE_SECONDS:
-            return False, f"{passes} passes of {plain:.2f} s (probed) are over before compiling is repaid", figures
-        if not compiler_at_hand():
-            return False, "no C++ compiler is at hand", figures
+            return replace(chosen, compile_reason=f"{passes} passes of {plain:.2f} s (probed) are too few to make up for compiling")
+        if not compiler_available():
+            return replace(chosen, compile_reason="no C++ compiler is available")
         for _ in progress([None], "compiling", unit="program"):
             first, fast = time_passes(model, batch, FastPath(model, dtype, compiled=True, copies=copies))
-    figures |= {"compiled_pass_seconds": round(fast, 3), "compile_seconds": round(first - fast, 1)}
+    chosen = replace(chosen, compiled_pass_seconds=round(fast, 3), compile_seconds=round(first - fast, 1))
     if fast >= plain:
-        return False, f"a pass takes {fast:.2f} s compiled and {plain:.2f} s plain (probed)", figures
-    repaid = max(1, round((first - fast) / (plain - fast)))
-    said = f"a pass takes {fast:.2f} s instead of {plain:.2f} s (probed); compiling took {first - fast:.0f} s"
-    if repaid > passes:  # the time is already spent, and the passes are shorter
-        return True, f"{said}, which {passes} passes do not repay, but it is done", figures
-    return True, f"{said}, repaid after {repaid} of {passes} passes", figures
+        return replace(chosen, compile_reason=f"a pass takes {fast:.2f} s compiled and {plain:.2f} s plain (probed)")
+    reason = f"a pass takes {fast:.2f} s instead of {plain:.2f} s (probed); compiling took {first - fast:.0f} s"
+    worth_after = max(1, round((first - fast) / (plain - fast)))
+    if worth_after > passes:  # the time is already spent, and the passes are shorter
+        return replace(chosen, compile=True, compile_reason=f"{reason}, more than {passes} passes save, but it is done")
+    return replace(chosen, compile=True, compile_reason=f"{reason}, saved after {worth_after} of {passes} passes")
 
 
 def time_passes(model: Any, batch: dict[str, torch.Tensor], fast: FastPath) -> tuple[float, float]:
-    """Seconds of the first forward and backward pass over `batch`, and the best of two to five more that fill a second.
+    """Seconds of the first forward and backward pass over `batch`, and of the best of two to five more that take a second together.
 
     No weight is changed.
     """
@@ -155,20 +203,36 @@ def time_passes(model: Any, batch: dict[str, torch.Tensor], fast: FastPath) -> t
 
 
 @contextlib.contextmanager
-def _undisturbed(model: Any) -> Iterator[None]:
-    """In training mode, and afterwards as before: mode, gradients, random state."""
-    was_training = model.training
+def undisturbed(model: Any) -> Iterator[None]:
+    """A context in which `model` can be trained to measure something.
+
+    Afterwards gradients, which weights have them, mode, random states and threads are as before. What the weights are is up to the caller.
+    """
+    weights = list(model.parameters())
+    gradients = [(weight.grad, weight.requires_grad) for weight in weights]
+    training, threads, own = model.training, torch.get_num_threads(), dict(vars(model))
+    python, numbers = random.getstate(), np.random.get_state()
+    for weight in weights:
+        weight.grad = None
     model.train()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng():
             yield
     finally:
-        model.zero_grad()
-        model.train(was_training)
+        for weight, (gradient, wanted) in zip(weights, gradients, strict=True):
+            weight.grad, weight.requires_grad = gradient, wanted
+        for name in vars(model).keys() - own.keys():  # accelerate wraps `forward`, peft names itself
+            delattr(model, name)
+        model.train(training)
+        torch.set_num_threads(threads)
+        random.setstate(python)
+        np.random.set_state(numbers)
+        if device().type == "cuda":
+            torch.cuda.empty_cache()
 
 
-def compiler_at_hand() -> bool:
-    """Whether a small program can really be compiled: a compiler without Python's headers is none."""
+def compiler_available() -> bool:
+    """Whether a small program compiles: a compiler without Python's headers does not count."""
     try:
         compiled = torch.compile(_twice, dynamic=True)
         return bool(compiled(torch.ones(8)).sum() == 16)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
+
+from accelerate import PartialState
 
 from nbtools.data import Packed
 from nbtools.errors import InputError
 from nbtools.models import LanguageModel
+from nbtools.runtime import device
 from nbtools.values import Checked
+
+# Settings that decide the result of a run; the others decide how it is computed.
+DECISIVE = ("learning_rate", "batch_size", "gradient_accumulation_steps", "max_steps", "seed", "lora", "dropout")
 
 
 @dataclass(frozen=True)
@@ -21,34 +28,39 @@ class FinetuneConfig(Checked):
     """
 
     learning_rate: float | None = None
-    """Peak of the schedule. None: the profile's `learning_rate`, with adapters its `lora_learning_rate`."""
+    """Peak of the learning rate schedule; None: the profile's `learning_rate`, or with LoRA its `lora_learning_rate`."""
     batch_size: int | None = None
-    """Blocks per forward and backward pass, of all processes together."""
+    """Blocks per forward and backward pass, over all processes; None: the profile's."""
     gradient_accumulation_steps: int = 1
-    """Passes whose gradients are summed before each optimizer step: a step learns from this many batches, in the memory of one."""
+    """Passes whose gradients are summed before each optimizer step."""
     epochs: float | None = None
-    """Passes over the blocks, where max_steps is None."""
+    """Passes over all blocks, used where max_steps is None."""
     max_steps: int | None = None
-    """Optimizer steps."""
+    """Optimizer steps; None: from epochs, or the profile's."""
     seed: int = 0
-    """Of the order of the blocks, of dropout, and of the adapters' first values."""
+    """Seed of the order of the blocks, of dropout, and of the adapters' initial values."""
     lora: bool = False
-    """Whether low-rank adapters are trained instead of all weights (Hu et al., 2021; needs the extra [lora])."""
+    """Train low-rank adapters instead of all weights (Hu et al., 2021; needs the extra `lora`)."""
     dropout: float | None = 0.0
-    """While training; None: the checkpoint's own. 0 by default: in a run of an epoch or so there is little to overfit."""
+    """Dropout probability during training; None: the checkpoint's. 0 by default, because a run of about an epoch hardly overfits."""
     dtype: str | None = None
-    """ "fp32", "bf16" or "fp16" for the passes; None: measured. Weights are trained in fp32."""
+    """Number format of the passes: fp32, bf16 or fp16; None: measured. Weights are trained in fp32."""
     compile: bool | None = None
-    """Whether to compile; None: when a probe says that the run is long enough to repay it."""
+    """Compile the model; None: where a probe shows that the run is long enough to benefit."""
     threads: int | None = None
-    """Of PyTorch; None: the fastest number that this machine allows."""
+    """Threads that PyTorch uses; None: the fastest number, measured."""
     checkpoint_steps: int | None = None
-    """Optimizer steps from one checkpoint to the next; None: a fifth of the run."""
+    """Optimizer steps between two checkpoints; None: a fifth of the run."""
     report_to: str = "none"
-    """Passed to Trainer: "none", "tensorboard", "mlflow" …"""
+    """Where Trainer reports to: none, tensorboard, mlflow or another integration."""
 
-    def plan(self, lm: LanguageModel, train: Packed) -> dict[str, Any]:
-        """Every value that decides the result, with None resolved; a resumed run must have the same.
+    @classmethod
+    def pick(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `values` that are settings of a fine-tuning."""
+        return {field.name: values[field.name] for field in fields(cls) if field.name in values}
+
+    def resolve(self, lm: LanguageModel, train: Packed) -> ResolvedConfig:
+        """This configuration with the profile's values in place of None, and epochs converted to optimizer steps.
 
         Raises InputError when `lm` is not a loaded model or `train` is not packed.
         """
@@ -59,30 +71,46 @@ class FinetuneConfig(Checked):
                 f"train is of type {type(train).__name__}, not packed blocks.", "Pack the texts first: nbtools.pack(texts, lm)."
             )
         defaults = lm.defaults
-        rate = self.learning_rate or (defaults.lora_learning_rate if self.lora else defaults.learning_rate)
-        batch = self.batch_size or defaults.batch_size
-        steps = self.max_steps
-        if steps is None and self.epochs is not None:
-            steps = max(1, math.ceil(self.epochs * len(train) / (batch * self.gradient_accumulation_steps)))
-        return {
-            "model": lm.profile.name if lm.profile else lm.name,
-            "learning_rate": rate,
-            "batch_size": batch,
-            "gradient_accumulation_steps": self.gradient_accumulation_steps,
-            "block_size": train.block_size,
-            "max_steps": steps or defaults.max_steps,
-            "seed": self.seed,
-            "lora": self.lora,
-            "dropout": self.dropout,
-            "blocks_sha256": hashlib.sha256(train.input_ids.tobytes()).hexdigest(),
+        batch_size, max_steps = self.batch_size or defaults.batch_size, self.max_steps
+        if max_steps is None and self.epochs is not None:
+            max_steps = max(1, math.ceil(self.epochs * len(train) / (batch_size * self.gradient_accumulation_steps)))
+        resolved = {
+            "learning_rate": self.learning_rate or (defaults.lora_learning_rate if self.lora else defaults.learning_rate),
+            "batch_size": batch_size,
+            "max_steps": max_steps or defaults.max_steps,
         }
+        return ResolvedConfig(**vars(self) | resolved)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedConfig(FinetuneConfig):
+    """A configuration without open choices: the values that the training loop uses."""
+
+    learning_rate: float
+    batch_size: int
+    max_steps: int
 
     @property
-    def wanted(self) -> dict[str, Any]:
-        """What is measured where it is None."""
-        return {"dtype": self.dtype, "compile": self.compile, "threads": self.threads}
+    def per_device_batch_size(self) -> int:
+        """Blocks per pass of this process. Raises InputError when the processes cannot share a batch evenly."""
+        processes = PartialState(cpu=device().type == "cpu").num_processes
+        if self.batch_size % processes:
+            raise InputError(
+                f"batch_size is {self.batch_size}, and {processes} processes cannot share it evenly.", "Choose a multiple of their number."
+            )
+        return self.batch_size // processes
+
+    def tokens_per_step(self, block_size: int) -> int:
+        """Tokens per optimizer step, over all processes and passes."""
+        return self.batch_size * self.gradient_accumulation_steps * block_size
+
+    def to_plan(self, lm: LanguageModel, train: Packed) -> dict[str, Any]:
+        """What `plan.json` holds: every value that decides the result. A resumed run must have the same."""
+        settings = {name: getattr(self, name) for name in DECISIVE}
+        digest = hashlib.sha256(train.input_ids.tobytes()).hexdigest()
+        return {"model": base_name(lm), "block_size": train.block_size, **settings, "blocks_sha256": digest}
 
 
-def tokens_per_step(plan: dict[str, Any]) -> int:
-    """Tokens that an optimizer step learns from."""
-    return int(plan["batch_size"] * plan["gradient_accumulation_steps"] * plan["block_size"])
+def base_name(lm: LanguageModel) -> str:
+    """The name under which a run records the model that it began with."""
+    return lm.profile.name if lm.profile else lm.name

@@ -1,9 +1,8 @@
-"""What a planned fine-tuning takes on this machine, by a few probe steps of the very same Trainer: minutes, memory, disk."""
+"""What a planned fine-tuning takes on this machine, measured with a few probe steps of the same Trainer: time, memory, disk."""
 
 from __future__ import annotations
 
 import contextlib
-import random
 import shutil
 import tempfile
 import time
@@ -14,23 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from transformers import default_data_collator
 
 from nbtools.data import tokenize
 from nbtools.errors import MachineError
 from nbtools.evaluation import STRIDE, WINDOW
 from nbtools.generation import release
 from nbtools.models import exclusively, save_model
-from nbtools.runtime import device, keep_freed_memory, quiet_libraries, seed_everything
+from nbtools.runtime import keep_freed_memory, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
-from nbtools.training.callbacks import LOGGING_STEPS
-from nbtools.training.choices import choose
-from nbtools.training.config import FinetuneConfig
+from nbtools.training.callbacks import LOGGING_STEPS, evaluation_interval
+from nbtools.training.checkpoints import output_folder
+from nbtools.training.choices import TrainingChoices, first_batch, measure_choices, undisturbed
+from nbtools.training.config import FinetuneConfig, ResolvedConfig, base_name
 from nbtools.training.finetune import VALIDATION_SAMPLE
-from nbtools.training.loop import dropping, with_adapters
-from nbtools.training.memory import PeakMemory, free_memory, held_memory, refuse, refuse_impossible
-from nbtools.training.plan import folder_of, share_of
+from nbtools.training.loop import add_lora, override_dropout
+from nbtools.training.memory import PeakMemory, check_least_memory, check_memory, free_memory, held_memory
 from nbtools.training.probe import Probe, size_of
 
 if TYPE_CHECKING:
@@ -39,51 +36,52 @@ if TYPE_CHECKING:
     from nbtools.data import Packed
     from nbtools.models import LanguageModel
 
-PROBE_TEXTS = 8  # scored, of those that the curve scores
+PROBE_TEXTS = 8  # scored in the probe, of those that the curve scores
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What `finetune` with the same arguments and these `choices` will take, in the process that made the estimate.
-
-    parts        seconds by part: steps, validation, checkpoints, saving, scoring
-    steps        of the run; step_seconds: of one
-    memory_bytes, free_memory_bytes  the most that the process will hold, and what it may hold (what it has and what is free)
-    disk_bytes, free_disk_bytes      the most that lies on the disk at once, and what was free there; kept_bytes: what stays
-    choices      what finetune would choose, to be given to it; probe_seconds: what the estimate took
-    disturbance  what disturbed the probe: the times are then not known, and those given are as they would be if it went on; "" for nothing
-    """
+    """What `finetune` with the same arguments and these `choices` will take in this process."""
 
     parts: dict[str, float]
+    """Seconds by part: steps, validation, checkpoints, saving, scoring."""
     steps: int
+    """Optimizer steps of the run."""
     step_seconds: float
     memory_bytes: int
+    """The most that the process will hold."""
     free_memory_bytes: int
+    """What the process can have: what it holds and what is free."""
     disk_bytes: int
+    """The most that is on the disk at once."""
     kept_bytes: int
+    """What stays on the disk."""
     free_disk_bytes: int
-    choices: dict[str, Any]
+    choices: TrainingChoices
+    """What was measured; pass them to `finetune`."""
     probe_seconds: float
+    """What the estimate itself took."""
     disturbance: str = ""
+    """What disturbed the probe; "" for nothing. Otherwise the times are only right if the disturbance lasts."""
 
     @property
     def seconds(self) -> float:
         return sum(self.parts.values())
 
     def to_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, **asdict(self)}
+        return {"seconds": self.seconds, **asdict(self), "choices": self.choices.to_dict()}
 
     def __repr__(self) -> str:
         long = ", ".join(f"{name} {_duration(seconds)}" for name, seconds in self.parts.items() if seconds >= 0.5)
-        compiled = "compiled" if self.choices["compile"] else "not compiled"
+        compiled = "compiled" if self.choices.compile else "not compiled"
         disk = f"{_gigabytes(self.disk_bytes)} while it trains, {_gigabytes(self.kept_bytes)} kept, of {_gigabytes(self.free_disk_bytes)}"
         time = f"{_duration(self.seconds)} for {self.steps} steps{f' ({long})' if long else ''}"
         if self.disturbance:
-            time = f"time not known, because the probe was disturbed: {self.disturbance}; if that went on, {time}"
+            time = f"time not known, because the probe was disturbed: {self.disturbance}; if that goes on, {time}"
         return (
             f"{time}\n"
             f"memory: {_gigabytes(self.memory_bytes)} of {_gigabytes(self.free_memory_bytes)}; disk: {disk}\n"
-            f"in {self.choices['dtype']}, {compiled}, threads: {self.choices['threads']}; probed in {_duration(self.probe_seconds)}"
+            f"in {self.choices.dtype}, {compiled}, threads: {self.choices.threads}; probed in {_duration(self.probe_seconds)}"
         )
 
 
@@ -97,65 +95,50 @@ def estimate(
     scoring: Dataset | Sequence[str] = (),
     **settings: Any,
 ) -> Estimate:
-    """What `finetune` with these arguments will take: seconds, bytes of memory, bytes of disk, and what it will choose.
+    """What `finetune` with these arguments will take, in seconds, bytes of memory and bytes of disk, and what it will choose.
 
-    Give the estimate's `choices` to `finetune`, so that nothing is measured and compiled a second time.
+    Pass the estimate's `choices` to `finetune`, so that nothing is measured and compiled a second time.
 
-    scoring   texts that are scored beside the training, each as often as it stands here
-    settings  the fields of `FinetuneConfig` but report_to, as in `finetune`
+    scoring   texts that are scored beside the training, each as often as it occurs here
+    settings  the fields of `FinetuneConfig`, as in `finetune`
 
-    Takes seven steps of the run itself, with a learning rate of zero, one checkpoint beside `output_dir` and a few scored texts; then
-    all of it is taken back: weights, gradients, random states, threads and disk are as before. Raises MachineError, with advice,
-    when memory or disk will not do (before anything is tried where the shapes alone say so), and what `finetune` raises for an
-    impossible plan.
+    Takes seven steps of the run itself with a learning rate of zero, writes one checkpoint beside `output_dir` and scores a few texts.
+    Afterwards weights, gradients, random states, threads and disk are as before. Raises MachineError, with advice, when memory or disk
+    is too small (before anything is tried where the shapes alone show it), and what `finetune` raises for an impossible configuration.
     """
     start = time.perf_counter()
-    config = FinetuneConfig.from_options("estimate", settings, ("output_dir", "validation", "scoring"), without=("report_to",))
-    plan = config.plan(lm, train)
-    disk = next(folder for folder in folder_of(plan, output_dir).parents if folder.is_dir())  # the nearest that is there already
+    config = FinetuneConfig.from_options("estimate", settings, ("output_dir", "validation", "scoring")).resolve(lm, train)
+    disk = next(folder for folder in output_folder(base_name(lm), output_dir).parents if folder.is_dir())  # the nearest that exists
     sample = [] if validation is None else check_texts(validation, "validation")[:VALIDATION_SAMPLE]
     scored = check_texts(scoring, "scoring")
     quiet_libraries()
     release(lm.model)  # as finetune does
     free, free_disk = free_memory() + held_memory(), shutil.disk_usage(disk).free
-    share = share_of(plan["batch_size"], PartialState(cpu=device().type == "cpu").num_processes)
-    with _undisturbed(lm.model), tempfile.TemporaryDirectory(prefix=".probe-", dir=disk) as place, PeakMemory() as peak:
-        seed_everything(config.seed)
-        with _adapted(lm, config.lora) as model, keep_freed_memory(), dropping(model, config.dropout):
-            refuse_impossible(model, share, train.block_size)
-            batch = default_data_collator([train[number % len(train)] for number in range(share)])
-            batch = {name: part.to(device()) for name, part in batch.items()}
-            choices = choose(model, batch, plan["max_steps"], plan["gradient_accumulation_steps"], **config.wanted)
-            torch.set_num_threads(choices["threads"])
-            refuse_impossible(model, share, train.block_size, choices)
-            trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-            # Where passes were tried for the choice, their peak is known, and the optimizer's moments come on top.
-            refuse(peak.bytes + (6 if choices["bf16_copies"] else 8) * trained, free, model, share, train.block_size)
-            _refuse_disk(4 * lm.parameters + 6 * trained, free_disk, disk)  # one checkpoint, at least
-            texts = _spread(sample or scored[:VALIDATION_SAMPLE], lm)
-            probe = Probe(replace(lm, model=model), texts, Path(place))
-            probe.run(train, plan, choices, share)
+    texts = _spread(sample or scored[:VALIDATION_SAMPLE])
+    with undisturbed(lm.model), tempfile.TemporaryDirectory(prefix=".probe-", dir=disk) as folder, PeakMemory() as peak:
+        probe = Probe(lm, texts, Path(folder))
+        choices = _run_probe(probe, train, config, peak, (free, free_disk, disk))
         saving = time.perf_counter()
-        model_bytes = size_of(save_model(lm, Path(place, "model")))
+        model_bytes = size_of(save_model(lm, Path(folder, "model")))
         saving = time.perf_counter() - saving
-    refuse(peak.bytes, free, lm.model, share, train.block_size)
-    saves = (plan["max_steps"] - 1) // (config.checkpoint_steps or max(1, plan["max_steps"] // 5))
-    at_once = max(min(saves, 3) * probe.checkpoint_bytes, min(saves, 2) * probe.checkpoint_bytes + model_bytes)
-    _refuse_disk(at_once, free_disk, disk)
-    seconds_a_token = probe.scoring_seconds / max(1, computed_tokens(texts, lm))
+    check_memory(peak.bytes, free, lm.model, config.per_device_batch_size, train.block_size)
+    checkpoints = (config.max_steps - 1) // (config.checkpoint_steps or max(1, config.max_steps // 5))
+    disk_bytes = max(min(checkpoints, 3) * probe.checkpoint_bytes, min(checkpoints, 2) * probe.checkpoint_bytes + model_bytes)
+    _check_disk(disk_bytes, free_disk, disk)
+    seconds_per_token = probe.scoring_seconds / max(1, computed_tokens(texts, lm))
     return Estimate(
         parts={
-            "steps": plan["max_steps"] * probe.step_seconds,
-            "validation": _validations(plan["max_steps"]) * computed_tokens(sample, lm) * seconds_a_token,
-            "checkpoints": saves * probe.checkpoint_seconds,
+            "steps": config.max_steps * probe.step_seconds,
+            "validation": _validations(config.max_steps) * computed_tokens(sample, lm) * seconds_per_token,
+            "checkpoints": checkpoints * probe.checkpoint_seconds,
             "saving": saving,
-            "scoring": computed_tokens(scored, lm) * seconds_a_token,
+            "scoring": computed_tokens(scored, lm) * seconds_per_token,
         },
-        steps=plan["max_steps"],
+        steps=config.max_steps,
         step_seconds=probe.step_seconds,
         memory_bytes=peak.bytes,
         free_memory_bytes=free,
-        disk_bytes=at_once,
+        disk_bytes=disk_bytes,
         kept_bytes=model_bytes,
         free_disk_bytes=free_disk,
         choices=choices,
@@ -164,46 +147,51 @@ def estimate(
     )
 
 
+def _run_probe(probe: Probe, train: Packed, config: ResolvedConfig, peak: PeakMemory, limits: tuple[int, int, Path]) -> TrainingChoices:
+    """Make the choices and run the probe with them, checking memory and disk before each.
+
+    limits  bytes of memory and of disk that the fine-tuning can have, and a folder on that disk
+    """
+    lm, shape = probe.lm, (config.per_device_batch_size, train.block_size)
+    memory, disk, folder = limits
+    seed_everything(config.seed)
+    with _adapted(lm, config.lora) as model, keep_freed_memory(), override_dropout(model, config.dropout):
+        check_least_memory(model, *shape)
+        choices = measure_choices(model, first_batch(train, config.per_device_batch_size), config)
+        torch.set_num_threads(choices.threads)
+        check_least_memory(model, *shape, choices)
+        trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        # Where passes were run to choose, their peak is known, and the optimizer's moments come on top.
+        check_memory(peak.bytes + (6 if choices.bf16_copies else 8) * trained, memory, model, *shape)
+        _check_disk(4 * lm.parameters + 6 * trained, disk, folder)  # one checkpoint, at least
+        probe.lm = replace(lm, model=model)
+        probe.run(train, config, choices)
+    return choices
+
+
+def _check_disk(needed: int, free: int, folder: Path) -> None:
+    if needed > free:
+        raise MachineError(
+            f"This fine-tuning needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free in {folder}.",
+            "Free some space, name an output_dir on another disk, or write fewer checkpoints (checkpoint_steps).",
+        )
+
+
 @contextlib.contextmanager
 def _adapted(lm: LanguageModel, lora: bool) -> Iterator[Any]:
     """The model that is trained: `lm`'s own, or within this context the same with adapters."""
     if not lora:
         yield lm.model
         return
-    adapted = with_adapters(lm)
+    adapted = add_lora(lm)
     try:
         yield adapted
     finally:
         adapted.unload()
 
 
-@contextlib.contextmanager
-def _undisturbed(model: Any) -> Iterator[None]:
-    """Afterwards everything is as it was: gradients and which weights have them, mode, random states, threads."""
-    weights = list(model.parameters())
-    gradients = [(weight.grad, weight.requires_grad) for weight in weights]
-    training, threads, own = model.training, torch.get_num_threads(), dict(vars(model))
-    python, numbers = random.getstate(), np.random.get_state()
-    for weight in weights:
-        weight.grad = None
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        for weight, (gradient, wanted) in zip(weights, gradients, strict=True):
-            weight.grad, weight.requires_grad = gradient, wanted
-        for name in vars(model).keys() - own.keys():  # accelerate wraps `forward`, peft names itself
-            delattr(model, name)
-        model.train(training)
-        torch.set_num_threads(threads)
-        random.setstate(python)
-        np.random.set_state(numbers)
-        if device().type == "cuda":
-            torch.cuda.empty_cache()
-
-
 def computed_tokens(texts: Sequence[str], lm: LanguageModel) -> int:
-    """The tokens that `evaluate` computes for `texts`: those of a long one lie in two windows."""
+    """The tokens that `evaluate` computes for `texts`: many tokens of a long one are in two windows."""
     if not texts:
         return 0
     tokens = tokenize(texts, lm)
@@ -213,23 +201,15 @@ def computed_tokens(texts: Sequence[str], lm: LanguageModel) -> int:
     return int(np.minimum(lengths, window).sum() + (later * window).sum())
 
 
-def _spread(texts: list[str], lm: LanguageModel) -> list[str]:
-    """A few of `texts`, from the longest to the shortest at even distances."""
+def _spread(texts: list[str]) -> list[str]:
+    """A few of `texts`, evenly spaced from the longest to the shortest."""
     return sorted(texts, key=len, reverse=True)[:: max(1, len(texts) // PROBE_TEXTS)]
 
 
 def _validations(steps: int) -> int:
     """How many points of the curve are scored: see `Curve`."""
-    every = max(LOGGING_STEPS, round(steps / 5 / LOGGING_STEPS) * LOGGING_STEPS)
+    every = evaluation_interval(steps)
     return len({step for step in (*range(every, steps + 1, every), steps) if step % LOGGING_STEPS == 0 or step == 1})
-
-
-def _refuse_disk(needed: int, free: int, place: Path) -> None:
-    if needed > free:
-        raise MachineError(
-            f"This fine-tuning needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free in {place}.",
-            "Free some space, name an output_dir on another disk, or write fewer checkpoints (checkpoint_steps).",
-        )
 
 
 def _duration(seconds: float) -> str:

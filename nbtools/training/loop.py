@@ -1,4 +1,4 @@
-"""The loop itself: Trainer with the arguments of a plan, over a model prepared for it."""
+"""The training loop: Hugging Face's Trainer with the arguments of a configuration, over a model prepared for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,11 @@ import torch
 from nbtools.errors import InputError, MachineError, RunError
 from nbtools.models import note_training
 from nbtools.runtime import device
-from nbtools.training.callbacks import CleanStop, MarkComplete, StayFinite
+from nbtools.training.callbacks import MarkComplete, StopOnInterrupt, StopOnNonFinite
+from nbtools.training.checkpoints import OpenRun, how_to_resume
+from nbtools.training.choices import fast_path
+from nbtools.training.config import ResolvedConfig
 from nbtools.training.fast_path import FastPath
-from nbtools.training.folders import how_to_resume
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -25,16 +28,14 @@ if TYPE_CHECKING:
     from nbtools.data import Packed
     from nbtools.models import LanguageModel
 
-MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
-
 
 @contextlib.contextmanager
-def dropping(model: Any, share: float | None) -> Iterator[None]:
-    """Within this context every dropout layer drops `share` (None: what the checkpoint says)."""
+def override_dropout(model: Any, probability: float | None) -> Iterator[None]:
+    """Within this context every dropout layer has this probability (None: its own)."""
     layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
     before = [layer.p for layer in layers]
     for layer in layers:
-        layer.p = layer.p if share is None else share
+        layer.p = layer.p if probability is None else probability
     try:
         yield
     finally:
@@ -42,33 +43,11 @@ def dropping(model: Any, share: float | None) -> Iterator[None]:
             layer.p = own
 
 
-def refuse_reports(report_to: str) -> None:
-    """Raise InputError where Trainer cannot report to `report_to`: unknown to it, or not installed."""
-    from transformers.integrations import get_reporting_integration_callbacks
+def add_lora(lm: LanguageModel) -> Any:
+    """`lm`'s model with low-rank adapters (Hu et al., 2021) beside its frozen weights; their initial values are random.
 
-    try:
-        for callback in get_reporting_integration_callbacks([] if report_to == "none" else [report_to]):
-            callback()
-    except (ValueError, RuntimeError, ImportError, AssertionError) as error:
-        problem = f"Trainer cannot report to {report_to!r}: {str(error).strip().partition(chr(10))[0]}"
-        raise InputError(problem, f"pip install {report_to}, or leave report_to at none.") from None
-
-
-@contextlib.contextmanager
-def _logs_kept(folder: Path) -> Iterator[None]:
-    """Within this context TensorBoard's files go to `folder`; by default they lie among the checkpoints, and are gone with them."""
-    name = "TENSORBOARD_LOGGING_DIR"
-    before = os.environ.get(name)
-    os.environ.setdefault(name, str(folder))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-
-
-def with_adapters(lm: LanguageModel) -> Any:
-    """`lm`'s model with low-rank adapters (Hu et al., 2021) beside its frozen weights; their beginning is drawn at random."""
+    Raises MachineError where peft is not installed.
+    """
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
@@ -79,78 +58,128 @@ def with_adapters(lm: LanguageModel) -> Any:
     return get_peft_model(lm.model, LoraConfig(r=16, lora_alpha=32, target_modules=target, fan_in_fan_out=gpt2, task_type="CAUSAL_LM"))
 
 
-def train(
-    model: Any, packed: Packed | torch.utils.data.Dataset[Any], folder: Path, plan: dict[str, Any], choices: dict[str, Any],
-    fast: FastPath | None, share: int,
-    callbacks: Sequence[TrainerCallback], *, save_steps: int | None = None, report_to: str = "none", checkpoint: Path | None = None,
-    optimizer: MakeOptimizer | None = None, arguments: Mapping[str, Any] | None = None,
-) -> int:  # fmt: skip
-    """Train `model` from `checkpoint`, or from the beginning; the steps that were taken.
+def check_report_to(report_to: str) -> None:
+    """Raise InputError where Trainer cannot report to `report_to`: unknown to it, or not installed."""
+    from transformers.integrations import get_reporting_integration_callbacks
 
-    share      blocks a step of this process
-    optimizer  makes another optimizer than AdamW from the model; arguments: of Trainer's, instead of those of a fine-tuning
-
-    Raises RunError when it was interrupted (a checkpoint is then saved) and when a number is not finite (that step is not).
-    """
-    from transformers import PrinterCallback, ProgressCallback, TrainingArguments
-
-    from nbtools.training.trainer import CourseTrainer
-
-    where = device().type
-    settings: dict[str, Any] = {
-        "output_dir": str(folder / "checkpoints"),
-        "per_device_train_batch_size": share,
-        # Trainer divides each pass's summed loss by the labelled tokens of all passes of the step: the mean over tokens, not over passes.
-        "gradient_accumulation_steps": plan.get("gradient_accumulation_steps", 1),
-        "max_steps": plan["max_steps"],
-        "learning_rate": plan["learning_rate"],
-        "warmup_steps": min(50, plan["max_steps"] // 10),
-        "lr_scheduler_type": "linear",
-        "optim": "adamw_torch_fused" if where in {"cpu", "cuda"} else "adamw_torch",
-        "seed": plan["seed"],
-        # The fast path casts inside its own forward pass; accelerate's way would copy every output to fp32.
-        "bf16": choices["dtype"] == "bf16" and fast is None,
-        "fp16": choices["dtype"] == "fp16",
-        "use_cpu": where == "cpu",
-        "use_liger_kernel": where == "cuda" and find_spec("liger_kernel") is not None,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_steps": save_steps or max(1, plan["max_steps"] // 5),
-        "save_total_limit": 2,
-        "report_to": report_to,
-        "disable_tqdm": True,
-        "dataloader_pin_memory": where == "cuda",
-    }
-    cache, model.config.use_cache = model.config.use_cache, False  # with a cache, documents in a block would attend to each other
-    stop, finite = CleanStop(), StayFinite(folder)
-    watching = [MarkComplete(), stop, finite, *callbacks]
-    with _logs_kept(folder / "logs"):  # read when the trainer is made
-        trainer = CourseTrainer(
-            model=model, args=TrainingArguments(**settings | dict(arguments or {})), train_dataset=packed, callbacks=watching, fast=fast,
-            make_optimizer=optimizer, data_collator=getattr(packed, "collate", None),
-        )  # fmt: skip
-    for printing in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(printing)
     try:
-        with stop.listening():
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except pickle.UnpicklingError:  # transformers reads a checkpoint's pickles with weights_only, which stops at anything but numbers
-        if checkpoint is None:
-            raise
-        problem = f"{checkpoint} holds something else than numbers, so it is not resumed from: it was not saved by a training."
-        raise RunError(problem, "Delete that folder, and resume from an earlier one; or start anew with resume=False.") from None
+        for callback in get_reporting_integration_callbacks([] if report_to == "none" else [report_to]):
+            callback()
+    except (ValueError, RuntimeError, ImportError, AssertionError) as error:
+        problem = f"Trainer cannot report to {report_to!r}: {str(error).strip().partition(chr(10))[0]}"
+        raise InputError(problem, f"pip install {report_to}, or set report_to to none.") from None
+
+
+@contextlib.contextmanager
+def _tensorboard_folder(folder: Path) -> Iterator[None]:
+    """Within this context TensorBoard writes to `folder`; by default it writes among the checkpoints, which are deleted."""
+    name = "TENSORBOARD_LOGGING_DIR"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, str(folder))
+    try:
+        yield
     finally:
-        if fast is not None:
-            fast.release()
-        else:  # accelerate leaves its autocast on the model, and a score in fp32 would not be one
-            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-        model.config.use_cache = cache
-        if plan["learning_rate"]:  # an estimate's steps change nothing
-            note_training(model)
-    if finite.error:
-        raise finite.error
-    done = trainer.state.global_step
-    if done < plan["max_steps"]:
-        problem = f"Stopped at step {done} of {plan['max_steps']}; a checkpoint is in {folder}."
-        raise RunError(problem, how_to_resume())
-    return done
+        if before is None:
+            del os.environ[name]
+
+
+@dataclass
+class Loop:
+    """The training of one model on packed blocks."""
+
+    model: Any
+    """The model to train, with adapters if it has any."""
+    blocks: Packed | torch.utils.data.Dataset[Any]
+    run: OpenRun
+    config: ResolvedConfig
+    make_optimizer: Callable[[Any], torch.optim.Optimizer] | None = None
+    """Makes the optimizer from the model; None: AdamW."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of Trainer that override those of a fine-tuning."""
+
+    def __post_init__(self) -> None:
+        self.fast: FastPath | None = fast_path(self.model, self.run.choices)
+
+    def plain_model(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which the model computes as the library has it, for an evaluation during training."""
+        return self.fast.paused() if self.fast else contextlib.nullcontext()
+
+    def train(self, callbacks: Sequence[TrainerCallback | type[TrainerCallback]]) -> int:
+        """Train from the checkpoint, or from the beginning, and return the number of steps.
+
+        Raises RunError when it was interrupted (a checkpoint is then saved) and when a loss is not finite (that step is not saved).
+        """
+        stop, finite = StopOnInterrupt(), StopOnNonFinite(self.run.folder)
+        trainer = self._trainer([MarkComplete(), stop, finite, *callbacks])
+        checkpoint, config = self.run.checkpoint, self.model.config
+        use_cache, config.use_cache = config.use_cache, False  # with a cache, documents in a block would attend to each other
+        try:
+            with stop.listening():
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except pickle.UnpicklingError:  # transformers reads a checkpoint's pickles with weights_only, which accepts tensors alone
+            if checkpoint is None:
+                raise
+            problem = f"{checkpoint} holds something other than tensors, so it was not saved by a training and is not loaded."
+            raise RunError(problem, "Delete that folder and resume from an earlier one, or start again with resume=False.") from None
+        finally:
+            if self.fast is not None:
+                self.fast.release()
+            else:  # accelerate leaves its autocast on the model, and a score in fp32 would not be one
+                trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+            config.use_cache = use_cache
+            if trainer.args.learning_rate:  # the steps of an estimate change nothing
+                note_training(self.model)
+        if finite.error:
+            raise finite.error
+        steps = int(trainer.state.global_step)
+        if steps < self.config.max_steps:
+            problem = f"Stopped at step {steps} of {self.config.max_steps}; a checkpoint is in {self.run.folder}."
+            raise RunError(problem, how_to_resume())
+        return steps
+
+    def _trainer(self, callbacks: Sequence[Any]) -> Any:
+        from transformers import PrinterCallback, ProgressCallback, TrainingArguments
+
+        from nbtools.training.trainer import CourseTrainer
+
+        with _tensorboard_folder(self.run.folder / "logs"):  # read when the trainer is made
+            trainer = CourseTrainer(
+                model=self.model,
+                args=TrainingArguments(**self._arguments() | dict(self.arguments)),
+                train_dataset=self.blocks,
+                callbacks=list(callbacks),
+                data_collator=getattr(self.blocks, "collate", None),
+                fast=self.fast,
+                make_optimizer=self.make_optimizer,
+            )
+        for printing in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(printing)
+        return trainer
+
+    def _arguments(self) -> dict[str, Any]:
+        """Trainer's arguments for a fine-tuning."""
+        config, dtype, where = self.config, self.run.choices.dtype, device().type
+        return {
+            "output_dir": str(self.run.folder / "checkpoints"),
+            "per_device_train_batch_size": config.per_device_batch_size,
+            # Trainer divides each pass's summed loss by the labelled tokens of all passes of the step: a mean over tokens, not over passes.
+            "gradient_accumulation_steps": config.gradient_accumulation_steps,
+            "max_steps": config.max_steps,
+            "learning_rate": config.learning_rate,
+            "warmup_steps": min(50, config.max_steps // 10),
+            "lr_scheduler_type": "linear",
+            "optim": "adamw_torch_fused" if where in {"cpu", "cuda"} else "adamw_torch",
+            "seed": config.seed,
+            # The fast path casts inside its own forward pass; accelerate's way would copy every output to fp32.
+            "bf16": dtype == "bf16" and self.fast is None,
+            "fp16": dtype == "fp16",
+            "use_cpu": where == "cpu",
+            "use_liger_kernel": where == "cuda" and find_spec("liger_kernel") is not None,
+            "logging_steps": 1,
+            "logging_nan_inf_filter": False,
+            "save_steps": config.checkpoint_steps or max(1, config.max_steps // 5),
+            "save_total_limit": 2,
+            "report_to": config.report_to,
+            "disable_tqdm": True,
+            "dataloader_pin_memory": where == "cuda",
+        }

@@ -1,18 +1,21 @@
-"""Memory of a fine-tuning: the least that it can do with, from shapes alone, and the most that it is seen to hold."""
+"""Memory of a fine-tuning: a lower bound from shapes alone, and the measured peak."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from nbtools.errors import MachineError
 from nbtools.runtime import available_memory, device, total_memory
 
+if TYPE_CHECKING:
+    from nbtools.training.choices import TrainingChoices
+
 SAMPLE_SECONDS = 0.02
-LIBRARIES = 300 * 10**6  # bytes that Python, PyTorch and transformers hold at least, once they are loaded
-KEPT_WIDTHS = 6  # what a layer keeps of each token for the backward pass, at least, in units of the model's width
+LIBRARIES = 300 * 10**6  # bytes that Python, PyTorch and transformers hold at least once they are loaded
+KEPT_WIDTHS = 6  # what a layer keeps per token for the backward pass, at least, in units of the model's width
 SHORT_BLOCK = 128  # tokens; a shorter block saves next to nothing
 
 
@@ -24,9 +27,10 @@ def held_memory() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that this process may still take where it trains: of the GPU's memory, or of the machine's.
+    """Bytes that this process may still allocate where it trains: of the GPU's memory, or of the machine's.
 
-    With what it holds that is never more than a container's limit, though file pages that it has mapped may be charged to another group.
+    Together with what it holds, this never exceeds a container's limit, though pages of files that it has mapped may be charged to
+    another group.
     """
     import torch
 
@@ -36,10 +40,9 @@ def free_memory() -> int:
 
 
 class PeakMemory:
-    """A context that watches `held_memory`; `bytes` is then the most that was seen.
+    """A context that samples `held_memory` fifty times a second; `bytes` is then the maximum.
 
-    It looks fifty times a second and does not ask the system for its own record: that one cannot be started anew without
-    taking it from whoever reads it later (metrics.json does).
+    The system's own record of the peak is not used: resetting it would falsify what metrics.json reads from it later.
     """
 
     def __enter__(self) -> PeakMemory:
@@ -59,51 +62,52 @@ class PeakMemory:
         self.bytes = max(self.bytes, held_memory())
 
 
-def least_memory(model: Any, batch_size: int, block_size: int, choices: dict[str, Any] | None = None) -> int:
-    """Bytes that a process which trains `model` holds at least: libraries, weights, gradients, AdamW's moments, copies in the
-    format of the passes, what the backward pass needs of the forward pass, logits.
+def least_memory(model: Any, batch_size: int, block_size: int, choices: TrainingChoices | None = None) -> int:
+    """Bytes that a process which trains `model` holds at least: libraries, weights, gradients, AdamW's moments, copies in the format of
+    the passes, activations, logits.
 
-    batch_size, block_size  blocks a step (of this process) and tokens a block
-    choices                 what `choose` said; None: of whatever it may say, the thriftiest
+    batch_size  blocks per pass of this process
+    block_size  tokens per block
+    choices     None: those that need the least
 
-    Worked out from shapes. It is a lower bound: what an allocator wastes, and what is held for a moment only, is left out.
+    A lower bound, computed from shapes: what an allocator wastes, and what is held for a moment only, is left out.
     """
     config = model.config
     weights = sum(weight.numel() for weight in model.parameters())
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    bf16 = choices is None or choices["dtype"] != "fp32"
-    # With bf16 copies: copy, gradient and first moment of 2 bytes each, second moment of 4. Else a gradient and two moments of 4,
-    # and of each weight a copy of 2 that autocast keeps.
-    thrifty = choices is None or choices["bf16_copies"]
-    state = 10 * trained if thrifty else 12 * trained + 2 * weights * bf16
+    bf16 = choices is None or choices.dtype != "fp32"
+    # With bf16 copies: copy, gradient and first moment of 2 bytes each, second moment of 4. Otherwise a gradient and two moments of 4,
+    # and a copy of 2 of each weight, which autocast keeps.
+    copies = choices is None or choices.bf16_copies
+    state = 10 * trained if copies else 12 * trained + 2 * weights * bf16
     tokens, size = batch_size * block_size, 2 if bf16 else 4
     activations = tokens * config.num_hidden_layers * config.hidden_size * size * KEPT_WIDTHS
     # The fused loss holds the logits of half of the tokens; the library's holds all of them, in fp32 and once more as gradient.
-    logits = tokens * config.vocab_size * (size // 2 if choices is None or choices["loss"] == "fused" else 8)
+    logits = tokens * config.vocab_size * (size // 2 if choices is None or choices.loss == "fused" else 8)
     return LIBRARIES * (device().type != "cuda") + 4 * weights + state + activations + logits
 
 
-def refuse_impossible(model: Any, batch_size: int, block_size: int, choices: dict[str, Any] | None = None) -> None:
+def check_least_memory(model: Any, batch_size: int, block_size: int, choices: TrainingChoices | None = None) -> None:
     """Raise MachineError, with advice, when `least_memory` is more than this process can have."""
-    refuse(least_memory(model, batch_size, block_size, choices), held_memory() + free_memory(), model, batch_size, block_size)
+    check_memory(least_memory(model, batch_size, block_size, choices), held_memory() + free_memory(), model, batch_size, block_size)
 
 
-def refuse(needed: int, can_have: int, model: Any, batch_size: int, block_size: int, adapters: bool = True) -> None:
-    """Raise MachineError, with advice, when a training needs more bytes of memory than its process can have.
+def check_memory(needed: int, available: int, model: Any, batch_size: int, block_size: int, can_use_lora: bool = True) -> None:
+    """Raise MachineError, with advice, when a training needs more bytes of memory than are available to its process.
 
-    adapters  whether the caller could train adapters instead
+    can_use_lora  whether the caller could train adapters instead
     """
-    if needed <= can_have:
+    if needed <= available:
         return
     from nbtools.training.fast_path import has_adapters
 
     advice = [f"a batch_size below {batch_size}"] if batch_size > 1 else []
     if block_size > SHORT_BLOCK:
         advice.append(f"a block_size below {block_size}")
-    if adapters and not has_adapters(model):
+    if can_use_lora and not has_adapters(model):
         advice.append("lora=True")
     instead = f"{', '.join(advice)} or a smaller profile" if advice else "a smaller profile"
     raise MachineError(
-        f"This fine-tuning needs {needed / 1e9:.1f} GB of memory, and this process can have {can_have / 1e9:.1f} GB.",
-        f"Shut other notebooks' kernels down, or take {instead}.",
+        f"This fine-tuning needs {needed / 1e9:.1f} GB of memory, and this process can have {available / 1e9:.1f} GB.",
+        f"Shut other notebooks' kernels down, or use {instead}.",
     )

@@ -8,6 +8,7 @@ from typing import Any
 from nbtools.data import load_reviews, pack
 from nbtools.models import LanguageModel, load_model
 from nbtools.runtime import runs_folder, say
+from nbtools.training.config import base_name
 from nbtools.training.estimate import estimate
 from nbtools.training.finetune import finetune
 
@@ -15,19 +16,19 @@ QUICK_STEPS = 60
 
 
 def tuned_model(base: LanguageModel, folder: str | Path | None = None, *, dataset: str = "auto", seed: int = 0) -> LanguageModel:
-    """The fine-tuned counterpart of `base`, and a word on which one it is.
+    """The fine-tuned counterpart of `base`; a message says which one it is.
 
-    Looked for in `folder`, else in runs/tuned/<profile>; when neither holds a model, a quick one is trained for a few steps
-    and kept as runs/tuned/<profile>-quick, so that the next call finds it.
+    Loaded from `folder`, or else from runs/tuned/<profile>. Where neither holds a model, a quick one is trained for a few steps and stored
+    as runs/tuned/<profile>-quick, so that the next call finds it.
     """
     if folder is not None:
         return load_model(str(folder))
-    name = base.profile.name if base.profile else Path(base.name).name
+    name = Path(base_name(base)).name
     for candidate in (name, f"{name}-quick"):
-        place = runs_folder() / "tuned" / candidate
-        if (place / "model" / "config.json").is_file():
+        run = runs_folder() / "tuned" / candidate
+        if (run / "model" / "config.json").is_file():
             say(f"Fine-tuned model: {candidate}, from notebook {'04' if candidate == name else '05 (a quick one)'}.")
-            return load_model(str(place / "model"), verbose=False)
+            return load_model(str(run / "model"), verbose=False)
     say(f"No fine-tuned {name} was found, so a quick one is trained now: {quick_steps(base)} steps. Notebook 04 trains a better one.")
     reviews = load_reviews(dataset, base.defaults.max_reviews)
     fresh = load_model(base.name, verbose=False)

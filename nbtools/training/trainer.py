@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer with the fast path inside: callbacks, checkpoints and `report_to` are its own."""
+"""Hugging Face's Trainer with the fast path; callbacks, checkpoints and `report_to` are Trainer's own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from nbtools.training.fast_path import FastPath
 
 
 class CourseTrainer(Trainer):
-    """Trainer over a model that a FastPath may have changed (`fast` is None: the library's way throughout).
+    """Trainer for a model that a FastPath may have changed.
 
-    make_optimizer  makes the optimizer from the model, once it is prepared; None: AdamW, in the way that suits the FastPath
+    fast            None: the model computes as the library has it
+    make_optimizer  makes the optimizer from the prepared model; None: AdamW, in the form that suits the FastPath
 
-    A checkpoint holds the fp32 weights and the optimizer's moments, as any Trainer's does; the bf16 copies are made anew from them.
+    A checkpoint holds the fp32 weights and the optimizer's moments, as any Trainer's does; bf16 copies are made from them again.
     """
 
     def __init__(self, *arguments: Any, fast: FastPath | None, make_optimizer: Callable[[Any], Any] | None = None, **keywords: Any) -> None:
@@ -24,7 +25,7 @@ class CourseTrainer(Trainer):
         super().__init__(*arguments, **keywords)
 
     def create_optimizer(self, model: Any = None) -> Any:
-        # Only now: a checkpoint that is resumed has been read into the fp32 weights before.
+        # Not earlier: a checkpoint that is resumed from must first be loaded into the fp32 weights.
         if self.fast is not None:
             self.fast.engage()
             if self.fast.copies:

@@ -18,8 +18,8 @@ from nbtools.errors import InputError, RunError
 from nbtools.plots import Table
 from nbtools.runtime import interactive, resolve_path
 from nbtools.texts import check_texts
-from nbtools.training.folders import check_output
-from nbtools.training.following import RunState, read_run
+from nbtools.training.checkpoints import check_output
+from nbtools.training.run_state import RunState, read_run
 from nbtools.values import checked
 from nbtools.widgets.live import LiveView
 from nbtools.widgets.requests import Request

@@ -323,8 +323,8 @@ def test_a_tuned_model_with_its_card_is_pushed_private_and_the_token_is_not_show
     assert found["someone/mine"]["address"].endswith("/someone/mine") and pushed.private
     assert pushed.files["model.safetensors"] == files["model.safetensors"] and pushed.card.endswith("# Mine\n")
     assert "licence: mit" in found["someone/mine"]["facts"] and "to be downloaded" in found["someone/mine"]["facts"]
-    assert "The Hub did not take it" in found["no good/name"]["problem"]
-    assert "The Hub did not take it" in refused["someone/other"]["problem"] and ("models", "someone/other") not in hub.repositories
+    assert "The upload to the Hub failed" in found["no good/name"]["problem"]
+    assert "The upload to the Hub failed" in refused["someone/other"]["problem"] and ("models", "someone/other") not in hub.repositories
     assert TOKEN not in written and TOKEN[:8] not in written
 
 

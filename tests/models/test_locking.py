@@ -202,8 +202,8 @@ def test_one_lock_for_a_model_its_wrappers_and_its_parts() -> None:
 
 def test_adapters_share_the_lock_of_the_model_that_they_are_put_on() -> None:
     pytest.importorskip("peft")
-    from nbtools.training.loop import with_adapters
+    from nbtools.training.loop import add_lora
 
     lm = tiny()
     before = lock_of(lm.model)
-    assert lock_of(with_adapters(lm)) is before
+    assert lock_of(add_lora(lm)) is before

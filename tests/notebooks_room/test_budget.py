@@ -15,10 +15,10 @@ from nbtools.errors import MachineError
 from nbtools.notebooks import budget, costs, plan_run
 from nbtools.notebooks.budget import preview
 from nbtools.notebooks.fingerprint import fingerprint, library_versions
-from nbtools.training import Estimate
+from nbtools.training import Estimate, TrainingChoices
 from tests.notebooks_room.notebooks_at_hand import write_notebook
 
-FOUND = Estimate({"steps": 50.0, "scoring": 10.0}, 10, 5.0, 2 * 10**9, 9 * 10**9, 3 * 10**9, 10**9, 9 * 10**9, {}, 6.0)
+FOUND = Estimate({"steps": 50.0, "scoring": 10.0}, 10, 5.0, 2 * 10**9, 9 * 10**9, 3 * 10**9, 10**9, 9 * 10**9, TrainingChoices(), 6.0)
 TRAINED = dict.fromkeys([1, 2, 3], "finetune")  # which cells of TRAINS an estimate stands for
 TRAINS = 'reviews = load_reviews("package")', "plan = estimate(lm)", "before = evaluate(lm)", "tuned = finetune(lm)", "draw(tuned)"
 PARAMETERS = 'profile: str = "mini"\nmodel: str = None\nmax_steps: int = None\nbatch_size: int = 4\noutput_dir: str = None'

@@ -14,7 +14,7 @@ import pytest
 
 from nbtools.notebooks import course, plan_run, read_notebook, read_status, run_notebooks
 from nbtools.notebooks.fingerprint import fingerprint
-from nbtools.training import folders
+from nbtools.training import TrainingChoices, checkpoints
 from tests.notebooks_room.notebooks_at_hand import printed, processes_with, write_notebook
 from tests.notebooks_room.test_course import Silent
 
@@ -84,7 +84,7 @@ def test_a_training_that_was_killed_under_run_began_again_at_step_0(notebook: Pa
     assert again.returncode == 0, said
     after = steps(out)[len(before) :]
     assert after == list(range(after[0], STEPS + 1)) and 5 < after[0] <= before[-1] + 1
-    assert f"Going on from step {after[0] - 1} of {STEPS}." in printed(out / "04_mine.ipynb")
+    assert f"Resuming from step {after[0] - 1} of {STEPS}." in printed(out / "04_mine.ipynb")
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"notebooks", "out"}
     assert [path.name for path in (out / "tuned").iterdir()] == ["mini"]
 
@@ -115,10 +115,10 @@ def test_what_decides_a_result_still_makes_another_run(notebook: Path) -> None:
 
 
 def test_a_training_goes_on_by_itself_only_with_its_own_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = {"seed": 0, "choices": {"dtype": "fp32"}}
-    assert not folders.can_resume(tmp_path / "run", plan)
-    folder = folders.begin(tmp_path / "run", plan)
-    assert folders.can_resume(tmp_path / "run", plan) and not folders.can_resume(tmp_path / "run", {**plan, "seed": 1})
-    for broken in ("", "{", "[]", "{}", '{"seed": 0, "choices": null}'):
+    plan = {"seed": 0}
+    assert not checkpoints.can_resume(tmp_path / "run", plan)
+    folder = checkpoints.begin(tmp_path / "run", plan, TrainingChoices()).folder
+    assert checkpoints.can_resume(tmp_path / "run", plan) and not checkpoints.can_resume(tmp_path / "run", {**plan, "seed": 1})
+    for broken in ("", "{", "[]", "{}", '{"seed": 0, "choices": null}', '{"seed": 0, "choices": {"dtype": "fp32"}}'):
         (folder / "plan.json").write_text(broken)
-        assert not folders.can_resume(tmp_path / "run", plan)
+        assert not checkpoints.can_resume(tmp_path / "run", plan)

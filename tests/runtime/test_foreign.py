@@ -15,7 +15,7 @@ from nbtools.notebooks.content import read_content
 from nbtools.report import write_page
 from nbtools.runtime.foreign import ForeignError, Is, Maybe, Whole, fit, parse_json, read_json, read_json_lines
 from nbtools.sweeps.runs import read_status as read_sweep_status
-from nbtools.training.sharing import write_card
+from nbtools.training.hub import write_card
 
 ENDLESS = {
     "deep": "[" * 100_000,

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 import nbtools
 from nbtools.errors import RunError
-from nbtools.training.folders import COMPLETE, mark_complete
+from nbtools.training.checkpoints import COMPLETE, mark_complete
 from tests.models_at_hand import tiny
 from tests.security.hostile import Runs
 
@@ -61,7 +61,7 @@ def plant(folder: Path, file: str, content: Any) -> Path:
 @pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_a_pickle_in_a_planted_checkpoint_never_runs(folder: Path, file: str) -> None:
     checkpoint = plant(folder, file, {"state": Runs(folder / "ran")})
-    with pytest.raises(RunError, match="something else than numbers") as caught:
+    with pytest.raises(RunError, match="something other than tensors") as caught:
         train(folder, True)
     assert str(checkpoint) in caught.value.problem and not (folder / "ran").exists()
 
@@ -70,7 +70,7 @@ def test_pickled_weights_in_a_planted_checkpoint_never_run(folder: Path) -> None
     checkpoint = folder / "run.unfinished" / "checkpoints" / "checkpoint-3"
     (checkpoint / "model.safetensors").unlink()
     plant(folder, "pytorch_model.bin", {"lm_head.weight": Runs(folder / "ran")})
-    with pytest.raises(RunError, match="something else than numbers"):
+    with pytest.raises(RunError, match="something other than tensors"):
         train(folder, True)
     assert not (folder / "ran").exists()
 

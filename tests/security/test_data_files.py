@@ -203,7 +203,7 @@ def test_a_hostile_file_of_progress_is_named_and_the_others_are_counted(tmp_path
 
 def test_a_model_named_by_dots_is_not_written_over_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model loaded as "." was to be saved as the folder of all tuned models, and one loaded as ".." as the folder above it."""
-    from nbtools.training.plan import folder_of
+    from nbtools.training.checkpoints import output_folder
 
     monkeypatch.setenv("NBTOOLS_RUNS", str(tmp_path / "runs"))
     (tmp_path / "mine" / "sub").mkdir(parents=True)
@@ -216,4 +216,4 @@ def test_a_model_named_by_dots_is_not_written_over_its_neighbours(tmp_path: Path
         ("mine", "/", "model"),
     ):
         monkeypatch.chdir(tmp_path / here)
-        assert folder_of({"model": name}, None) == tuned / expected
+        assert output_folder(name, None) == tuned / expected

@@ -19,7 +19,7 @@ def test_a_picture_of_the_curve_that_cannot_be_drawn_does_not_end_the_training(t
         def update(self, picture: Any) -> None:
             raise AssertionError("there is no picture")
 
-    curve = Curve(tmp_path / "curve.jsonl", 1, None, 10, draw)
+    curve = Curve(tmp_path / "curve.jsonl", 1, None, draw)
     curve.live = Display()
     state = TrainerState(max_steps=20, is_world_process_zero=True, log_history=[])
     for step in range(1, 21):

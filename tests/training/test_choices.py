@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,19 +12,24 @@ import torch
 from nbtools.data import pack
 from nbtools.errors import InputError, MachineError
 from nbtools.runtime import choose_dtype
-from nbtools.training import choices, finetune
-from nbtools.training.choices import choose, describe, fast_path
-from nbtools.training.loop import train
+from nbtools.training import TrainingChoices, choices, finetune
+from nbtools.training.checkpoints import OpenRun
+from nbtools.training.choices import measure_choices
+from nbtools.training.config import ResolvedConfig
+from nbtools.training.loop import Loop
 from tests.models_at_hand import needs_a_compiler, tiny
 from tests.training.test_fast_path import REVIEWS, batch
 
 FINETUNE = sys.modules["nbtools.training.finetune"]  # the package's `finetune` is the function
 
 
-def decide(steps: int, lm=None, **wanted):
+def config(steps: int, **wanted) -> ResolvedConfig:
+    return ResolvedConfig(learning_rate=1e-3, batch_size=1, max_steps=steps, **wanted)
+
+
+def decide(steps: int, lm=None, **wanted) -> TrainingChoices:
     lm = lm or tiny()
-    wanted = {"dtype": "fp32", "compile": None, "threads": None, **wanted}
-    return choose(lm.model, batch(lm), steps, **wanted)
+    return measure_choices(lm.model, batch(lm), config(steps, **{"dtype": "fp32", **wanted}))
 
 
 def timed(monkeypatch, plain: float, fast: float, first: float) -> None:
@@ -35,16 +41,16 @@ def timed(monkeypatch, plain: float, fast: float, first: float) -> None:
 @pytest.mark.parametrize(
     ("steps", "plain", "fast", "compiled", "why"),
     [
-        (10, 1.0, 0.4, False, "over before compiling is repaid"),
-        (300, 1.0, 0.4, True, "a pass takes 0.40 s instead of 1.00 s (probed); compiling took 30 s, repaid after 50 of 300 passes"),
+        (10, 1.0, 0.4, False, "are too few to make up for compiling"),
+        (300, 1.0, 0.4, True, "a pass takes 0.40 s instead of 1.00 s (probed); compiling took 30 s, saved after 50 of 300 passes"),
         (300, 1.0, 1.1, False, "a pass takes 1.10 s compiled and 1.00 s plain"),
     ],
 )
 def test_it_compiles_where_a_probe_says_that_it_pays(monkeypatch, steps, plain, fast, compiled, why):
     timed(monkeypatch, plain, fast, 30 + fast)
     chosen = decide(steps, dtype="bf16")
-    assert chosen["compile"] is compiled and why in chosen["compile_reason"]
-    assert why in describe(chosen)
+    assert chosen.compile is compiled and why in chosen.compile_reason
+    assert why in chosen.describe()
 
 
 def test_in_fp32_nobody_waits_for_a_probe(monkeypatch):
@@ -53,13 +59,13 @@ def test_in_fp32_nobody_waits_for_a_probe(monkeypatch):
 
     monkeypatch.setattr(choices, "time_passes", never)
     chosen = decide(10_000)
-    assert chosen["compile"] is False and "in fp32 a compiled pass is no shorter" in chosen["compile_reason"]
+    assert chosen.compile is False and "in fp32 a compiled pass is no shorter" in chosen.compile_reason
 
 
 def test_without_a_compiler_it_stays_plain_and_says_so(monkeypatch):
     timed(monkeypatch, 1.0, 0.5, 30.0)
-    monkeypatch.setattr(choices, "compiler_at_hand", lambda: False)
-    assert decide(10_000, dtype="bf16")["compile_reason"] == "no C++ compiler is at hand"
+    monkeypatch.setattr(choices, "compiler_available", lambda: False)
+    assert decide(10_000, dtype="bf16").compile_reason == "no C++ compiler is available"
     with pytest.raises(MachineError, match="no C\\+\\+ compiler"):
         decide(10, compile=True)
 
@@ -73,7 +79,7 @@ def test_a_compiler_that_cannot_compile_is_none(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     with torch._inductor.config.patch({"cpp.cxx": (str(broken),), "fx_graph_cache": False}):
         torch._dynamo.reset()
-        assert not choices.compiler_at_hand()
+        assert not choices.compiler_available()
     torch._dynamo.reset()
     assert "torch.compile does not work here" in capsys.readouterr().out
 
@@ -86,8 +92,8 @@ def test_what_is_asked_for_is_not_measured(monkeypatch):
     monkeypatch.setattr(choices, "time_passes", never)
     monkeypatch.setattr(choices, "choose_dtype", never)
     chosen = decide(1, dtype="bf16", compile=True, threads=1)
-    assert (chosen["dtype"], chosen["compile"], chosen["threads"]) == ("bf16", True, 1)
-    assert {chosen[f"{name}_reason"] for name in ("dtype", "compile", "threads")} == {"asked for"}
+    assert (chosen.dtype, chosen.compile, chosen.threads) == ("bf16", True, 1)
+    assert {chosen.dtype_reason, chosen.compile_reason, chosen.threads_reason} == {"asked for"}
 
 
 def test_the_probe_changes_nothing(monkeypatch):
@@ -112,7 +118,7 @@ def test_a_model_of_another_kind_is_trained_as_the_library_has_it():
     lm = tiny()
     lm.model.config.model_type = "opt"
     chosen = decide(10_000, lm)
-    assert chosen["loss"] == "library" and not chosen["compile"]
+    assert chosen.loss == "library" and not chosen.compile
     with pytest.raises(MachineError, match="GPT-2 and Llama-like"):
         decide(10, lm, compile=True)
 
@@ -122,24 +128,27 @@ def test_a_run_keeps_its_choices_and_a_resume_repeats_them(tmp_path, monkeypatch
     threads = torch.get_num_threads()
     tuned = finetune(lm, pack(REVIEWS, lm, 64), output_dir=tmp_path / "run", max_steps=2, batch_size=1, dtype="fp32", threads=1)
     try:
-        assert tuned.choices["threads"] == 1
-        assert json.loads((tmp_path / "run" / "plan.json").read_text())["choices"] == tuned.choices
+        assert tuned.choices.threads == 1
+        assert json.loads((tmp_path / "run" / "plan.json").read_text())["choices"] == tuned.choices.to_dict()
     finally:
         torch.set_num_threads(threads)
 
 
-def test_choices_that_are_given_are_repeated_and_nothing_is_measured(tmp_path, monkeypatch):
+@pytest.mark.parametrize("form", ["as estimated", "as stored"])
+def test_choices_that_are_given_are_repeated_and_nothing_is_measured(tmp_path, monkeypatch, form):
     lm = tiny()
     given = decide(10, lm, threads=torch.get_num_threads())
-    monkeypatch.setattr(FINETUNE, "choose", lambda *_, **__: pytest.fail("measured again"))
-    tuned = finetune(lm, pack(REVIEWS, lm, 64), output_dir=tmp_path / "run", max_steps=1, batch_size=1, choices=given)
-    assert tuned.choices == given == json.loads((tmp_path / "run" / "plan.json").read_text())["choices"]
+    monkeypatch.setattr(FINETUNE, "measure_choices", lambda *_, **__: pytest.fail("measured again"))
+    passed = given if form == "as estimated" else given.to_dict()
+    tuned = finetune(lm, pack(REVIEWS, lm, 64), output_dir=tmp_path / "run", max_steps=1, batch_size=1, choices=passed)
+    assert tuned.choices == given
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["choices"] == given.to_dict()
 
 
 @pytest.mark.parametrize(
     ("change", "beside", "words"),
     [
-        ({}, {"dtype": "fp32"}, "choices were given, and dtype beside them"),
+        ({}, {"dtype": "fp32"}, "choices were given together with dtype"),
         ({"threads": ...}, {}, "choices lack threads"),
         ({"device": "cuda:7"}, {}, "made for cuda:7"),
         ({"bf16_copies": True}, {"lora": True}, "another kind of model"),
@@ -149,7 +158,7 @@ def test_choices_that_cannot_be_kept_here_are_refused_before_anything_is_written
     if "lora" in beside:
         pytest.importorskip("peft")
     lm = tiny()
-    given = {name: value for name, value in (decide(10, lm) | change).items() if value is not ...}
+    given = {name: value for name, value in (decide(10, lm).to_dict() | change).items() if value is not ...}
     with pytest.raises(InputError, match=words):
         finetune(lm, pack(REVIEWS, lm, 64), output_dir=tmp_path / "run", max_steps=1, batch_size=1, choices=given, **beside)
     assert list(tmp_path.iterdir()) == []
@@ -157,9 +166,9 @@ def test_choices_that_cannot_be_kept_here_are_refused_before_anything_is_written
 
 def test_choices_to_compile_need_a_compiler(monkeypatch):
     lm = tiny()
-    monkeypatch.setattr(choices, "compiler_at_hand", lambda: False)
+    monkeypatch.setattr(choices, "compiler_available", lambda: False)
     with pytest.raises(MachineError, match="no C\\+\\+ compiler"):
-        choices.repeat(lm.model, decide(10, lm) | {"compile": True}, {})
+        choices.reuse_choices(lm.model, replace(decide(10, lm), compile=True), config(10))
 
 
 @pytest.mark.parametrize(("name", "capability", "number"), [("T4", (7, 5), "fp16"), ("A100", (8, 0), "bf16"), ("H100", (9, 0), "bf16")])
@@ -175,13 +184,7 @@ def test_on_a_gpu_the_trainer_is_told_the_format_that_its_generation_has(tmp_pat
         chosen = decide(10_000, lm, dtype=None)
     finally:
         choose_dtype.cache_clear()
-    assert (chosen["device"], chosen["dtype"], chosen["loss"], chosen["bf16_copies"], chosen["compile"]) == (
-        "cuda",
-        number,
-        "library",
-        False,
-        False,
-    )
+    assert (chosen.device, chosen.dtype, chosen.loss, chosen.bf16_copies, chosen.compile) == ("cuda", number, "library", False, False)
     told = {}
 
     class ToldError(Exception):
@@ -192,7 +195,7 @@ def test_on_a_gpu_the_trainer_is_told_the_format_that_its_generation_has(tmp_pat
         raise ToldError  # a trainer would look for the GPU itself
 
     monkeypatch.setattr("transformers.TrainingArguments", arguments)
-    plan = {"max_steps": 10, "learning_rate": 1e-3, "seed": 0}
+    monkeypatch.setattr(ResolvedConfig, "per_device_batch_size", 1)  # accelerate would look for the GPU too
     with pytest.raises(ToldError):
-        train(lm.model, pack(REVIEWS, lm, 64), tmp_path, plan, chosen, fast_path(lm.model, chosen), 1, [])
+        Loop(lm.model, pack(REVIEWS, lm, 64), OpenRun(tmp_path, chosen), config(10)).train([])
     assert (told["fp16"], told["bf16"], told["use_cpu"]) == (number == "fp16", number == "bf16", False)

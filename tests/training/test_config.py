@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
+import typing
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,13 @@ from nbtools.data import Packed
 from nbtools.errors import InputError, RunError
 from nbtools.profiles import PROFILES
 from nbtools.runtime import seed_everything
-from nbtools.training import FinetuneConfig, estimate, finetune
-from nbtools.training.__main__ import run
-from nbtools.training.choices import choose, repeat
+from nbtools.training import FinetuneConfig, TrainingChoices, estimate, finetune
+from nbtools.training.__main__ import config_options, run
+from nbtools.training.choices import measure_choices, reuse_choices
+from nbtools.training.config import ResolvedConfig
 from tests.models_at_hand import tiny
+
+main_module = importlib.import_module("nbtools.training.__main__")
 
 BAD: dict[str, list[Any]] = {
     "learning_rate": [math.nan, math.inf, "1e-3", 0, -1e-4, True, 1e6], "max_steps": [2.0, "3", True, 0, -1, math.inf, 10**12],
@@ -75,7 +81,7 @@ def test_a_name_or_texts_in_the_place_of_a_model_or_of_blocks_are_refused(call: 
 
 def test_numpys_numbers_are_a_fine_tunings_numbers_too(tmp_path: Path) -> None:
     config = FinetuneConfig(learning_rate=np.float32(0.5), max_steps=np.int64(3), seed=np.uint8(1), lora=np.bool_(False))  # type: ignore[arg-type]
-    plan = config.plan(tiny(), blocks())
+    plan = config.resolve(tiny(), blocks()).to_plan(tiny(), blocks())
     assert (plan["learning_rate"], plan["max_steps"], plan["seed"], plan["lora"]) == (0.5, 3, 1, False)
     assert {type(plan[name]) for name in ("learning_rate", "max_steps", "seed", "lora")} == {float, int, bool}
 
@@ -92,9 +98,9 @@ def test_adapters_have_a_rate_of_their_own() -> None:
     for profile in PROFILES.values():
         lm = tiny()
         lm.profile = profile
-        assert FinetuneConfig(lora=True).plan(lm, blocks())["learning_rate"] == profile.lora_learning_rate
-        assert FinetuneConfig().plan(lm, blocks())["learning_rate"] == profile.learning_rate
-    assert FinetuneConfig(lora=True, learning_rate=0.5).plan(tiny(), blocks())["learning_rate"] == 0.5
+        assert FinetuneConfig(lora=True).resolve(lm, blocks()).learning_rate == profile.lora_learning_rate
+        assert FinetuneConfig().resolve(lm, blocks()).learning_rate == profile.learning_rate
+    assert FinetuneConfig(lora=True, learning_rate=0.5).resolve(tiny(), blocks()).learning_rate == 0.5
 
 
 class KeepGradients(TrainerCallback):
@@ -128,7 +134,7 @@ def test_accumulated_gradients_are_those_of_one_big_batch(kind: str, path: str, 
         lm, packed, output_dir=tmp_path / "run", batch_size=2, gradient_accumulation_steps=4, max_steps=1, dtype="fp32", callbacks=[keep],
     )  # fmt: skip
     lm.model.config.model_type = own
-    assert tuned.choices["loss"] == path and keep.found.keys() == expected.keys()
+    assert tuned.choices.loss == path and keep.found.keys() == expected.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(keep.found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
     assert tuned.steps == 1 and tuned.tokens_seen == 8 * 16 and tuned.parameters["gradient_accumulation_steps"] == 4
@@ -156,7 +162,7 @@ def test_accumulating_gives_the_weights_of_a_bigger_batch(tmp_path: Path) -> Non
     four = finetune(tiny(), packed, output_dir=tmp_path / "four", batch_size=2, gradient_accumulation_steps=4, **settings)
     assert four.steps == one.steps == 6 and four.tokens_seen == one.tokens_seen
     assert [row["loss"] for row in four.curve] == pytest.approx([row["loss"] for row in one.curve], rel=1e-4)
-    assert FinetuneConfig(epochs=3, batch_size=2, gradient_accumulation_steps=4).plan(tiny(), packed)["max_steps"] == 3
+    assert FinetuneConfig(epochs=3, batch_size=2, gradient_accumulation_steps=4).resolve(tiny(), packed).max_steps == 3
 
 
 class StopAt(TrainerCallback):
@@ -184,8 +190,50 @@ def test_gradients_that_are_summed_are_not_kept_in_bf16() -> None:
     seed_everything(0)
     lm, packed = tiny(), blocks()
     batch = {name: part[None] for name, part in packed[0].items()}
-    wanted: dict[str, Any] = {"dtype": "bf16", "compile": False, "threads": 1}
-    assert not choose(lm.model, batch, 3, 4, **wanted)["bf16_copies"]
-    given = {**choose(lm.model, batch, 3, **wanted), "bf16_copies": True}
+    config = ResolvedConfig(learning_rate=1e-3, batch_size=1, max_steps=3, gradient_accumulation_steps=4)
+    asked = replace(config, dtype="bf16", compile=False, threads=1)
+    assert not measure_choices(lm.model, batch, asked).bf16_copies
+    given = replace(measure_choices(lm.model, batch, replace(asked, gradient_accumulation_steps=1)), bf16_copies=True)
     with pytest.raises(InputError, match="without gradient accumulation"):
-        repeat(lm.model, given, {}, passes=4)
+        reuse_choices(lm.model, given, config)
+
+
+def test_choices_are_stored_and_read_again_and_an_invalid_one_is_refused() -> None:
+    choices = TrainingChoices(dtype="bf16", threads=2, loss="fused", compile_seconds=3.5, gflops={"fp32": 10.0})
+    assert TrainingChoices.from_dict(choices.to_dict()) == choices
+    assert "plain_pass_seconds" not in choices.to_dict(), "what was not measured is not stored"
+    earlier = {**choices.to_dict(), "a_field_of_another_version": 1}
+    assert TrainingChoices.from_dict(earlier) == choices
+    for name, value in {"dtype": "int8", "threads": 0, "compile": "yes", "loss": "odd", "bf16_copies": 1, "device": 0}.items():
+        with pytest.raises(InputError, match=name):
+            TrainingChoices.from_dict({**choices.to_dict(), name: value})
+
+
+def test_every_setting_is_an_option_of_the_command_with_its_own_help() -> None:
+    options = {one.name: one for one in config_options()}
+    assert list(options) == [field.name for field in fields(FinetuneConfig)]
+    for field in fields(FinetuneConfig):
+        help = typing.get_args(options[field.name].annotation)[1].help
+        assert options[field.name].default == field.default and help.endswith(".") and "\n" not in help
+
+
+def test_the_command_line_gives_finetune_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    class GivenError(Exception):
+        pass
+
+    def note(*_: Any, **settings: Any) -> None:
+        given.update(settings)
+        raise GivenError
+
+    monkeypatch.setattr(main_module, "load_model", lambda *_, **__: tiny())
+    monkeypatch.setattr(main_module, "evaluate", lambda *_: None)
+    monkeypatch.setattr(main_module, "finetune", note)
+    options = ["--max_steps", "3", "--lora", "--no-compile", "--dtype", "fp32", "--sample", "A", "--sample", "B", "--max_reviews", "40"]
+    monkeypatch.setattr(sys, "argv", ["training", *options, "--dataset", "package", "--block_size", "32"])
+    with pytest.raises(GivenError):
+        run()
+    assert given.keys() >= {field.name for field in fields(FinetuneConfig)}
+    assert (given["max_steps"], given["lora"], given["compile"], given["dtype"]) == (3, True, False, "fp32")
+    assert given["prompts"] == ["A", "B"] and given["learning_rate"] is None and not given["resume"]

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from nbtools.data import load_reviews, pack, tokenize
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
-from nbtools.training import Estimate, estimate, finetune, memory
-from nbtools.training.choices import FORMATS, compiler_at_hand
+from nbtools.training import Estimate, TrainingChoices, estimate, finetune, memory
+from nbtools.training.choices import FORMATS, compiler_available
 from nbtools.training.estimate import computed_tokens
-from nbtools.training.memory import PeakMemory, held_memory, least_memory, refuse_impossible
+from nbtools.training.memory import PeakMemory, check_least_memory, held_memory, least_memory
 from nbtools.training.probe import PROBE_STEPS, Probe, disturbance
 from tests.models_at_hand import tiny
 
@@ -57,7 +58,7 @@ def same(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("way", ["plain", pytest.param("compiled", marks=pytest.mark.slow(25)), "lora", "library"])
 def test_it_leaves_everything_as_it_was(reviews, tmp_path, way, dtype):
     """Weights, gradients, mode, modules, random states and threads bit for bit; nothing on the disk."""
-    if way == "compiled" and not compiler_at_hand():
+    if way == "compiled" and not compiler_available():
         pytest.skip("no C++ compiler")
     if way == "lora":
         pytest.importorskip("peft")
@@ -74,7 +75,7 @@ def test_it_leaves_everything_as_it_was(reviews, tmp_path, way, dtype):
     for one, other in zip(before, state(lm), strict=True):
         assert same(one, other)
     assert [path.name for path in tmp_path.rglob("*")] == ["mine.txt"]
-    assert found.choices["loss"] == ("library" if way == "library" else "fused") and found.choices["dtype"] == dtype
+    assert found.choices.loss == ("library" if way == "library" else "fused") and found.choices.dtype == dtype
     score = evaluate(lm, reviews.validation[:4]["text"])
     assert score.nll == evaluate(tiny(), reviews.validation[:4]["text"]).nll
 
@@ -88,7 +89,7 @@ def test_it_says_what_finetune_then_does(reviews, tmp_path):
     watched = Watched(tmp_path)
     tuned = finetune(lm, packed, output_dir=tmp_path / "run", validation=validation, checkpoint_steps=3, callbacks=[watched], **PLAN)
     for name in ("dtype", "compile", "threads", "loss", "device"):
-        assert found.choices[name] == tuned.choices[name]
+        assert getattr(found.choices, name) == getattr(tuned.choices, name)
     assert found.steps == tuned.steps == 22
     assert found.kept_bytes == size(tmp_path / "run" / "model")
     assert watched.most == pytest.approx(found.disk_bytes, rel=0.01)  # the history of losses in a checkpoint grows a little
@@ -117,9 +118,8 @@ def test_points_of_the_curve_are_counted_as_the_curve_counts_them(reviews, tmp_p
     from nbtools.training.callbacks import Curve
     from nbtools.training.estimate import _validations
 
-    every = max(10, round(steps / 5 / 10) * 10)
     seen: list[int] = []
-    curve = Curve(tmp_path / "curve.jsonl", 1, lambda step: {"validation_perplexity": float(seen.append(1) or 1)}, every, None)
+    curve = Curve(tmp_path / "curve.jsonl", 1, lambda step: {"validation_perplexity": float(seen.append(1) or 1)})
 
     state = TrainerState(max_steps=steps, is_world_process_zero=True, log_history=[])
     for step in range(1, steps + 1):
@@ -154,7 +154,7 @@ def test_too_little_memory_is_refused_before_anything_is_tried(reviews, tmp_path
     lm = tiny()
     packed = pack(reviews.train, lm, 64)
     monkeypatch.setattr(memory, "free_memory", lambda: -held_memory() + 10**8)
-    monkeypatch.setattr(MODULE, "choose", lambda *arguments, **keywords: pytest.fail("a probe began"))
+    monkeypatch.setattr(MODULE, "measure_choices", lambda *arguments, **keywords: pytest.fail("a probe began"))
     with pytest.raises(MachineError, match=r"needs 0\.3 GB of memory, and this process can have 0\.1 GB") as caught:
         estimate(lm, packed, output_dir=tmp_path / "run", **PLAN)
     assert "a batch_size below 2" in caught.value.remedy and "lora=True" in caught.value.remedy and "smaller profile" in caught.value.remedy
@@ -181,14 +181,14 @@ def test_memory_that_only_the_probe_shows_is_refused_after_it(reviews, tmp_path,
 
 def test_advice_is_what_can_still_be_done(monkeypatch):
     pytest.importorskip("peft")
-    from nbtools.training.loop import with_adapters
+    from nbtools.training.loop import add_lora
 
     monkeypatch.setattr(memory, "free_memory", lambda: -held_memory())
     with pytest.raises(MachineError) as caught:
-        refuse_impossible(with_adapters(tiny()), 1, 64)
+        check_least_memory(add_lora(tiny()), 1, 64)
     assert not any(word in caught.value.remedy for word in ("batch_size", "block_size", "lora"))
     with pytest.raises(MachineError, match="needs") as caught:
-        refuse_impossible(tiny().model, 1, 512)
+        check_least_memory(tiny().model, 1, 512)
     assert "a block_size below 512" in caught.value.remedy
 
 
@@ -209,12 +209,12 @@ def test_a_full_disk_is_refused_with_advice(reviews, tmp_path, monkeypatch):
 
 def test_the_least_memory_grows_with_what_it_should():
     model = tiny().model
-    ways = {"dtype": "bf16", "bf16_copies": True, "loss": "fused"}
+    copies, fp32 = TrainingChoices(dtype="bf16", bf16_copies=True, loss="fused"), TrainingChoices(dtype="fp32", loss="fused")
+    bf16 = replace(copies, bf16_copies=False)
     least = least_memory(model, 2, 64)
-    assert least == least_memory(model, 2, 64, ways)
-    assert least < least_memory(model, 2, 64, ways | {"bf16_copies": False})
-    fp32 = {**ways, "dtype": "fp32", "bf16_copies": False}
-    assert least_memory(model, 2, 64, ways | {"bf16_copies": False}) < least_memory(model, 2, 64, fp32) + 2**24
+    assert least == least_memory(model, 2, 64, copies)
+    assert least < least_memory(model, 2, 64, bf16)
+    assert least_memory(model, 2, 64, bf16) < least_memory(model, 2, 64, fp32) + 2**24
     assert least < least_memory(model, 4, 64) == least_memory(model, 2, 128)
     for weight in model.parameters():
         weight.requires_grad = False
@@ -246,7 +246,7 @@ def test_a_learning_rate_of_zero_changes_no_weight(reviews, tmp_path):
         weight = torch.nn.Parameter(torch.randn(64))
         before = weight.detach().clone()
         master, masters = weight.data, {}
-        if dtype == torch.bfloat16 and compiler_at_hand():
+        if dtype == torch.bfloat16 and compiler_available():
             weight.data = master.to(dtype)
             masters = {weight: master}
             optimizer: torch.optim.Optimizer = MasterAdamW([weight], masters, lr=0.0)
@@ -259,10 +259,11 @@ def test_a_learning_rate_of_zero_changes_no_weight(reviews, tmp_path):
 
 
 def test_an_estimate_cannot_be_changed(reviews, tmp_path):
-    found = Estimate({"steps": 60.0}, 10, 6.0, 1, 1, 1, 1, 1, {}, 1.0)
+    found = Estimate({"steps": 60.0}, 10, 6.0, 1, 1, 1, 1, 1, TrainingChoices(), 1.0)
     with pytest.raises(AttributeError):
         found.steps = 3  # type: ignore[misc]
-    assert found.seconds == 60
+    assert found.seconds == 60 == found.to_dict()["seconds"]
+    assert TrainingChoices.from_dict(found.to_dict()["choices"]) == found.choices
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_an_estimate_cannot_be_changed(reviews, tmp_path):
     [
         ([(1.0, 0.98), (1.1, 1.0), (3.0, 1.0)], ""),  # two of three agree
         ([(3.0, 2.9), (1.0, 0.98), (2.0, 1.9)], "the same work took 1 and 2 s"),
-        ([(3.0, 1.0), (3.1, 1.0), (3.0, 1.0)], "the processor was busy elsewhere for 67% of the time"),
+        ([(3.0, 1.0), (3.1, 1.0), (3.0, 1.0)], "the processor was busy with other programs for 67% of the time"),
         ([(0.01, 0.001), (0.05, 0.001)], ""),  # a toy, which no clock can judge
         ([], ""),
     ],
@@ -318,4 +319,4 @@ def test_other_programs_on_the_processor_are_noticed(reviews, tmp_path):
         for hog in hogs:
             hog.kill()
             hog.communicate()
-    assert "busy elsewhere" in found.disturbance and repr(found).startswith("time not known, because the probe was disturbed")
+    assert "busy with other programs" in found.disturbance and repr(found).startswith("time not known, because the probe was disturbed")

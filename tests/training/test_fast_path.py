@@ -13,7 +13,7 @@ from nbtools.models import load_model
 from nbtools.runtime import choose_dtype
 from nbtools.training import finetune
 from nbtools.training.fast_path import FastPath, fits
-from nbtools.training.loop import with_adapters
+from nbtools.training.loop import add_lora
 from tests.models_at_hand import mini, needs_a_compiler, tiny
 
 PATHS = [False, pytest.param(True, marks=[needs_a_compiler, pytest.mark.slow(20)])]
@@ -53,7 +53,7 @@ def test_in_fp32_loss_and_gradients_are_those_of_plain_transformers(kind, compil
 def test_with_adapters_loss_and_gradients_are_those_of_peft(kind):
     """Of the adapters alone: what is frozen gets no gradient. Their second matrix begins at zero, so it is filled first."""
     pytest.importorskip("peft")
-    model = with_adapters(tiny(kind))
+    model = add_lora(tiny(kind))
     torch.manual_seed(1)
     with torch.no_grad():
         for name, weight in model.named_parameters():

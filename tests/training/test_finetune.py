@@ -10,7 +10,7 @@ from nbtools.errors import InputError, MachineError, RunError
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
 from nbtools.training import finetune
-from nbtools.training.callbacks import StayFinite
+from nbtools.training.callbacks import StopOnNonFinite
 from nbtools.values import CHECKS, Number
 from tests.models_at_hand import tiny
 
@@ -88,7 +88,7 @@ def test_a_run_that_fails_leaves_the_earlier_model_as_it_was(reviews, tmp_path, 
     monkeypatch.setitem(CHECKS, "learning_rate", Number(0, 1e31, above=True))  # a rate that is refused otherwise
     run(tiny(), reviews, tmp_path / "run", max_steps=2)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    with pytest.raises(RunError, match="not a number"):
+    with pytest.raises(RunError, match="not finite"):
         run(tiny(), reviews, tmp_path / "run", learning_rate=1e30, max_steps=40)
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert not (tmp_path / "run.unfinished" / "model").exists()
@@ -153,7 +153,7 @@ def test_on_the_librarys_path_no_autocast_is_left_on_the_model(reviews, tmp_path
     lm.model.config.model_type = "opt"  # a family that the fast path does not know
     tuned = run(lm, reviews, tmp_path / "run", max_steps=1, dtype="bf16")
     lm.model.config.model_type = "gpt2"
-    assert tuned.choices["loss"] == "library" and "_original_forward" not in vars(lm.model)
+    assert tuned.choices.loss == "library" and "_original_forward" not in vars(lm.model)
     linear = []
     handle = lm.model.lm_head.register_forward_hook(lambda module, inputs, output: linear.append(output.dtype))
     evaluate(tuned.lm, reviews.validation["text"][:1])
@@ -186,6 +186,6 @@ def test_what_helps_against_a_loss_that_is_no_number_depends_on_the_learning_rat
     """An estimate's steps have a rate of 0, and no lower one would help."""
     arguments = SimpleNamespace(fp16=False, learning_rate=rate)
     state = SimpleNamespace(global_step=1, max_steps=6, is_world_process_zero=False)
-    control, watch = SimpleNamespace(should_save=False), StayFinite(tmp_path)
+    control, watch = SimpleNamespace(should_save=False), StopOnNonFinite(tmp_path)
     watch.on_log(arguments, state, control, {"loss": float("nan")})
     assert control.should_training_stop and words in watch.error.remedy

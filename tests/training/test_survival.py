@@ -27,8 +27,8 @@ from transformers import trainer_callback, trainer_utils
 import nbtools.training.callbacks
 from nbtools.data import Packed
 from nbtools.errors import InputError, RunError
-from nbtools.training import finetune, folders
-from nbtools.training.callbacks import StayFinite
+from nbtools.training import checkpoints, finetune
+from nbtools.training.callbacks import StopOnNonFinite
 from nbtools.values import CHECKS, Number
 from tests.models_at_hand import needs_a_compiler, tiny
 
@@ -109,7 +109,7 @@ def prepare(moment: str, step: int) -> None:
         "marked": lambda: at(nbtools.training.callbacks, "mark_complete", is_checkpoint, die, after=True),
         "removing": lambda: at(trainer_utils.shutil, "rmtree", is_checkpoint, half_a_folder),
         "saving": lambda: at(sys.modules["nbtools.training.finetune"], "save_model", lambda *_: True, die),
-        "finishing": lambda: at(folders.shutil, "rmtree", lambda path, *_: Path(path).name == "checkpoints", die),
+        "finishing": lambda: at(checkpoints.shutil, "rmtree", lambda path, *_: Path(path).name == "checkpoints", die),
         "interrupt": lambda: at(EVENTS, "on_pre_optimizer_step", is_step, lambda *_: signal.raise_signal(signal.SIGINT)),
     }[moment]()
 
@@ -123,7 +123,7 @@ def main(folder: Path, path: str, moment: str = "", step: str = "0") -> None:
     if moment:
         prepare(moment, int(step))
     ways = {"plain": {}, "compiled": {"dtype": "bf16", "compile": True}}
-    run(folder, resume=folders.unfinished(folder).is_dir(), **ways[path])
+    run(folder, resume=checkpoints.unfinished(folder).is_dir(), **ways[path])
 
 
 def start(folder: Path, moment: str = "", step: int = 0, path: str = "plain") -> subprocess.CompletedProcess[str]:
@@ -181,7 +181,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(straight, 
         assert died.returncode == -KILL, f"{moment} {step}: {died.stderr}"
         assert not (tmp_path / "run").exists()
         seen = steps_in(died.stdout)
-        assert f"Going on from step {came_from} of" in died.stdout or not came_from
+        assert f"Resuming from step {came_from} of" in died.stdout or not came_from
         assert seen == expected[came_from : came_from + len(seen)], f"{moment} {step}"
         came_from = left
     last = start(tmp_path / "run")
@@ -208,7 +208,7 @@ def test_a_compiled_run_that_is_killed_goes_on_to_the_same_bits(tmp_path):
 @pytest.mark.slow(7)
 def test_a_kill_while_the_run_is_tidied_up_leaves_it_finished(straight, tmp_path):
     died = start(tmp_path / "run", "finishing")
-    assert died.returncode == -KILL and not folders.unfinished(tmp_path / "run").exists()
+    assert died.returncode == -KILL and not checkpoints.unfinished(tmp_path / "run").exists()
     assert weights(tmp_path / "run") == weights(straight[0])
 
 
@@ -244,7 +244,7 @@ def interrupted(folder: Path, step: int, lm: Any = None, **keywords: Any) -> Pat
     ctrl_c = happening(EVENTS, "on_pre_optimizer_step", is_step, lambda *_: signal.raise_signal(signal.SIGINT))
     with ctrl_c, pytest.raises(RunError, match=f"Stopped at step {step}"):
         run(folder, lm, **keywords)
-    return folders.unfinished(folder)
+    return checkpoints.unfinished(folder)
 
 
 @pytest.mark.slow(10)
@@ -284,7 +284,7 @@ def test_a_changed_model_is_no_start_for_a_run_without_a_checkpoint(tmp_path, ca
     shutil.rmtree(interrupted(tmp_path / "run", 5, lm) / "checkpoints")
     with pytest.raises(InputError, match="already changed"):
         run(tmp_path / "run", lm, resume=True)
-    assert "has no whole checkpoint, so it begins again at step 0" in capsys.readouterr().out
+    assert "has no complete checkpoint, so it starts again at step 0" in capsys.readouterr().out
     assert len(run(tmp_path / "run", resume=True).curve) == 7
 
 
@@ -303,7 +303,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(tmp_path, capsy
         f"checkpoint-17 is damaged (optimizer.pt has {whole - 1000:,} bytes, not {whole:,}; kept as damaged-checkpoint-17); "
         "checkpoint-14 is used instead.\n"
     ) in said
-    assert "Going on from step 14" in said
+    assert "Resuming from step 14" in said
     assert curve(tmp_path / "run") == curve(tmp_path / "straight") and weights(tmp_path / "run") == weights(tmp_path / "straight")
 
 
@@ -325,42 +325,45 @@ DAMAGE = {
     "a bit flipped": (lambda folder: flip_a_bit(folder / "model.bin"), r"damaged \(model.bin is not what was saved"),
     "truncated": (lambda folder: os.truncate(folder / "model.bin", 10), r"damaged \(model.bin has 10 bytes, not 1,000"),
     "a file missing": (lambda folder: (folder / "state.json").unlink(), r"damaged \(state.json is missing"),
-    "the list damaged": (lambda folder: os.truncate(folder / folders.COMPLETE, 30), r"damaged \(its list of files"),
-    "the list of another kind": (lambda folder: (folder / folders.COMPLETE).write_text('{"files": []}'), r"damaged \(its list of files"),
-    "no list": (lambda folder: (folder / folders.COMPLETE).unlink(), "cut off while it was written"),
+    "the list damaged": (lambda folder: os.truncate(folder / checkpoints.COMPLETE, 30), r"damaged \(its list of files"),
+    "the list of another kind": (
+        lambda folder: (folder / checkpoints.COMPLETE).write_text('{"files": []}'),
+        r"damaged \(its list of files",
+    ),
+    "no list": (lambda folder: (folder / checkpoints.COMPLETE).unlink(), "cut off while it was written"),
 }
 
 
 @pytest.fixture
-def checkpoints(tmp_path):
+def saved(tmp_path):
     for step in (5, 10, 100):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         (folder / "model.bin").write_bytes(os.urandom(1000))
         (folder / "state.json").write_text("{}")
-        folders.mark_complete(folder)
+        checkpoints.mark_complete(folder)
     (tmp_path / "checkpoint-notes").mkdir()  # a person's
     return tmp_path
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_each_kind_of_damage_is_noticed(checkpoints, capsys, kind):
+def test_each_kind_of_damage_is_noticed(saved, capsys, kind):
     damage, words = DAMAGE[kind]
-    assert folders.newest_checkpoint(checkpoints).name == "checkpoint-100"
+    assert checkpoints.newest_checkpoint(saved).name == "checkpoint-100"
     assert capsys.readouterr().out == ""
-    damage(checkpoints / "checkpoint-100")
-    assert folders.newest_checkpoint(checkpoints).name == "checkpoint-10"
+    damage(saved / "checkpoint-100")
+    assert checkpoints.newest_checkpoint(saved).name == "checkpoint-10"
     said = capsys.readouterr().out
     assert re.match(f"checkpoint-100 (is|was) {words}", said)
     assert said.endswith("; checkpoint-10 is used instead.\n") and said.count("\n") == 1
-    assert (checkpoints / "damaged-checkpoint-100").exists() == (kind != "no list") and (checkpoints / "checkpoint-notes").exists()
+    assert (saved / "damaged-checkpoint-100").exists() == (kind != "no list") and (saved / "checkpoint-notes").exists()
 
 
-def test_without_a_whole_checkpoint_there_is_none(checkpoints, capsys):
+def test_without_a_whole_checkpoint_there_is_none(saved, capsys):
     for step in (5, 10, 100):
-        (checkpoints / f"checkpoint-{step}" / "model.bin").unlink()
-    assert folders.newest_checkpoint(checkpoints) is None
-    assert capsys.readouterr().out.count("no earlier one is whole") == 3
+        (saved / f"checkpoint-{step}" / "model.bin").unlink()
+    assert checkpoints.newest_checkpoint(saved) is None
+    assert capsys.readouterr().out.count("no earlier one is complete") == 3
 
 
 def poisoned(step: int, change: Callable[[Any], None]) -> AbstractContextManager[None]:
@@ -380,16 +383,16 @@ def spoil(model: Any) -> None:
 @pytest.mark.slow(6)
 def test_no_weights_that_are_not_numbers_are_ever_saved(tmp_path):
     """The update of a step that is to be saved spoils the weights, though its loss and its gradient were well."""
-    with poisoned(21, spoil), pytest.raises(RunError, match="norm of the weights was nan, not a number, at step 21 of 60") as error:
+    with poisoned(21, spoil), pytest.raises(RunError, match="norm of the weights was nan, which is not finite, at step 21 of 60") as error:
         run(tmp_path / "run")
     assert "checkpoint-14" in error.value.remedy and "lower than 0.003" in error.value.remedy
-    folder = folders.unfinished(tmp_path / "run")
+    folder = checkpoints.unfinished(tmp_path / "run")
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["checkpoint-14", "checkpoint-7"]
     assert [row["step"] for row in curve(folder)] == [1, 10, 20]
 
 
 def test_the_run_stops_at_the_very_step_whose_loss_is_no_number(tmp_path):
-    with poisoned(23, spoil), pytest.raises(RunError, match="loss was nan, not a number, at step 24 of 60") as error:
+    with poisoned(23, spoil), pytest.raises(RunError, match="loss was nan, which is not finite, at step 24 of 60") as error:
         run(tmp_path / "run")
     assert "checkpoint-21" in error.value.remedy
 
@@ -401,28 +404,28 @@ def test_a_checkpoint_whose_weights_give_no_loss_is_not_the_last_good_one(tmp_pa
         model.transformer.h[0].ln_1.weight.fill_(1e17)
         model.transformer.h[0].attn.c_attn.weight.mul_(1e5)
 
-    with poisoned(21, overflow), pytest.raises(RunError, match="loss was nan, not a number, at step 22 of 60") as error:
+    with poisoned(21, overflow), pytest.raises(RunError, match="loss was nan, which is not finite, at step 22 of 60") as error:
         run(tmp_path / "run")
     assert "checkpoint-14" in error.value.remedy
-    left = sorted(path.name for path in (folders.unfinished(tmp_path / "run") / "checkpoints").iterdir())
+    left = sorted(path.name for path in (checkpoints.unfinished(tmp_path / "run") / "checkpoints").iterdir())
     assert left == ["checkpoint-14", "damaged-checkpoint-21"]
 
 
 def test_a_last_step_that_spoils_the_weights_leaves_no_model(tmp_path):
     with poisoned(20, spoil), pytest.raises(RunError, match="at step 20 of 20"):
         run(tmp_path / "run", max_steps=20)
-    assert not (tmp_path / "run").exists() and not (folders.unfinished(tmp_path / "run") / "model").exists()
+    assert not (tmp_path / "run").exists() and not (checkpoints.unfinished(tmp_path / "run") / "model").exists()
 
 
 @pytest.mark.slow(7)
 def test_a_run_that_diverged_is_not_resumed_into_the_same_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(CHECKS, "learning_rate", Number(0, 1e31, above=True))  # a rate that is refused otherwise
-    with pytest.raises(RunError, match=r"not a number, at step \d+ of 60") as error:
+    with pytest.raises(RunError, match=r"not finite, at step \d+ of 60") as error:
         run(tmp_path / "run", learning_rate=1e30)
     assert "lower than 1e+30" in error.value.remedy
-    with pytest.raises(InputError, match="not a number, at step") as error:
+    with pytest.raises(InputError, match="not finite, at step") as error:
         run(tmp_path / "run", learning_rate=1e30, resume=True)
-    assert "lower learning_rate" in error.value.remedy and folders.BROKEN in error.value.remedy
+    assert "lower learning_rate" in error.value.remedy and checkpoints.BROKEN in error.value.remedy
     run(tmp_path / "run", max_steps=10)
     assert "kept as run-1.unfinished" in capsys.readouterr().out
 
@@ -449,12 +452,12 @@ def test_where_run_says_so_an_interrupted_training_is_continued(tmp_path, capsys
         assert with_advice.is_dir()
     keywords = {"resume": case.startswith("asked"), "learning_rate": 1e-3 if case.endswith("another plan") else 3e-3}
     if case == "asked for, another plan":
-        with pytest.raises(InputError, match="begun otherwise"):
+        with pytest.raises(InputError, match="started with other values"):
             run(tmp_path / "run", **keywords)
         return
     run(tmp_path / "run", **keywords)
     said = capsys.readouterr().out
-    assert ("Going on from step 17" in said) == (case == "same")
+    assert ("Resuming from step 17" in said) == (case == "same")
     assert (tmp_path / "run-1.unfinished").is_dir() == (case == "another plan")
 
 
@@ -463,7 +466,7 @@ def test_the_cause_mended_a_run_that_broke_goes_on_from_its_last_good_checkpoint
     run(tmp_path / "straight")
     with poisoned(23, spoil), pytest.raises(RunError):
         run(tmp_path / "run")
-    (folders.unfinished(tmp_path / "run") / folders.BROKEN).unlink()
+    (checkpoints.unfinished(tmp_path / "run") / checkpoints.BROKEN).unlink()
     run(tmp_path / "run", resume=True)
     assert curve(tmp_path / "run") == curve(tmp_path / "straight") and weights(tmp_path / "run") == weights(tmp_path / "straight")
 
@@ -479,7 +482,7 @@ def test_an_infinite_gradient_is_allowed_in_fp16_alone(tmp_path, fp16, logs, sto
     args = SimpleNamespace(fp16=fp16, learning_rate=1e-3)
     state = SimpleNamespace(global_step=3, max_steps=9, is_world_process_zero=True)
     control = SimpleNamespace(should_save=False, should_training_stop=False)
-    finite = StayFinite(tmp_path)
+    finite = StopOnNonFinite(tmp_path)
     finite.on_log(args, state, control, logs=logs)
     assert control.should_training_stop == stops == (finite.error is not None)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nbtools.errors import InputError, RunError
-from nbtools.training.folders import newest_checkpoint
+from nbtools.training.checkpoints import newest_checkpoint
 from nbtools.widgets import TrainingMonitor
 from tests.gate import HANG_SECONDS
 from tests.widgets.front_end import ask

@@ -25,8 +25,8 @@ from nbtools.errors import CourseError, InputError
 from nbtools.models.loading import MINI_FOLDER
 from nbtools.runtime import Kind, destination, put_in_place, runs_folder, write_text
 from nbtools.runtime.destinations import MODEL
-from nbtools.training.folders import check_output
-from nbtools.training.record import machine, versions
+from nbtools.training.checkpoints import check_output
+from nbtools.training.metrics import machine, versions
 from tools.mini.card import pretraining_card
 from tools.mini.corpus import Document, read_corpus, split_corpus
 from tools.mini.pretrain import check_fits, held_out_score, pretrain, tokenizer_for

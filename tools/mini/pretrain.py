@@ -17,11 +17,11 @@ from nbtools.models import LanguageModel, save_model
 from nbtools.runtime import cached, device, keep_freed_memory, put_in_place, quiet_libraries, say, seed_everything
 from nbtools.runtime.foreign import read_json_lines
 from nbtools.texts import check_texts
-from nbtools.training import folders, loop
-from nbtools.training.callbacks import LOGGING_STEPS, Curve
-from nbtools.training.choices import FORMATS, choose, describe, fast_path
-from nbtools.training.fast_path import FastPath
-from nbtools.training.loop import dropping
+from nbtools.training import checkpoints
+from nbtools.training.callbacks import Curve
+from nbtools.training.choices import FORMATS, measure_choices
+from nbtools.training.config import ResolvedConfig
+from nbtools.training.loop import Loop, override_dropout
 from tools.mini.blocks import OrderedBlocks
 from tools.mini.corpus import Document
 from tools.mini.muon import Muon
@@ -100,7 +100,7 @@ def pretrain(
 
     Ctrl-C saves a checkpoint and raises RunError. Raises InputError for an invalid recipe.
     """
-    target = folders.check_output(output_dir)
+    target = checkpoints.check_output(output_dir)
     quiet_libraries()
     seed_everything(recipe.seed)
     tokenizer = tokenizer or tokenizer_for([document.text for document in train], recipe)
@@ -117,39 +117,39 @@ def pretrain(
         "learning_rate": recipe.rate,
         "blocks_sha256": hashlib.sha256(packed.input_ids.tobytes()).hexdigest(),
     }
+    config = ResolvedConfig(
+        learning_rate=recipe.rate, batch_size=recipe.batch_size, max_steps=recipe.steps, seed=recipe.seed, dropout=recipe.dropout,
+        dtype=dtype, compile=compile, threads=threads, checkpoint_steps=checkpoint_steps,
+    )  # fmt: skip
     model = lm.model
     # A long block, although short ones may come first: long ones need the most time and memory.
     batch = blocks.collate([blocks[min(short_count, count - 1)]] * recipe.batch_size)
-    with keep_freed_memory(), dropping(model, recipe.dropout):
+    with keep_freed_memory(), override_dropout(model, recipe.dropout):
         if resume:
-            folder, choices, checkpoint = folders.reopen(target, plan)
+            begun = checkpoints.reopen(target, plan)
         else:
             batch = {name: part.to(device()) for name, part in batch.items()}
-            choices = choose(model, batch, recipe.steps, dtype=dtype, compile=compile, threads=threads) | {"bf16_copies": False}
-            folder, checkpoint = folders.begin(target, {**plan, "choices": choices}), None
-        say(describe(choices))
-        if checkpoint:
-            say(f"Resuming from step {folders.step_of(checkpoint)} of {recipe.steps}.")
+            begun = checkpoints.begin(target, plan, replace(measure_choices(model, batch, config), bf16_copies=False))
+        folder, choices = begun.folder, begun.choices
+        say(choices.describe())
+        if begun.checkpoint:
+            say(f"Resuming from step {checkpoints.step_of(begun.checkpoint)} of {recipe.steps}.")
         say(f"{lm.parameters:,} parameters, {recipe.tokens:,} tokens ({recipe.tokens / packed.input_ids.size:.2f} epochs).")
-        torch.set_num_threads(choices["threads"])
-        fast = fast_path(model, choices)
-        curve = _curve(lm, fast, folder, recipe, held_out)
+        torch.set_num_threads(choices.threads)
+        loop = Loop(model, blocks, begun, config, lambda model: _optimizer(model, recipe, FORMATS[choices.dtype]), _arguments(recipe))
+        curve = _curve(loop, lm, recipe, held_out)
         seed_everything(recipe.seed)
-        loop.train(
-            model, blocks, folder, plan, choices, fast, recipe.batch_size, [curve, *callbacks], save_steps=checkpoint_steps,
-            checkpoint=checkpoint, arguments=_arguments(recipe),
-            optimizer=lambda model: _optimizer(model, recipe, FORMATS[choices["dtype"]]),
-        )  # fmt: skip
+        loop.train([curve, *callbacks])
     model.eval()
     seconds = curve.seconds
     stored = new_gpt2(tokenizer, layers=recipe.layers, heads=recipe.heads, width=recipe.width, context=recipe.context, tied=recipe.tied)
     stored.model.load_state_dict(model.state_dict())
     stored.model.half()
     save_model(stored, folder / "model")
-    folders.finish(target)
+    checkpoints.finish(target)
     rows = read_json_lines(target / "curve.jsonl", {"step": int, "seconds": float})
-    model.load_state_dict(stored.model.state_dict())  # rounded to 16 bits, as it is stored
-    return Pretrained(lm, target, recipe, rows, seconds, choices)
+    model.load_state_dict(stored.model.state_dict())  # as whoever loads it will have it: rounded to 16 bits
+    return Pretrained(lm, target, recipe, rows, seconds, choices.to_dict())
 
 
 def held_out_score(lm: LanguageModel, held_out: Sequence[Document], characters: int | None = None) -> Score:
@@ -158,16 +158,15 @@ def held_out_score(lm: LanguageModel, held_out: Sequence[Document], characters: 
     return evaluate(lm, texts, "held-out documents")
 
 
-def _curve(lm: LanguageModel, fast: FastPath | None, folder: Path, recipe: Recipe, held_out: Sequence[Document]) -> Curve:
+def _curve(loop: Loop, lm: LanguageModel, recipe: Recipe, held_out: Sequence[Document]) -> Curve:
     sample = _sample(held_out, SAMPLE_CHARACTERS)
 
     def validate(step: int) -> dict[str, float]:
-        with fast.paused() if fast else torch.no_grad():
+        with loop.plain_model():
             return {"held_out_bits_per_byte": evaluate(replace(lm), sample, "held-out sample").bits_per_byte}
 
-    every = max(LOGGING_STEPS, round(recipe.steps / POINTS / LOGGING_STEPS) * LOGGING_STEPS)
     tokens = recipe.batch_size * recipe.context
-    return Curve(folder / "curve.jsonl", tokens, validate if sample else None, every, None, "pretraining")
+    return Curve(loop.run.folder / "curve.jsonl", tokens, validate if sample else None, points=POINTS, label="pretraining")
 
 
 def _sample(held_out: Sequence[Document], characters: int) -> list[str]:

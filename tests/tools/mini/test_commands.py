@@ -72,7 +72,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(tmp_path: Path, corpus: P
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     _, said = child.communicate()
-    assert child.returncode == 1 and "Go on with the same call and" in said, said
+    assert child.returncode == 1 and "repeat the call with resume=True" in said, said
     assert list((tmp_path / "m.unfinished" / "checkpoints").glob("checkpoint-*/complete"))
     again = call(*arguments, "--resume", place=tmp_path)
     assert again.returncode == 0, again.stderr

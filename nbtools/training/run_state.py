@@ -1,4 +1,4 @@
-"""A run as its files tell it: while it trains in another process, and afterwards."""
+"""The state of a run, read from its files: while it trains in another process, and afterwards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbtools.errors import InputError
 from nbtools.generation import generate
 from nbtools.runtime import resolve_path, write_text
 from nbtools.runtime.foreign import Maybe, Whole, read_json, read_json_lines
-from nbtools.training.folders import BROKEN, unfinished
+from nbtools.training.checkpoints import BROKEN, unfinished
 
 if TYPE_CHECKING:
     from nbtools.models import LanguageModel
@@ -24,27 +24,27 @@ PLAN = {"max_steps": Maybe(Whole(1))}
 ROW = {"step": Whole(1), "seconds": float}
 SAMPLE = {"step": Whole(0), "texts": [[str]]}
 REMEDY = "Train again into another output_dir."
-QUIET_SECONDS = 120  # without a new row, a run that nobody holds counts as not running
+QUIET_SECONDS = 120  # a run counts as stopped when its files have not changed for this long
 
 
 @dataclass(frozen=True)
 class RunState:
-    """What is known of a run.
-
-    state    "waiting" (no row yet), "running", "stopped", "finished" or "broken" (a number was none)
-    rows     of the curve; samples: one a score, with `step` and `texts` (pairs of prompt and continuation); plan: with every value resolved
-    line     one line for a person
-    """
+    """What is known about a run."""
 
     state: str
+    """ "waiting" (no row yet), "running", "stopped", "finished" or "broken" (a value was not finite)."""
     rows: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of the curve."""
     samples: list[dict[str, Any]] = field(default_factory=list)
+    """One per evaluation, with `step` and `texts` (pairs of prompt and continuation)."""
     plan: dict[str, Any] = field(default_factory=dict)
+    """Content of plan.json."""
     line: str = ""
+    """The state in one line."""
 
     @property
     def seconds_left(self) -> float | None:
-        """By the speed so far; None before the first row."""
+        """Estimated from the speed so far; None before the first row."""
         if not self.rows or "max_steps" not in self.plan:
             return None
         last = self.rows[-1]
@@ -52,7 +52,7 @@ class RunState:
 
 
 def read_run(output_dir: str | Path) -> RunState:
-    """The state of the run that `output_dir` is, or is to be, the folder of. Raises InputError where there is none."""
+    """The state of the run whose final folder is `output_dir`. Raises InputError where there is none."""
     target = resolve_path(output_dir)
     folder = unfinished(target) if unfinished(target).is_dir() else target
     if not (folder / "plan.json").is_file():
@@ -66,13 +66,16 @@ def read_run(output_dir: str | Path) -> RunState:
         return RunState("broken", rows, samples, plan, problem)
     newest = max(path.stat().st_mtime for path in (folder, folder / "plan.json", folder / "curve.jsonl") if path.exists())
     if time.time() - newest > QUIET_SECONDS:
-        return RunState("stopped", rows, samples, plan, "no news for a while: stopped, or very slow; resume=True goes on")
-    return RunState("running" if rows else "waiting", rows, samples, plan, "running" if rows else "choosing, compiling, beginning")
+        return RunState("stopped", rows, samples, plan, "nothing new for a while: stopped, or very slow; resume=True continues it")
+    return RunState("running" if rows else "waiting", rows, samples, plan, "running" if rows else "starting: measuring, compiling")
 
 
 def log_samples(folder: Path, step: int, lm: LanguageModel, prompts: Sequence[str]) -> None:
-    """Continue each prompt greedily and keep the texts. A resumed run comes to some steps twice: the later text counts."""
+    """Continue each prompt greedily and append the texts to samples.jsonl.
+
+    A resumed run reaches some steps twice: the later text counts.
+    """
     texts = generate(lm, list(prompts), max_new_tokens=min(SAMPLE_TOKENS, lm.context // 2))
     row = {"step": step, "texts": [[prompt, text[len(prompt) :]] for prompt, text in zip(prompts, texts, strict=True)]}
-    earlier = [one for one in read_json_lines(folder / SAMPLES, SAMPLE) if one["step"] < step]
-    write_text(folder / SAMPLES, "".join(json.dumps(one) + "\n" for one in [*earlier, row]))
+    earlier = [sample for sample in read_json_lines(folder / SAMPLES, SAMPLE) if sample["step"] < step]
+    write_text(folder / SAMPLES, "".join(json.dumps(sample) + "\n" for sample in [*earlier, row]))

@@ -1,4 +1,4 @@
-"""Give a fine-tuned model to others: a card filled in from its metrics, and a push to the Hub."""
+"""Share a fine-tuned model: a model card filled in from its metrics, and an upload to the Hub."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from nbtools.runtime.foreign import Maybe, read_json
 from nbtools.texts import escape_markdown as plain
 from nbtools.values import checked
 
-SAMPLES = 3  # in the card
+SAMPLES = 3  # shown in the card
 CARD = Kind("a card", lambda file: file.parent.parent.joinpath("metrics.json").is_file(), is_file=True)
 SCORES = {str: {"perplexity": float, "bits_per_byte": float}}
-METRICS = {  # what the card says of a metrics.json
+METRICS = {  # what the card takes from metrics.json
     "model": str, "source": str, "steps": int, "tokens_seen": int, "before": SCORES, "after": SCORES, "choices": {"dtype": str},
     "data": {"source": str, "read": int, "kept": int, "packed": {"tokens": int}},
     "parameters": {"block_size": int, "batch_size": int, "learning_rate": float, "seed": int},
@@ -29,9 +29,11 @@ METRICS = {  # what the card says of a metrics.json
 def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Path:
     """Write the model's `README.md` from the `metrics.json` of its run, and return its path.
 
-    folder   of the run, with `model` in it; about: in your words what it is for; licence: of your choice, as the Hub names them
+    folder   folder of the run, with `model` in it
+    about    what the model is for
+    licence  a licence as the Hub names it
 
-    A card that is there already is renamed, because somebody may have written in it. Raises RunError where there are no metrics.
+    An existing card is renamed, because somebody may have edited it. Raises RunError where there are no metrics.
     """
     folder = resolve_path(folder)
     remedy = "Call write_metrics first, as notebook 04 does."
@@ -42,7 +44,7 @@ def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Pat
 
 
 def tuned_card(metrics: Mapping[str, Any], about: str = "", licence: str = "") -> str:
-    """The card as Markdown: what it is, from what, on what, how it was trained, what it scores, what it writes, what it is not for."""
+    """The model card as Markdown: data, training, evaluation, samples, limits."""
     front = ["---", "library_name: transformers", "pipeline_tag: text-generation", *([f"license: {licence}"] if licence else [])]
     rows = [
         f"| {part} | {metrics['before'][part]['perplexity']:.1f} | {metrics['after'][part]['perplexity']:.1f} | "
@@ -56,31 +58,32 @@ def tuned_card(metrics: Mapping[str, Any], about: str = "", licence: str = "") -
     parts = [
         "\n".join([*front, "---"]),
         f"# {model}, fine-tuned",
-        about or "*What is it for, and for whom? Say so here.*",
+        about or "*Describe here what the model is for, and for whom.*",
         "## Data",
         f"From {plain(data['source'])}: {data['read']:,} texts read, {data['kept']:,} kept. "
         f"{data['packed']['tokens']:,} tokens in training, packed into blocks of {plan['block_size']} with documents kept apart.",
         "## Training",
-        f"Began from {model} ({plain(metrics['source'])}). {metrics['steps']:,} steps of {plan['batch_size']} blocks, "
+        f"Started from {model} ({plain(metrics['source'])}). {metrics['steps']:,} steps of {plan['batch_size']} blocks, "
         f"{metrics['tokens_seen']:,} tokens, learning rate {plan['learning_rate']:g}, seed {plan['seed']}"
         f"{', low-rank adapters merged into the weights' if plan.get('lora') else ''}, passes in {metrics['choices']['dtype']}.",
         "## Evaluation",
         "Each held-out text alone, every token once, in fp32; perplexity compares only models with this tokenizer.\n\n"
         "| part | perplexity before | after | bits per byte before | after |\n| --- | ---: | ---: | ---: | ---: |\n" + "\n".join(rows),
-        "## Samples\n\nThe first of the run, none chosen.\n\n" + samples if samples else "",
+        "## Samples\n\nThe first ones of the run, not selected.\n\n" + samples if samples else "",
         "## Limits",
-        "A small model. It states untrue things fluently, carries the views of the texts that it learned from, and may repeat some of "
-        "them. "
-        "Its licence cannot be wider than that of the model it began from and of the texts.",
+        "A small model. It states untrue things fluently, reflects the views of the texts that it learned from, and may repeat some of "
+        "them. Its licence cannot be more permissive than those of the model it started from and of the texts.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def push_model(folder: str | Path, repository: str, *, private: bool = True) -> str:
-    """Upload the run's `model` folder to `repository` ("you/name") on the Hub and return its address. Private unless you say otherwise.
+    """Upload the run's `model` folder to `repository` ("you/name") on the Hub and return its address.
 
-    The token is found where the Hub's client looks for it, and is not shown. Raises InputError for a folder without a whole model or
-    without a card, UnreachableError where the Hub does not take it.
+    private  whether a new repository is private
+
+    The token is found where the Hub's client looks for it, and is not shown. Raises InputError for a folder without a complete model or
+    without a card, UnreachableError where the upload fails.
     """
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -89,9 +92,9 @@ def push_model(folder: str | Path, repository: str, *, private: bool = True) -> 
     missing = [name for name in ("config.json", "model.safetensors", "README.md") if not (model / name).is_file()]
     if missing:
         raise InputError(f"{model} lacks {', '.join(missing)}.", "Fine-tune first, then write the card with write_card.")
-    refuse_links(str(model), model)  # what they lead to would be uploaded
+    refuse_links(str(model), model)  # the files that they point to would be uploaded
     if hub_state() != "reachable":
-        raise UnreachableError("The Hugging Face Hub cannot be reached.", "Share the folder itself: it is all that anybody needs.")
+        raise UnreachableError("The Hugging Face Hub cannot be reached.", "Share the folder itself: nothing else is needed.")
     try:
         made = huggingface_hub.create_repo(repository, private=private, exist_ok=True)
         huggingface_hub.upload_folder(
@@ -100,6 +103,7 @@ def push_model(folder: str | Path, repository: str, *, private: bool = True) -> 
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnreachableError(
-            f"The Hub did not take it: {first}", "Check the name, as you/name, and that your token may write (nbtools doctor finds it)."
+            f"The upload to the Hub failed: {first}",
+            "Check the name, as you/name, and that your token may write (nbtools doctor finds it).",
         ) from None
     return str(made)

@@ -11,7 +11,7 @@ import pytest
 
 from nbtools.errors import InputError
 from nbtools.generation import generate
-from nbtools.training.following import QUIET_SECONDS, log_samples, read_run
+from nbtools.training.run_state import QUIET_SECONDS, log_samples, read_run
 from tests.models_at_hand import mini
 
 

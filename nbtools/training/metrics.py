@@ -1,4 +1,4 @@
-"""metrics.json: what a fine-tuning was, what it cost and what it changed, in one versioned file."""
+"""metrics.json: configuration, cost and scores of a fine-tuning, in one versioned file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from nbtools.runtime.destinations import FINETUNE
 from nbtools.runtime.foreign import read_json, read_object
 
 if TYPE_CHECKING:
-    from nbtools.data import Packed, Reviews
-    from nbtools.evaluation import Score
     from nbtools.training.finetune import Finetuned
 
 SCHEMA = 1
@@ -27,26 +25,20 @@ METRICS = Kind("the metrics of a fine-tuning", lambda file: read_object(file).ge
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "peft", "numpy")
 
 
-def write_metrics(
-    tuned: Finetuned,
-    *,
-    before: dict[str, Score],
-    after: dict[str, Score],
-    reviews: Reviews,
-    packed: Packed,
-    samples: list[dict[str, Any]] | None = None,
-) -> Path:
-    """Write `metrics.json` into the folder of `tuned` and return its path.
+def write_metrics(tuned: Finetuned, samples: list[dict[str, Any]] | None = None) -> Path:
+    """Write `metrics.json` into the folder of a fine-tuning and return its path.
 
-    before, after  scores by part ("validation", "test"), of the model as loaded and as fine-tuned
-    samples        rows with prompt, before, after, seed and decoding, as `nbtools.compare.sample_pairs` gives them
+    tuned    the result of `finetune`, which was given `reviews` and `before`; scored now if `tuned.evaluate` was not called yet
+    samples  rows with prompt, before, after, seed and decoding, as `nbtools.compare.sample_pairs` returns them
 
-    Raises RunError where the folder is no longer there, InputError for a metrics.json of something else.
+    Raises RunError where the folder no longer exists, InputError without scores and where metrics.json is something else.
     """
     if not FINETUNE.is_made(tuned.folder):
         raise RunError(f"{tuned.folder} does not hold the fine-tuning any more.", "Move the folder back, or fine-tune again.")
     target = destination(tuned.folder / "metrics.json", METRICS)
-    lm = tuned.lm
+    if tuned.reviews is None or not tuned.before:
+        raise InputError("This fine-tuning was not given what it is compared with.", "Pass reviews and before to finetune.")
+    after, lm = tuned.after or tuned.evaluate(), tuned.lm
     record = {
         "schema": SCHEMA,
         "kind": "finetune",
@@ -55,9 +47,9 @@ def write_metrics(
         "model": lm.name,
         "source": lm.source,
         "parameters": tuned.parameters,
-        "choices": tuned.choices,
-        "data": {"source": reviews.source, **reviews.counts, "packed": packed.counts},
-        "before": {part: score.to_dict() for part, score in before.items()},
+        "choices": tuned.choices.to_dict(),
+        "data": {"source": tuned.reviews.source, **tuned.reviews.counts, "packed": tuned.packed.counts},
+        "before": {part: score.to_dict() for part, score in tuned.before.items()},
         "after": {part: score.to_dict() for part, score in after.items()},
         "curve": tuned.curve,
         "samples": samples or [],
@@ -72,16 +64,16 @@ def write_metrics(
 
 
 def read_metrics(folder: str | Path) -> dict[str, Any]:
-    """The metrics of the run in `folder`. Raises InputError when they are absent, broken or of a later schema."""
+    """The metrics of the run in `folder`. Raises InputError when they are missing, damaged or of another schema."""
     path = resolve_path(folder) / "metrics.json"
     record = read_json(path, dict, "Run the notebook that writes it again.")
     if record.get("schema") != SCHEMA:
-        raise InputError(f"{path} is not of schema {SCHEMA}.", "Read it with the version of the course that wrote it.")
+        raise InputError(f"{path} does not have schema {SCHEMA}.", "Read it with the version of the course that wrote it.")
     return dict(record)
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """The installed versions of `packages`, by default those that can change a result, and Python's."""
+    """The versions of Python and of the installed ones of `packages`, by default those that can change a result."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -92,6 +84,7 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
+    """The machine that computes: host, system, device, cores, threads."""
     import torch
 
     where = device()
@@ -101,9 +94,9 @@ def machine() -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
+    """`value` with None for NaN and infinity, which JSON lacks."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -21,10 +21,10 @@ def run(tmp_path_factory):
     lm = tiny()
     before = {"validation": evaluate(lm, texts.validation)}
     packed = pack(texts.train, lm, 64)
-    tuned = finetune(lm, packed, output_dir=folder, batch_size=2, max_steps=4, learning_rate=1e-3, dtype="fp32")
+    settings = {"batch_size": 2, "max_steps": 4, "learning_rate": 1e-3, "dtype": "fp32"}
+    tuned = finetune(lm, packed, output_dir=folder, reviews=texts, before=before, **settings)
     samples = [{"prompt": "The movie", "before": "The movie a", "after": "The movie was <b>odd</b>", "seed": 0, "decoding": "greedy"}]
-    after = {"validation": evaluate(tuned.lm, texts.validation)}
-    write_metrics(tuned, before=before, after=after, reviews=texts, packed=packed, samples=samples)
+    write_metrics(tuned, samples)
     return folder
 
 
