@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from nbtools.cli import join_parameters
-from tests.notebooks_room.notebooks_at_hand import SLEEPS, printed, processes_with, write_notebook
+from tests.runs.small_notebooks import SLEEPS, printed, processes_with, write_notebook
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
 ENVIRONMENT.pop("NBTOOLS_RUNS", None)

@@ -12,9 +12,9 @@ from nbtools.report.layout import bar, duration, finite, join_words, number, wra
 from nbtools.report.markup import escape
 from nbtools.report.notebook_page import render_notebook
 from nbtools.report.results import show_curves, show_samples, show_scores
+from nbtools.runs.metrics import FINETUNE
 from nbtools.runtime import resolve_path
 from nbtools.runtime.foreign import Is, Maybe, read_json
-from nbtools.sweeps.metrics import FINETUNE
 
 SCHEMA = 1
 FAILURE = {"reason": Maybe(str, "failed"), "cell": Maybe(int, 0), "lines": Maybe([str], [])}

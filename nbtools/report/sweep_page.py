@@ -14,10 +14,8 @@ from nbtools.report.charts import draw_curves, draw_effect
 from nbtools.report.layout import duration, finite, join_words, number, table, wrap_page, write_html
 from nbtools.report.markup import escape
 from nbtools.report.results import show_samples, show_scores
-from nbtools.sweeps.control import read_record
-from nbtools.sweeps.plan import SEED
-from nbtools.sweeps.results import LEVEL, by_combination, read_run_metrics, read_table, write_tables
-from nbtools.sweeps.runs import state_of
+from nbtools.runs.plan import SEED
+from nbtools.runs.results import LEVEL, SweepResults, by_combination, read_results, write_tables
 
 if TYPE_CHECKING:
     import pandas
@@ -32,12 +30,12 @@ def write_sweep_page(folder: Path) -> Path:
 
     Raises RunError where the folder holds no sweep.
     """
-    record = read_record(folder)
-    runs = read_table(folder)
-    write_tables(folder)
+    results = read_results(folder)
+    record, runs = results.record, results.table()
+    write_tables(folder, runs)
     done = runs[runs["state"] == "done"]
     best = str(done.iloc[0]["run"]) if len(done) else ""
-    metrics = {run: read_run_metrics(folder, run) for run in done["run"]}
+    metrics = {run: results.metrics[run] for run in done["run"]}
     parts = [
         _heading(record, runs),
         _combinations(record, runs),
@@ -45,7 +43,7 @@ def write_sweep_page(folder: Path) -> Path:
         _effects(record, done),
         show_scores(metrics.get(best, {})),
         _blind(metrics.get(best, {}), best),
-        _failures(folder, record, runs),
+        _failures(results),
         _runs(record, runs),
         _setting(folder, record),
     ]
@@ -185,10 +183,10 @@ def _blind(metrics: Mapping[str, Any], best: str) -> str:
     return f'<section><h2>Can you tell?</h2><p class="note">{note}</p>{cards}{shown}</section>'
 
 
-def _failures(folder: Path, record: Mapping[str, Any], runs: pandas.DataFrame) -> str:
+def _failures(results: SweepResults) -> str:
     cards = ""
-    for run in record["runs"]:
-        status = state_of(folder, run["id"])
+    for run in results.record["runs"]:
+        status = results.statuses[run["id"]]
         if status["state"] != "failed":
             continue
         failure = status["failure"]
