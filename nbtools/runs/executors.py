@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,17 +25,37 @@ class LostWorkerError(Exception):
     """The process or machine that executed a job is gone. The message is one line."""
 
 
-class Handle(Protocol):
+class Handle:
     """A job that was handed over.
 
-    execution  what is known of it while it is at work, where it is at work in this process; else None
-    result     its status; raises LostWorkerError, or what stops the plan
+    execution  what is known of it while it is at work, where that is in this process; else None
     """
 
-    execution: Execution | None
+    def __init__(self, future: Any = None, explain: Callable[[Exception], Exception] = lambda error: error) -> None:
+        """
+        future   has `done` and `result`
+        explain  says what an exception of the executor's library means
+        """
+        self.future, self._explain = future, explain
+        self.execution: Execution | None = None
 
-    def done(self) -> bool: ...
-    def result(self) -> dict[str, Any]: ...
+    def watch(self, execution: Execution) -> None:
+        self.execution = execution
+
+    def done(self) -> bool:
+        return bool(self.future.done())
+
+    def result(self) -> dict[str, Any]:
+        """The job's status. Raises LostWorkerError, or what stops the plan."""
+        try:
+            answer = self.future.result()
+        except Exception as error:
+            if (explained := self._explain(error)) is error:
+                raise
+            raise explained from None
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
 
 
 class Executor(Protocol):
@@ -71,28 +91,12 @@ class LocalExecutor:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
 
     def submit(self, job: Job) -> Handle:
-        return _LocalRun(self._pool, job)
+        handle = Handle()
+        handle.future = self._pool.submit(run_job, job, handle.watch)
+        return handle
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
-
-
-class _LocalRun:
-    """A job in a thread of this process."""
-
-    execution: Execution | None = None
-
-    def __init__(self, pool: ThreadPoolExecutor, job: Job) -> None:
-        self._future = pool.submit(run_job, job, self._watch)
-
-    def _watch(self, execution: Execution) -> None:
-        self.execution = execution
-
-    def done(self) -> bool:
-        return self._future.done()
-
-    def result(self) -> dict[str, Any]:
-        return self._future.result()
 
 
 class DaskExecutor:
@@ -140,7 +144,7 @@ class DaskExecutor:
 
     def submit(self, job: Job) -> Handle:
         key = f"{job.id}-{os.urandom(4).hex()}"
-        return _DaskRun(self._client.submit(run_job, job, key=key, pure=False, resources=self._resources or None))
+        return Handle(self._client.submit(run_job, job, key=key, pure=False, resources=self._resources or None), _explain_dask)
 
     def _cores_per_job(self) -> int:
         """Cores per job, on the machine where the most jobs share them."""
@@ -160,69 +164,35 @@ class DaskExecutor:
             self._cluster.close(timeout=20)
 
 
-class _DaskRun:
-    """A job on the cluster, with Dask's errors in the course's terms."""
+def _explain_dask(error: Exception) -> Exception:
+    import distributed
 
-    execution: Execution | None = None
-
-    def __init__(self, future: Any) -> None:
-        self._future = future
-
-    def done(self) -> bool:
-        return bool(self._future.done())
-
-    def result(self) -> dict[str, Any]:
-        import distributed
-
-        try:
-            return dict(self._future.result())
-        except distributed.KilledWorker as error:
-            raise LostWorkerError(str(error)) from None
-        except (CancelledError, OSError, TimeoutError):
-            raise _no_scheduler() from None
+    if isinstance(error, distributed.KilledWorker):
+        return LostWorkerError(str(error))
+    return _no_scheduler() if isinstance(error, (CancelledError, OSError, TimeoutError)) else error
 
 
 def _no_scheduler() -> RunError:
-    return RunError("The Dask scheduler is gone.", "Start one, with workers; the same command then goes on with what is left.")
+    return RunError("The Dask scheduler is gone.", "Start one, with workers; the same command then continues with what is left.")
 
 
-def _answer(job: Job) -> dict[str, Any]:
-    """`run_job`, with what stops the plan as an answer: submitit returns a result, and of an exception only its text."""
+def _answer(job: Job) -> dict[str, Any] | Exception:
+    """`run_job`, with what stops the plan as an answer: of an exception submitit would pass on the text alone."""
     try:
         return run_job(job)
-    except StoppedError:
-        return {"stopped": True}
-    except CourseError as error:
-        return {"problem": error.problem, "remedy": error.remedy}
+    except (StoppedError, CourseError) as error:
+        return error
 
 
-class _SlurmRun:
-    """A job of submitit, with its errors in the course's terms."""
+def _explain_submitit(error: Exception) -> Exception:
+    from submitit.core.utils import FailedJobError, UncompletedJobError
 
-    execution: Execution | None = None
-
-    def __init__(self, job: Any) -> None:
-        self._job = job
-
-    def done(self) -> bool:
-        return bool(self._job.done())
-
-    def result(self) -> dict[str, Any]:
-        from submitit.core.utils import FailedJobError, UncompletedJobError
-
-        try:
-            answer = dict(self._job.result())
-        except UncompletedJobError as error:
-            raise LostWorkerError(str(error).strip().splitlines()[0]) from None
-        except FailedJobError as error:
-            raise RunError(
-                f"A job failed: {str(error).strip().splitlines()[-1]}", "See its log in the sweep's folder, under slurm/."
-            ) from None
-        if answer.get("stopped"):
-            raise StoppedError
-        if "problem" in answer:
-            raise RunError(answer["problem"], answer["remedy"])
-        return answer
+    lines = str(error).strip().splitlines()
+    if isinstance(error, UncompletedJobError):
+        return LostWorkerError(lines[0])
+    if isinstance(error, FailedJobError):
+        return RunError(f"A job failed: {lines[-1]}", "See its log in the sweep's folder, under slurm/.")
+    return error
 
 
 class SlurmExecutor:
@@ -246,7 +216,7 @@ class SlurmExecutor:
         self.name = f"SLURM ({cluster}), {workers} jobs at a time"
 
     def submit(self, job: Job) -> Handle:
-        return _SlurmRun(self._executor.submit(_answer, job))
+        return Handle(self._executor.submit(_answer, job), _explain_submitit)
 
     def close(self) -> None:
         """Nothing to free: a job ends by itself, or by the plan's stop file."""

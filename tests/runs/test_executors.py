@@ -88,7 +88,7 @@ def test_a_killed_scheduler_ends_the_sweep_in_words_and_another_goes_on(tmp_path
             process.send_signal(signal.SIGKILL)
             assert running.process.wait(HANG_SECONDS) == 1
             said = running.output()
-        assert "The Dask scheduler is gone." in said and "goes on with what is left" in said and "Traceback" not in said
+        assert "The Dask scheduler is gone." in said and "continues with what is left" in said and "Traceback" not in said
     wait_until_gone(str(tmp_path / "out"))
     done = running.done()
     with scheduler() as (_, address), worker(address, tmp_path):
