@@ -6,6 +6,7 @@ Imported only where a notebook is executed: nbclient and papermill take two seco
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import re
@@ -155,8 +156,10 @@ class CellThread(threading.Thread):
         for attempt in range(1, START_TRIES + 1):
             record = Record(self._load(), self.output, self.events.put, self._measure)
             record.notebook_start()
+            client = Client(record, self.processes)
             try:
-                asyncio.run(Client(record, self.processes).async_execute(**self.kernel))
+                with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # zmq needs it on Windows
+                    runner.run(client.async_execute(**self.kernel))
             except CellExecutionError:
                 pass  # what it says is in the cell's output, and found there below
             except RuntimeError as error:  # nbclient's, where the kernel has died
@@ -165,6 +168,7 @@ class CellThread(threading.Thread):
                     continue
                 return Ended("dead" if record.number else "start", tuple(str(error).splitlines()))
             finally:
+                atexit.unregister(client._cleanup_kernel)  # nbclient leaves it behind where the kernel does not start
                 record.notebook_complete()
             break
         try:

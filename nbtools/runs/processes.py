@@ -51,7 +51,7 @@ class ProcessTree:
 
     def interrupt(self) -> None:
         """Ctrl-C for the kernel and what it has started. The kernel leads a process group of its own."""
-        if self.kernel is not None and os.name == "posix":
+        if self.kernel is not None and self.kernel.is_running() and os.name == "posix":
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.kernel.pid, signal.SIGINT)
 

@@ -10,10 +10,12 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from typing import Any
 
 import psutil
 
+POLL_SECONDS = 0.5
 GRACE_SECONDS = 5.0  # for the running cell to leave its files in order after the interrupt
 END_SECONDS = 1.0  # between the request to end and the end by force
 
@@ -23,17 +25,20 @@ class ParentWatch(threading.Thread):
 
     def __init__(self, shell: Any) -> None:
         super().__init__(name="parent-watch", daemon=True)
-        self.parent = psutil.Process().parent()
+        # As jupyter_client notes it where it is a number and not a Windows handle: the parent may have ended by now.
+        self.parent = int(os.environ.get("JPY_PARENT_PID") or os.getppid()) if os.name == "posix" else os.getppid()
         self.idle = threading.Event()
         self.idle.set()
         shell.events.register("pre_execute", self.idle.clear)
         shell.events.register("post_execute", self.idle.set)
 
     def run(self) -> None:
-        if self.parent is None:
-            return
-        with contextlib.suppress(psutil.Error):
-            self.parent.wait()
+        if os.name == "posix":
+            while os.getppid() == self.parent:  # a child gets another parent at once, even where nobody collects the dead one
+                time.sleep(POLL_SECONDS)
+        else:
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(self.parent).wait()
         try:
             children = psutil.Process().children(recursive=True)
             self._interrupt()
