@@ -19,7 +19,8 @@ from typing import Any
 from benchmarks import harness
 from benchmarks.harness import column, goal
 from nbtools.errors import RunError
-from nbtools.notebooks import choose_notebooks, execute
+from nbtools.notebooks import choose_notebooks
+from nbtools.runs import Job, execute
 
 NAME = "course"
 BINDER_BYTES = 2 * 2**30  # what Binder gives at most
@@ -34,10 +35,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             harness.say(f"round {number + 1} of {options.rounds}: {notebook.name}")
             others = harness.others_percent()
             with tempfile.TemporaryDirectory(prefix="bench-course-") as folder:
-                done = execute(notebook, Path(folder, f"{notebook.name}.ipynb"), runs=Path(folder, "runs"))
+                done = execute(Job(str(notebook.path)), Path(folder, f"{notebook.name}.ipynb"), runs=Path(folder, "runs"))
             if done.failure is not None:
                 raise RunError(f"{notebook.name} failed: {done.failure.reason}.", f"Run it to see where: nbtools run {notebook.name}")
-            figures = {"seconds": round(done.seconds, 1), "peak_memory_bytes": done.peak_memory, "others_percent": round(others, 1)}
+            figures = {"seconds": round(done.seconds, 1), "peak_memory_bytes": done.peak_memory_bytes, "others_percent": round(others, 1)}
             raw[notebook.name].append(figures)
     summary = {name: {one: statistics.median(column(rows, one)) for one in ("seconds", "peak_memory_bytes")} for name, rows in raw.items()}
     most = max(row["peak_memory_bytes"] for row in summary.values())

@@ -81,7 +81,7 @@ def in_process(count: int) -> Row:
 def swept(count: int, workers: int, executor: str = "local", busy: bool = True) -> Row:
     """Seconds a run of a sweep, from its plan to its tables; the page is not counted. Also what each tenth of the runs took."""
     import nbtools
-    from nbtools.sweeps.runs import place_of
+    from nbtools.runs import RunStore
 
     with tempfile.TemporaryDirectory() as name:
         notebook, folder = write_notebook(Path(name), busy), Path(name, "out")
@@ -91,7 +91,7 @@ def swept(count: int, workers: int, executor: str = "local", busy: bool = True) 
         seconds = time.monotonic() - start
         if set(table["state"]) != {"done"}:
             raise RuntimeError(f"{(table['state'] != 'done').sum()} of {count} runs were not done")
-        ends = sorted(place_of(folder, run).joinpath("status.json").stat().st_mtime for run in table["run"])
+        ends = sorted(RunStore(folder).folder_of(run).joinpath("status.json").stat().st_mtime for run in table["run"])
     tenth = max(2, count // 10)
     paces = [(ends[at + tenth - 1] - ends[at]) / (tenth - 1) for at in range(0, count - tenth + 1, tenth)]
     return {"seconds": seconds / count, "paces": [round(pace, 4) for pace in paces]}

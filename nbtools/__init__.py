@@ -33,7 +33,7 @@ _HOME = {
     "pack": "data",
     "save_model": "models",
     "stream": "generation",
-    "sweep": "sweeps",
+    "sweep": "runs",
     "trace_attention": "attention",
     "tuned_model": "training",
     "write_metrics": "training",

@@ -237,8 +237,8 @@ def good_arguments() -> dict[str, dict[str, Any]]:
         "nbtools.runtime.hub_token_source": {},
         "nbtools.runtime.runs_folder": {},
         "nbtools.runtime.seed_everything": {"seed": 0},
-        "nbtools.sweeps.by_combination": {"table": runs, "varied": ["rate"], "better": "lower"},
-        "nbtools.sweeps.read_plan": {"source": {"notebook": "04"}},
+        "nbtools.runs.by_combination": {"table": runs, "varied": ["rate"], "better": "lower"},
+        "nbtools.runs.read_plan": {"source": {"notebook": "04"}},
         "nbtools.tasks.instruct": {"lm": lm, "instruction": "Write.", "max_new_tokens": 1},
         "nbtools.tasks.make_dates": {"count": 1},
         "nbtools.tasks.score_texts": {"texts": ["a"], "references": ["a"]},
@@ -254,18 +254,16 @@ def no_long_work() -> Iterator[None]:
     import torch
     import transformers
 
-    import nbtools.cli.many as many
     import nbtools.data.reviews as reviews
-    import nbtools.sweeps as sweeps
 
     with (
         mock.patch.object(transformers.Trainer, "train", begin),
         mock.patch.object(torch.Tensor, "backward", begin),
         mock.patch.object(reviews, "_prepare", begin),
-        mock.patch.object(sweeps, "run_sweep", begin),
-        mock.patch.object(many, "_run_sweep", begin),
-        mock.patch("nbtools.notebooks.run_notebooks", begin),
-        mock.patch("nbtools.notebooks.refresh_notebooks", begin),
+        mock.patch("nbtools.runs.sweeps.run_sweep", begin),
+        mock.patch("nbtools.cli.sweep._run_sweep", begin),
+        mock.patch("nbtools.runs.run_notebooks", begin),
+        mock.patch("nbtools.runs.refresh_notebooks", begin),
         mock.patch("nbtools.models.smollm2.fetch", begin),
         mock.patch("nbtools.health.doctor", begin),
         mock.patch("tools.bundle.making.WheelPool", begin),

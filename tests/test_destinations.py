@@ -25,8 +25,8 @@ from nbtools.errors import InputError, RunError
 from nbtools.exercises.progress import Progress, write_progress
 from nbtools.models import LanguageModel, save_model
 from nbtools.models.smollm2 import fetch
-from nbtools.notebooks import plan_run, refresh_notebooks
 from nbtools.report import write_page, write_site
+from nbtools.runs import plan_run, refresh_notebooks
 from nbtools.runtime import destination, set_aside, write_text
 from nbtools.runtime.destinations import BUNDLE, FETCHED, FINETUNE, MODEL, RUN, SITE, SWEEP
 from nbtools.training import TrainingChoices, checkpoints

@@ -19,7 +19,7 @@ from nbtools.exercises.framework import EXERCISES
 from nbtools.models import load_model
 from nbtools.runtime import say, tolerant_output, without_surrogates
 from nbtools.runtime.output import PLAIN_OR_ESCAPED
-from tests.notebooks_room.notebooks_at_hand import write_notebook
+from tests.runs.small_notebooks import write_notebook
 
 ROOT = Path(__file__).parents[1]
 ENCODINGS = ("cp1252", "cp932", "ascii", "latin-1", "koi8-r")

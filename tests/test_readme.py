@@ -73,7 +73,7 @@ def test_every_test_that_the_faults_of_sweeps_name_exists() -> None:
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
     assert len(named) == rows > 10
     for file, name in named:
-        assert f"def {name}(" in (ROOT / "tests" / "sweeps" / file).read_text(encoding="utf8"), name
+        assert f"def {name}(" in (ROOT / "tests" / "runs" / file).read_text(encoding="utf8"), name
 
 
 def test_every_command_named_exists() -> None:

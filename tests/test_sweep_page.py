@@ -11,8 +11,8 @@ import pytest
 from nbtools.errors import RunError
 from nbtools.report import write_page
 from nbtools.report.sweep_page import MAX_CURVE_POINTS, group_values, thin
-from nbtools.sweeps.control import read_record
-from nbtools.sweeps.runs import place_of, write_status
+from nbtools.runs import RunStore, read_record
+from nbtools.runs.store import write_status
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -24,7 +24,7 @@ def made_up(folder, count=12, text="A film.", failed=2):
         parameters = {"learning_rate": [1e-4, 1e-3, 1e-2][number % 3], "seed": number // 3}
         run = f"{number:012x}"
         runs.append({"id": run, "parameters": parameters})
-        place = place_of(folder, run)
+        place = RunStore(folder).folder_of(run)
         place.mkdir(parents=True)
         if number < failed:
             failure = {"kind": "error", "reason": "the cell raised an error", "cell": 7, "source": "x = 1 / 0", "lines": [HOSTILE]}

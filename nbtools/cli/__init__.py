@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from nbtools.cli import course, many, teaching, workshop  # noqa: F401  (they register their commands)
 from nbtools.cli.frame import app
 from nbtools.runtime import tolerant_output
+
+# Each registers its commands, in the order in which the help shows them.
+from nbtools.cli import doctor, fetch, run, refresh, sweep, report, teaching, workshop  # noqa: F401  # isort: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -23,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="NOTEBOOK", help="A number (4), a name (04_finetuning) or a path.")]
 
 
 class Terminated(KeyboardInterrupt):
@@ -73,6 +77,12 @@ def _termination_raised() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stopped(stop: KeyboardInterrupt, folder: Path, typed: Sequence[str]) -> int:
+    """Say how an interrupted command is continued; its exit code."""
+    print(f"\nStopped. What is finished is kept in {folder}. To go on: {shlex.join(typed)}", file=sys.stderr)
+    return 143 if isinstance(stop, Terminated) else 130
 
 
 def read_pairs(given: Sequence[str], option: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ def progress(
     """
     from rich.console import Console
 
-    from nbtools.cli.showing import TABLE, show_everybody, show_own, write_csv
+    from nbtools.cli.progress_tables import TABLE, show_everybody, show_own, write_csv
     from nbtools.exercises.progress import find_files, progress_file, read_progress, roll_up, write_progress
     from nbtools.runtime import destination, resolve_path
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
@@ -16,9 +16,6 @@ from nbtools.notebooks.injected import check_injected
 from nbtools.profiles import PROFILES
 from nbtools.runtime import available_memory, decoration, headless, measure_matmul, say, write_text
 from nbtools.values import checked
-
-if TYPE_CHECKING:
-    from nbtools.notebooks.execution import Execution
 
 COSTS_FILE = Path(__file__).parent.parent / "assets" / "costs.json"
 SCHEMA = 1
@@ -30,7 +27,7 @@ MOST_SPEEDUP = 3.0
 def read_costs() -> dict[str, dict[str, Any]]:
     """The records by notebook name; empty where nothing has been measured yet.
 
-    A record holds `seconds`, `peak_memory_bytes`, `cell_seconds` (one a code cell), `matmul_gflops` (fp32, on the machine
+    A record holds `seconds`, `peak_memory_bytes`, `cell_seconds` (one per code cell), `matmul_gflops` (fp32, on the machine
     that was measured) and `cores`.
     """
     if not COSTS_FILE.is_file():
@@ -39,19 +36,21 @@ def read_costs() -> dict[str, dict[str, Any]]:
     return content["notebooks"] if content.get("schema") == SCHEMA else {}
 
 
-def record_costs(executions: Iterable[Execution]) -> Path:
-    """Store what the executions took on this machine, beside the records of other notebooks."""
+def record_costs(measured: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Store what notebooks took on this machine, beside the records of others.
+
+    measured  by notebook name: `seconds`, `peak_memory_bytes`, and `cell_seconds` of each code cell
+    """
     import torch
 
+    speed = {"matmul_gflops": round(measure_matmul(torch.float32), 1), "cores": os.cpu_count()}
     costs = read_costs()
-    speed = measure_matmul(torch.float32)
-    for execution in executions:
-        costs[execution.notebook.name] = {
-            "seconds": round(execution.seconds, 1),
-            "peak_memory_bytes": execution.peak_memory,
-            "cell_seconds": [round(seconds, 2) for seconds in execution.cell_seconds],
-            "matmul_gflops": round(speed, 1),
-            "cores": os.cpu_count(),
+    for name, cost in measured.items():
+        costs[name] = {
+            "seconds": round(cost["seconds"], 1),
+            "peak_memory_bytes": cost["peak_memory_bytes"],
+            "cell_seconds": [round(seconds, 2) for seconds in cost["cell_seconds"]],
+            **speed,
         }
     return write_text(COSTS_FILE, json.dumps({"schema": SCHEMA, "notebooks": dict(sorted(costs.items()))}, indent=1) + "\n")
 

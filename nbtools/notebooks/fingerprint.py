@@ -17,27 +17,32 @@ import psutil
 from nbtools.errors import InputError
 from nbtools.notebooks.catalog import Notebook, choose_notebooks
 from nbtools.notebooks.dependencies import PACKAGE, reached_files
-from nbtools.notebooks.parameters import read_parameters
+from nbtools.notebooks.parameters import all_values
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets")
-HOW_TO_PROCEED = frozenset({"resume", "scheduler", "workers"})  # parameters that decide how a result comes about, and not which
+HOW_TO_PROCEED = frozenset({"resume", "scheduler", "workers"})  # parameters that decide how a result is computed, and not which
 
 
-def fingerprint(notebook: Notebook, parameters: Mapping[str, Any]) -> str:
+def fingerprint(notebook: Notebook, parameters: Mapping[str, Any], known: dict[str, str] | None = None) -> str:
     """Of a notebook's code cells (its text and stored outputs do not count), the values of its parameters (given or its own), the parts of
     this package that its code reaches, and the versions of the libraries that decide the numbers.
 
-    What says how to proceed and not what to compute, such as `resume`, does not count.
+    known  digests of the package's parts that were made already, by code; filled in
+
+    A parameter that says how to proceed and not what to compute, such as `resume`, does not count.
     """
-    values = {name: parameter.default for name, parameter in read_parameters(notebook).items()} | dict(parameters)
+    values = all_values(notebook, parameters)
     decisive = sorted((name, value) for name, value in values.items() if name not in HOW_TO_PROCEED)
     code = [*notebook.code, *(source for _, value in decisive for source in _code_of(value))]
-    content = [code, decisive, _hash_files(reached_files(code)), library_versions()]
+    known = {} if known is None else known
+    if (key := json.dumps(code)) not in known:
+        known[key] = _hash_files(reached_files(code))
+    content = [code, decisive, known[key], library_versions()]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode("utf8")).hexdigest()[:24]
 
 
 def _code_of(value: Any) -> list[str]:
-    """The code cells of the notebook that a parameter names (a notebook can run another one); none where it names none."""
+    """The code cells of the notebook that a parameter names (a notebook can run another one); an empty list where it names none."""
     if not isinstance(value, str) or len(value) > 200:
         return []
     try:

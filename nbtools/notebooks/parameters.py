@@ -7,6 +7,7 @@ a comment). Tests hold this reader to `papermill.inspect_notebook` on the course
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import math
 import numbers
@@ -68,8 +69,18 @@ def read_parameters(notebook: Notebook) -> dict[str, Parameter]:
         ) from None
 
 
+def all_values(notebook: Notebook, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of all parameters of a notebook: those `given` and, for what is left out, its own."""
+    return {name: parameter.default for name, parameter in read_parameters(notebook).items()} | dict(given)
+
+
 def declared(source: str) -> dict[str, Parameter]:
     """The parameters that the `source` of a cell declares. Raises SyntaxError."""
+    return dict(_declared(source))
+
+
+@functools.lru_cache(maxsize=100)
+def _declared(source: str) -> dict[str, Parameter]:
     lines = ast.parse(source).body
     comments = {
         token.start[0]: token.string.lstrip("# ").strip()
@@ -99,7 +110,7 @@ def check_parameters(notebooks: Iterable[Notebook], given: Mapping[str, Any], pr
     """
     given = dict(given)
     for name, value in given.items():
-        refuse_secret(name, value)
+        check_secret(name, value)
     if profile is not None:
         if given.get("profile", profile) != profile:
             raise InputError(f"Two profiles are given: {profile!r} and {given['profile']!r}.", "Give one of them.")
@@ -117,14 +128,14 @@ def check_parameters(notebooks: Iterable[Notebook], given: Mapping[str, Any], pr
     }
 
 
-def refuse_secret(name: str, value: Any) -> None:
+def check_secret(name: str, value: Any) -> None:
     """Raise InputError when a parameter, or anything in a list or a mapping, looks like a password or a token. It is never repeated."""
     if isinstance(value, Mapping):
         for inner, part in value.items():
-            refuse_secret(str(inner), part)
+            check_secret(str(inner), part)
     elif isinstance(value, (list, tuple)):
         for part in value:
-            refuse_secret(name, part)
+            check_secret(name, part)
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().split("_")
     if SECRET_WORDS & set(words) or (isinstance(value, str) and SECRET_VALUE.search(value)):
         raise InputError(

@@ -10,9 +10,9 @@ from nbtools.errors import RunError
 from nbtools.report.layout import finite, join_words, render_page, write_page_file
 from nbtools.report.notebook_page import render_notebook
 from nbtools.report.results import Results
+from nbtools.runs.metrics import FINETUNE
 from nbtools.runtime import resolve_path
 from nbtools.runtime.foreign import Is, Maybe, read_json
-from nbtools.sweeps.metrics import FINETUNE
 
 SCHEMA = 1
 FAILURE = {"reason": Maybe(str, "failed"), "cell": Maybe(int, 0), "lines": Maybe([str], [])}

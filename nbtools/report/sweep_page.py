@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from nbtools.report.charts import Chart, draw_curves, draw_effect
 from nbtools.report.layout import duration, finite, gigabytes, join_words, number, render_page, write_page_file
 from nbtools.report.results import Results, points_of
-from nbtools.sweeps.control import read_record
-from nbtools.sweeps.plan import SEED
-from nbtools.sweeps.results import LEVEL, by_combination, read_runs, save_tables, table_of
+from nbtools.runs.plan import SEED
+from nbtools.runs.results import LEVEL, by_combination, read_results, write_tables
 
 if TYPE_CHECKING:
     import pandas
@@ -30,10 +29,9 @@ def write_sweep_page(folder: Path) -> Path:
 
     Each run's status.json and metrics.json are read once. Raises RunError where the folder holds no sweep.
     """
-    record = read_record(folder)
-    statuses, metrics = read_runs(folder, record)
-    runs = table_of(record, statuses, metrics)
-    save_tables(folder, runs)
+    results = read_results(folder)
+    record, metrics, runs = results.record, results.metrics, results.table()
+    write_tables(folder, runs)
     done = runs[runs["state"] == "done"]
     best = str(done.iloc[0]["run"]) if len(done) else ""
     page = render_page(
@@ -51,7 +49,7 @@ def write_sweep_page(folder: Path) -> Path:
         effects=_effects(record, done),
         tuned=Results(metrics.get(best, {})),
         pairs=_pairs(metrics.get(best, {}), best),
-        failures=_failures(record, statuses),
+        failures=_failures(record, results.statuses),
         table=_table(record, runs),
     )
     return write_page_file(folder / "index.html", page)

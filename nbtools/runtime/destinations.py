@@ -29,6 +29,7 @@ class Kind:
     is_file  a file, not a folder
     stays    a folder that is filled where it is, and never renamed: nothing is written beside it
     scraps   names that an interrupted call can leave in a folder before the folder is recognised
+    weights  names of the folders in it that hold models and checkpoints
     """
 
     name: str
@@ -36,6 +37,7 @@ class Kind:
     is_file: bool = False
     stays: bool = False
     scraps: frozenset[str] = frozenset()
+    weights: tuple[str, ...] = ()
 
 
 def _has(name: str, *keys: str) -> Callable[[Path], bool]:
@@ -58,7 +60,9 @@ def _is_sweep(folder: Path) -> bool:
 
 MODEL = Kind("a saved model", _is_model)
 FINETUNE = Kind(
-    "a fine-tuning", lambda folder: made_as(folder) == "finetune" or _has("plan.json", "choices", "learning_rate", "max_steps")(folder)
+    "a fine-tuning",
+    lambda folder: made_as(folder) == "finetune" or _has("plan.json", "choices", "learning_rate", "max_steps")(folder),
+    weights=("model", "checkpoints"),
 )
 RUN = Kind("a run of notebooks", _has("status.json", "schema", "notebooks", "versions"))
 SWEEP = Kind("a sweep", _is_sweep, stays=True, scraps=frozenset({".sweep.lock", "slurm", "packages.txt"}))

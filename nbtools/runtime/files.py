@@ -15,11 +15,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from nbtools.errors import MachineError, RunError
 from nbtools.runtime.output import say, without_surrogates
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 def usual_cache() -> Path:
@@ -140,20 +144,30 @@ def set_aside(path: str | Path) -> Path | None:
     return target
 
 
-@contextmanager
-def alone(lock: Path, problem: str, remedy: str) -> Iterator[None]:
-    """Hold the lock file `lock`, which lets one process at a time do something; the system frees it however its holder ends.
+def try_lock(path: Path) -> FileLock | None:
+    """The lock file `path`, held by this process until it is released; None where another process holds it.
 
-    Raises RunError with `problem` and `remedy` where somebody else holds it.
+    The system frees it however its holder ends.
     """
     from filelock import FileLock, Timeout
 
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(lock)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
-        held.acquire(timeout=0)
+        lock.acquire(timeout=0)
     except Timeout:
-        raise RunError(problem, remedy) from None
+        return None
+    return lock
+
+
+@contextmanager
+def alone(lock: Path, problem: str, remedy: str) -> Iterator[None]:
+    """Hold the lock file `lock`, which lets one process at a time do something.
+
+    Raises RunError with `problem` and `remedy` where another process holds it.
+    """
+    if (held := try_lock(lock)) is None:
+        raise RunError(problem, remedy)
     try:
         yield
     finally:

@@ -25,7 +25,6 @@ from nbtools.training.fast_path import FastPath
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
-    from nbtools.data import Packed
     from nbtools.models import LanguageModel
 
 
@@ -89,7 +88,8 @@ class Loop:
 
     model: Any
     """The model to train, with adapters if it has any."""
-    blocks: Packed | torch.utils.data.Dataset[Any]
+    blocks: Any
+    """The training data: `Packed`, or another map-style data set of blocks."""
     run: OpenRun
     config: ResolvedConfig
     make_optimizer: Callable[[Any], torch.optim.Optimizer] | None = None

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import traitlets
 
 from nbtools.errors import CourseError, InputError
-from nbtools.notebooks import choose_notebooks, plan_run, read_parameters
-from nbtools.notebooks.budget import preview
-from nbtools.notebooks.parameters import coerce, refuse_secret
+from nbtools.notebooks import choose_notebooks, read_parameters
+from nbtools.notebooks.parameters import check_secret, coerce
 from nbtools.plots import Table
+from nbtools.runs import plan_run
+from nbtools.runs.budget import preview
 from nbtools.values import checked
 from nbtools.widgets.live import LiveView
 from nbtools.widgets.requests import Request
@@ -61,7 +62,7 @@ class ParameterForm(LiveView):
             if text == str(parameter.default):
                 continue
             try:
-                refuse_secret(name, text)
+                check_secret(name, text)
                 self.values[name] = coerce(parameter, text)
             except CourseError as error:
                 self.problems[name] = f"{error.problem} {error.remedy}"

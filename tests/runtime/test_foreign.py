@@ -10,11 +10,11 @@ from nbtools.cli import app, join_parameters
 from nbtools.errors import CourseError, InputError
 from nbtools.exercises import EXERCISES, answer_of, check
 from nbtools.exercises.progress import Progress, find_files, hardest, progress_file, roll_up, write_progress
-from nbtools.notebooks import execute, read_notebook
 from nbtools.notebooks.content import read_content
 from nbtools.report import write_page
+from nbtools.runs import Job, execute
+from nbtools.runs.store import read_status as read_run_status
 from nbtools.runtime.foreign import ForeignError, Is, Maybe, Whole, fit, parse_json, read_json, read_json_lines
-from nbtools.sweeps.runs import read_status as read_sweep_status
 from nbtools.training.hub import write_card
 
 ENDLESS = {
@@ -181,7 +181,7 @@ def test_a_notebook_with_nulls_runs(tmp_path):
     content = notebook_with(
         cell(None), cell("x = 1", metadata={"tags": None}), cell("print('ran', x)", metadata=None, outputs=None), metadata=None
     )
-    done = execute(read_notebook(put(tmp_path / "x.ipynb", content)), tmp_path / "out.ipynb", runs=tmp_path)
+    done = execute(Job(str(put(tmp_path / "x.ipynb", content))), tmp_path / "out.ipynb", runs=tmp_path)
     assert done.failure is None and "ran 1" in (tmp_path / "out.ipynb").read_text()
 
 
@@ -206,7 +206,7 @@ ODD_STATUS = ENDLESS | {
 @pytest.mark.parametrize("content", ODD_STATUS.values(), ids=ODD_STATUS)
 def test_an_odd_status_of_a_sweeps_run_is_worth_nothing(content, tmp_path):
     put(tmp_path / "status.json", content)
-    assert read_sweep_status(tmp_path) is None
+    assert read_run_status(tmp_path) is None
 
 
 ODD_METRICS = ENDLESS | {

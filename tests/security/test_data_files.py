@@ -176,7 +176,7 @@ FORMULAS = ['=HYPERLINK("http://evil.example")', "+1", "-2+3", "@SUM(A1)", "\t=1
 def test_no_text_in_the_table_of_a_sweep_is_a_formula_to_a_spreadsheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pandas
 
-    from nbtools.sweeps import results
+    from nbtools.runs import results
 
     table = pandas.DataFrame({"run": ["a"] * 6, "state": ["done"] * 6, "word": FORMULAS, "=2+5": [1] * 6, "value": [-1.5] * 6})
     monkeypatch.setattr(results, "read_table", lambda folder: table)
@@ -190,7 +190,7 @@ def test_no_text_in_the_table_of_a_sweep_is_a_formula_to_a_spreadsheet(tmp_path:
 
 def test_a_hostile_file_of_progress_is_named_and_the_others_are_counted(tmp_path: Path) -> None:
     """A teacher's table is made of files that people send; a count that was text ended it with an error of Python's."""
-    from nbtools.cli.showing import write_csv
+    from nbtools.cli.progress_tables import write_csv
     from nbtools.exercises.progress import find_files, roll_up
 
     entry = {"tries": 2, "hints": 0, "solved": "=1+1"}

@@ -12,12 +12,13 @@ import nbformat
 import pytest
 
 from nbtools.errors import InputError, RunError
-from nbtools.notebooks import execute, read_notebook
-from nbtools.notebooks.parameters import check_parameters, refuse_secret
+from nbtools.notebooks import read_notebook
+from nbtools.notebooks.parameters import check_parameters, check_secret
 from nbtools.report import write_page
-from nbtools.sweeps import read_plan, runs
-from tests.notebooks_room.notebooks_at_hand import printed, write_notebook
-from tests.sweeps.sweeps_at_hand import write_tiny
+from nbtools.runs import Job, execute, identity, read_plan
+from nbtools.runs.sweeps import jobs_of
+from tests.runs.small_notebooks import printed, write_notebook
+from tests.runs.small_sweeps import write_tiny
 
 SHOW = "import json, os\nprint(json.dumps(word))\nassert not os.path.exists('ran')"
 CODE = [
@@ -36,7 +37,7 @@ def test_code_in_a_parameter_stays_text_whatever_quotes_it_brings(tmp_path: Path
     """All texts in one notebook with braces in its name, which papermill would take for a format."""
     path = write_notebook(tmp_path, "note {0.__class__} {x}", SHOW, parameters='word: str = ""  # a text')
     given = check_parameters([read_notebook(path)], {"word": "\n".join(CODE)})["note {0.__class__} {x}"]
-    execution = execute(read_notebook(path), tmp_path / "out" / "a {b}.ipynb", given, runs=tmp_path / "runs")
+    execution = execute(Job(str(path), given), tmp_path / "out" / "a {b}.ipynb", runs=tmp_path / "runs")
     assert execution.failure is None and execution.output is not None
     assert json.loads(printed(execution.output)) == "\n".join(CODE)
     assert execution.output == tmp_path / "out" / "a {b}.ipynb" and not list(tmp_path.rglob("ran"))
@@ -87,10 +88,10 @@ SECRETS: list[Any] = [
 @pytest.mark.parametrize("value", SECRETS, ids=range(len(SECRETS)))
 def test_a_secret_anywhere_in_a_value_is_refused_and_not_repeated(value: Any) -> None:
     with pytest.raises(InputError, match="looks like a secret") as caught:
-        refuse_secret("word", value)
+        check_secret("word", value)
     assert not any(part in str(caught.value) for part in ("aB3aB3", "a1a1", "xxxx", "ABCD1234", "s3cret", "aaaa"))
     for plain in ("https://example.org/a:b", "a@b.example", "risk-averse-and-other-words-of-some-length", "a token of love"):
-        refuse_secret("word", plain)
+        check_secret("word", plain)
 
 
 def plan_file(tmp_path: Path, text: str) -> Path:
@@ -140,13 +141,13 @@ def test_a_hostile_file_of_a_sweep_is_two_lines_and_takes_neither_time_nor_memor
 
 def test_a_parameter_that_names_a_folder_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The content of a folder that a parameter names decides the run, so a word such as / had the whole disk read."""
-    monkeypatch.setattr(runs, "MOST_FILES", 50)
+    monkeypatch.setattr(identity, "MOST_FILES", 50)
     (tmp_path / "many").mkdir()
     for number in range(60):
         (tmp_path / "many" / str(number)).touch()
     plan = read_plan(plan_file(tmp_path, "fixed: {word: many}"))
     with pytest.raises(InputError, match="more than 50 files"):
-        runs.runs_of(plan)
+        jobs_of(plan, tmp_path)
 
 
 @pytest.mark.parametrize("run", ["../../elsewhere", "/elsewhere", "a/b"])

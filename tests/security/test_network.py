@@ -63,7 +63,7 @@ def noted(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_no_socket_is_opened_beyond_this_machine_when_offline_was_asked(tmp_path: Path) -> None:
-    from tests.notebooks_room.notebooks_at_hand import write_notebook
+    from tests.runs.small_notebooks import write_notebook
 
     write_notebook(tmp_path, "note", "import nbtools.runtime; print(nbtools.runtime.hub_state(), 'the kernel answered')")
     variables = environment(tmp_path, HF_HUB_OFFLINE="1")

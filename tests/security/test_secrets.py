@@ -12,7 +12,7 @@ import pytest
 
 from tests.hub import contents
 from tests.hub.standin import HubStandIn
-from tests.sweeps.sweeps_at_hand import write_tiny
+from tests.runs.small_sweeps import write_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_" + "Qw7Er9Ty2Ui5Op8As3Df6Gh1Jk4"

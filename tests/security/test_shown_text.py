@@ -192,34 +192,31 @@ def test_an_error_shows_control_characters_and_obeys_none(text: str) -> None:
 
 def test_the_terminal_shows_a_failing_notebook_with_a_hostile_name_and_message() -> None:
     """A name such as [/bold] was read as markup, and ended the display with an error of its own."""
-    from nbtools.notebooks import Notebook
-    from nbtools.notebooks.child import strip_colours
-    from nbtools.notebooks.execution import Execution, Failure
-    from nbtools.notebooks.terminal import RunDisplay
+    from nbtools.runs import CourseLines, Failure, Job, Progress, RunDisplay
+    from nbtools.runs.client import strip_colours
 
     out = io.StringIO()
     lines = strip_colours("\n".join(TEXTS)).splitlines()
+    status = {"state": "failed", "seconds": 1.0, "peak_memory_bytes": 0, "failure": Failure("error", 1, 2, ALL, lines).record()}
     for name in TEXTS:
-        execution = Execution(Notebook(name, Path("x.ipynb"), ()), failure=Failure("error", 1, 2, ALL, lines))
-        with RunDisplay(Console(file=out, width=100_000, no_color=True)) as display:
-            display.finish(execution)
+        job = Job(f"{name.replace('/', '|')}.ipynb")
+        with RunDisplay(CourseLines(), Console(file=out, width=100_000, no_color=True)) as display:
+            display.update(Progress(1, 1, due=[job], running=[job]))
+            display.finish(job, status, Progress(1, 1, due=[job], failed=1))
     shown = out.getvalue()
     assert controls(shown) == [] and "<U+202E>" in shown and "[link=http://evil.example]here[/link] [/bold] [red]" in shown
 
 
 def test_the_terminal_shows_a_sweep_with_hostile_parameters() -> None:
-    from nbtools.sweeps.control import Progress
-    from nbtools.sweeps.runs import Run
-    from nbtools.sweeps.terminal import SweepDisplay
+    from nbtools.runs import Job, Progress, RunDisplay, SweepLines
 
-    run = Run("0" * 12, {"word": ALL})
-    progress = Progress(2, 1, ["word"])
-    progress.done, progress.best = 1, (run, 1.0)
+    job = Job("x.ipynb", {"word": ALL}, id="0" * 12)
+    progress = Progress(2, 1, ["word"], done=1, running=[job], best=(job.parameters, 1.0))
     out = io.StringIO()
     failure = {"reason": "it raised", "cell": 1, "lines": [ALL]}
-    with SweepDisplay(Console(file=out, width=100_000, no_color=True, force_terminal=True, legacy_windows=False)) as display:
+    with RunDisplay(SweepLines(), Console(file=out, width=100_000, no_color=True, force_terminal=True, legacy_windows=False)) as display:
         display.update(progress)
-        display.finish(run, {"state": "done", "value": 1.0, "seconds": 2.0}, progress)
-        display.finish(run, {"state": "failed", "failure": failure, "seconds": 2.0}, progress)
+        display.finish(job, {"state": "done", "value": 1.0, "seconds": 2.0}, progress)
+        display.finish(job, {"state": "failed", "failure": failure, "seconds": 2.0}, progress)
     lines = [line for line in out.getvalue().splitlines() if "word" in line and ("done" in line or "failed" in line)]
     assert lines and all("<U+001B>]0;owned<U+0007>" in line and "[/bold]" in line for line in lines)

@@ -1,0 +1,48 @@
+"""`nbtools doctor`: is this machine ready?"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated
+
+import typer
+
+from nbtools.cli.frame import command
+
+
+@command(example="nbtools doctor --json")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    hub_secret: Annotated[str, typer.Option(metavar="NAME", help="The name under which Colab keeps your Hugging Face token.")] = "HF_TOKEN",
+    offline: Annotated[bool, typer.Option("--offline", help="With the Hub off, try that nothing needs the network.")] = False,
+    profile: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="With --offline: a model to try; may be repeated. Default: mini.")
+    ] = None,
+) -> int:
+    """Check whether this machine is ready for the course, and for which models.
+
+    With --offline also: whether all packages are here, and whether a model and the reviews work in a process that is refused the network.
+    """
+    if profile and not offline:
+        raise typer.BadParameter("--profile belongs to --offline; without it every profile is looked at.")
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the Hub's client, which reads it once
+        from nbtools.bundle import doctor_offline
+
+        health = doctor_offline(profile or ["mini"], hub_secret)
+    else:
+        from nbtools.health import doctor as examine
+
+        health = examine(hub_secret=hub_secret)
+    from nbtools.health import Health
+    from nbtools.runs.trial import try_kernel
+
+    health = Health((*health.checks, try_kernel()), health.versions)
+    if as_json:
+        print(json.dumps(health.to_dict(), indent=1))
+    else:
+        from rich.console import Console
+
+        Console().print(health.table())
+    return 0 if health.ok else 1

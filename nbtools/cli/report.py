@@ -1,0 +1,19 @@
+"""`nbtools report`: one page about a run or a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nbtools.cli.frame import command
+
+
+@command(example="nbtools report runs/rates")
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or of a sweep.")]) -> int:
+    """Write one page about a run or a sweep, to be read without a network and without a script."""
+    from nbtools.report import write_page
+
+    print(f"Open {write_page(folder)}")
+    return 0
