@@ -1,4 +1,4 @@
-"""Two models on one prompt: which next tokens became likelier, where attention moved, what each of them writes."""
+"""Two models on one prompt: which next tokens gained most, where attention moved, what each of them writes."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class Shift:
 
 
 @checked(count=(1, 100_000), floor=(0.0, 1.0))
-def likelier(base: LanguageModel, tuned: LanguageModel, prompt: str, count: int = 10, floor: float = 1e-3) -> list[Shift]:
+def top_gains(base: LanguageModel, tuned: LanguageModel, prompt: str, count: int = 10, floor: float = 1e-3) -> list[Shift]:
     """The `count` next tokens after `prompt` whose log-probability rose most, among those with at least `floor` in either model.
 
-    Without the floor the list would hold tokens that rose from nothing to next to nothing.
+    Without the floor, tokens that rose from one negligible probability to another would fill the list.
     """
     _same_tokens(base, tuned)
     p, q = (next_logits(lm, prompt).double().softmax(-1).numpy() for lm in (base, tuned))
-    worth = np.flatnonzero(np.maximum(p, q) >= floor)
-    rising = worth[np.argsort(np.log(p[worth]) - np.log(q[worth]), kind="stable")][:count]
+    candidates = np.flatnonzero(np.maximum(p, q) >= floor)
+    rising = candidates[np.argsort(np.log(p[candidates]) - np.log(q[candidates]), kind="stable")][:count]
     texts = id_texts(base.tokenizer, rising.tolist())
-    return [Shift(visible(text), float(p[one]), float(q[one])) for text, one in zip(texts, rising, strict=True)]
+    return [Shift(visible(text), float(p[token]), float(q[token])) for text, token in zip(texts, rising, strict=True)]
 
 
 def attention_shift(base: LanguageModel, tuned: LanguageModel, text: str) -> np.ndarray:

@@ -212,7 +212,7 @@ def good_arguments() -> dict[str, dict[str, Any]]:
         "nbtools.attention.sinusoidal_positions": {"count": 2, "width": 4},
         "nbtools.attention.split_heads": {"X": square, "heads": 2},
         "nbtools.compare.attention_shift": {"base": lm, "tuned": lm, "text": "A film."},
-        "nbtools.compare.likelier": {"base": lm, "tuned": lm, "prompt": "A film"},
+        "nbtools.compare.top_gains": {"base": lm, "tuned": lm, "prompt": "A film"},
         "nbtools.compare.sample_pairs": {"base": lm, "tuned": lm, "prompts": ["A film"], "max_new_tokens": 1},
         "nbtools.data.describe_personal_data": {"found": []},
         "nbtools.data.examine_texts": {"texts": ["A film."], "lm": lm},

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nbtools.compare import attention_shift, likelier, sample_pairs
+from nbtools.compare import attention_shift, sample_pairs, top_gains
 from nbtools.errors import InputError
 from nbtools.generation import generate, next_tokens
 from tests.models_at_hand import mini, tiny
@@ -18,8 +18,8 @@ def other():
     return lm
 
 
-def test_likelier_tokens_are_sorted_by_their_change_and_have_the_models_probabilities(other):
-    shifts = likelier(mini(), other, "The movie was", count=6)
+def test_top_gains_are_sorted_by_their_change_and_have_the_models_probabilities(other):
+    shifts = top_gains(mini(), other, "The movie was", count=6)
     changes = [shift.change for shift in shifts]
     assert changes == sorted(changes, reverse=True) and len(shifts) == 6
     before, after = (next_tokens(lm, "The movie was") for lm in (mini(), other))
@@ -63,7 +63,7 @@ def test_models_with_other_tokens_are_not_compared():
     stranger = tiny()
     stranger.tokenizer.add_tokens(["stranger"])
     with pytest.raises(InputError, match="different tokens"):
-        likelier(mini(), stranger, "The")
+        top_gains(mini(), stranger, "The")
 
 
 def test_a_single_token_has_nothing_to_attend_to(other):

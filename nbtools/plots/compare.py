@@ -1,4 +1,4 @@
-"""Two models compared: likelier tokens, moved attention, texts side by side."""
+"""Two models compared: next tokens that gained most, moved attention, texts side by side."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from nbtools.plots.picture import GREEN, GREY, Picture, drawable, new_figure
 from nbtools.plots.table import Table
 
 
-def draw_likelier(shifts: Sequence[Any], prompt: str) -> Picture:
-    """Probability of each candidate before and after; shifts: what `nbtools.compare.likelier` gives."""
-    figure, ax = new_figure(width=7.5, height=0.5 + 0.3 * len(shifts))
-    rows = np.arange(len(shifts))
-    ax.barh(rows - 0.2, [shift.before for shift in shifts], 0.38, color=GREY, label="before")
-    ax.barh(rows + 0.2, [shift.after for shift in shifts], 0.38, color=GREEN, label="after")
-    ax.set_yticks(rows, [drawable(shift.text) for shift in shifts], parse_math=False)
+def draw_top_gains(gains: Sequence[Any], prompt: str) -> Picture:
+    """Probability of each candidate before and after. gains: what `nbtools.compare.top_gains` returns."""
+    figure, ax = new_figure(width=7.5, height=0.5 + 0.3 * len(gains))
+    rows = np.arange(len(gains))
+    ax.barh(rows - 0.2, [shift.before for shift in gains], 0.38, color=GREY, label="before")
+    ax.barh(rows + 0.2, [shift.after for shift in gains], 0.38, color=GREEN, label="after")
+    ax.set_yticks(rows, [drawable(shift.text) for shift in gains], parse_math=False)
     ax.invert_yaxis()
     ax.set_xlabel(drawable(f"probability of the next token after “{prompt}”"), parse_math=False)
     ax.legend(frameon=False, fontsize=8)
-    words = ", ".join(f"{shift.text} {shift.before:.1%} to {shift.after:.1%}" for shift in list(shifts)[:3])
+    words = ", ".join(f"{shift.text} {shift.before:.1%} to {shift.after:.1%}" for shift in list(gains)[:3])
     return Picture(figure, f"next tokens that became likelier, the first three: {words}")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from nbtools.accel import available
+from nbtools.accel.fast_path import FastPath, fits, has_adapters
 from nbtools.errors import InputError, MachineError
 from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, progress, say
-from nbtools.training.adamw import one_pass_at_hand
-from nbtools.training.fast_path import FastPath, fits, has_adapters
 from nbtools.values import CHECKS
 
 # On two cores compiling takes about so long (without AVX-512: 25 to 45 s), and a compiled pass in bf16 is 5 to 10 % shorter than a plain
@@ -59,7 +59,7 @@ def choose(
         return {**chosen, "loss": "fused", "bf16_copies": False, "compile": False, "compile_reason": why}
     copies = number.name == "bf16" and passes == 1
     compiled, why, figures = _choose_compile(model, batch, steps * passes, number.torch_dtype, compile, copies)
-    copies = copies and (compiled or one_pass_at_hand())
+    copies = copies and (compiled or available("adamw"))
     return {**chosen, "loss": "fused", "bf16_copies": copies, "compile": compiled, "compile_reason": why, **figures}
 
 
@@ -118,7 +118,7 @@ def _choose_compile(
     if dtype == torch.float32:
         return False, "in fp32 a compiled pass is no shorter (measured with mini and SmolLM2)", {}
     with _undisturbed(model):
-        _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False, copies=copies and one_pass_at_hand()))
+        _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False, copies=copies and available("adamw")))
         figures = {"plain_pass_seconds": round(plain, 3)}
         if passes * plain * MOST_SAVED < COMPILE_SECONDS:
             return False, f"{passes} passes of {plain:.2f} s (probed) are over before compiling is repaid", figures

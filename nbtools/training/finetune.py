@@ -13,6 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, default_data_collator
 
+from nbtools.accel.fast_path import FastPath
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
 from nbtools.generation import release
@@ -24,7 +25,6 @@ from nbtools.training import folders, loop
 from nbtools.training.callbacks import LOGGING_STEPS, Curve, Draw
 from nbtools.training.choices import choose, describe, fast_path, repeat
 from nbtools.training.config import FinetuneConfig, tokens_per_step
-from nbtools.training.fast_path import FastPath
 from nbtools.training.following import log_samples
 from nbtools.training.loop import dropping, with_adapters
 from nbtools.training.memory import refuse_impossible

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nbtools.accel.fast_path import FastPath
 from nbtools.errors import InputError, MachineError, RunError
 from nbtools.models import note_training
 from nbtools.runtime import device
 from nbtools.training.callbacks import CleanStop, MarkComplete, StayFinite
-from nbtools.training.fast_path import FastPath
 from nbtools.training.folders import how_to_resume
 
 if TYPE_CHECKING:

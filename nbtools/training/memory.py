@@ -95,7 +95,7 @@ def refuse(needed: int, can_have: int, model: Any, batch_size: int, block_size: 
     """
     if needed <= can_have:
         return
-    from nbtools.training.fast_path import has_adapters
+    from nbtools.accel.fast_path import has_adapters
 
     advice = [f"a batch_size below {batch_size}"] if batch_size > 1 else []
     if block_size > SHORT_BLOCK:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nbtools.accel.fast_path import FastPath
 from nbtools.data import Document, pack
 from nbtools.errors import InputError
 from nbtools.evaluation import Score, evaluate
@@ -21,7 +22,6 @@ from nbtools.training import folders, loop
 from nbtools.training.blocks import OrderedBlocks
 from nbtools.training.callbacks import LOGGING_STEPS, Curve
 from nbtools.training.choices import FORMATS, choose, describe, fast_path
-from nbtools.training.fast_path import FastPath
 from nbtools.training.loop import dropping
 from nbtools.training.muon import Muon
 from nbtools.training.recipe import Recipe

@@ -9,11 +9,11 @@ import numpy as np
 import traitlets
 
 from nbtools.attention import AttentionTrace, trace_attention
-from nbtools.compare import attention_shift, likelier
+from nbtools.compare import attention_shift, top_gains
 from nbtools.errors import InputError
 from nbtools.generation import ROOT, TextTree
 from nbtools.generation.params import SamplingParams
-from nbtools.plots.compare import draw_likelier
+from nbtools.plots.compare import draw_top_gains
 from nbtools.plots.table import as_text
 from nbtools.texts import repair
 from nbtools.widgets.attention_explorer import triangles
@@ -63,8 +63,8 @@ class Microscope(LiveView):
         super().__init__(**self._seen(prompt, self.params.seed))
 
     def _seen(self, prompt: str, seed: int) -> dict[str, Any]:
-        rising = likelier(self.base, self.tuned, prompt, SHOWN)
-        falling = likelier(self.tuned, self.base, prompt, SHOWN)
+        rising = top_gains(self.base, self.tuned, prompt, SHOWN)
+        falling = top_gains(self.tuned, self.base, prompt, SHOWN)
         rows = [[one.text, one.before, one.after, one.change] for one in rising if one.change > 0]
         rows += [[one.text, one.after, one.before, -one.change] for one in reversed(falling) if one.change > 0]
         self._traces: list[AttentionTrace] = [trace_attention(lm, prompt) for lm in (self.base, self.tuned)]
@@ -119,7 +119,7 @@ class Microscope(LiveView):
                 setattr(self, name, value)
 
     def still(self) -> str:
-        picture = draw_likelier(likelier(self.base, self.tuned, self.prompt), self.prompt)
+        picture = draw_top_gains(top_gains(self.base, self.tuned, self.prompt), self.prompt)
         data = base64.b64encode(picture.png()).decode("ascii")
         rows = "".join(
             f"<tr><th scope='row' style='text-align:left'>{name}</th><td>{as_text(self.prompt + ''.join(self.texts[name]))}</td></tr>"

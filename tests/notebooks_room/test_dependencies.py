@@ -48,7 +48,7 @@ def test_a_change_of_the_command_line_made_every_kept_run_new() -> None:
 )
 def test_code_that_trains_reaches_the_training(code: str) -> None:
     files = reached("import torch", code)
-    assert {"training/finetune.py", "training/loop.py", "training/adamw.cpp", "runtime/files.py", "errors.py"} <= files
+    assert {"training/finetune.py", "training/loop.py", "accel/adamw.cpp", "runtime/files.py", "errors.py"} <= files
 
 
 @pytest.mark.parametrize("code", ["1 + 1", "# nbtools.training", "%matplotlib inline\n!ls", "from nbtools.attention import attention"])
@@ -80,7 +80,7 @@ def test_a_kept_run_is_new_where_its_code_is_and_nowhere_else(copy: Path, tmp_pa
     for source in ("cli/course.py", "report/page.py", "sweeps/plan.py", "bundle/making.py", "notebooks/course.py", "notebooks/terminal.py"):
         (copy / source).write_text((copy / source).read_text() + "\n# changed\n")
         assert fingerprint(notebook, {}) == kept, source
-    for source in ("training/plan.py", "training/adamw.cpp", "runtime/compute.py", "assets/mini/config.json"):
+    for source in ("training/plan.py", "accel/adamw.cpp", "runtime/compute.py", "assets/mini/config.json"):
         (copy / source).write_text((copy / source).read_text() + "\n")
         kept, before = fingerprint(notebook, {}), kept
         assert kept != before, source

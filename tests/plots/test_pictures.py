@@ -6,7 +6,7 @@ import pytest
 from nbtools.compare import Shift
 from nbtools.evaluation import Score
 from nbtools.plots import Picture, Table, new_figure
-from nbtools.plots.compare import draw_likelier, draw_moved_heads, table_of_pairs
+from nbtools.plots.compare import draw_moved_heads, draw_top_gains, table_of_pairs
 from nbtools.plots.reviews import draw_lengths
 from nbtools.plots.training import draw_before_after, draw_curve
 
@@ -26,7 +26,7 @@ PICTURES = {
     "curve of one row": lambda: draw_curve(CURVE[:1]),
     "before and after": lambda: draw_before_after({"validation": score(560.0)}, {"validation": score(480.0)}),
     "lengths": lambda: draw_lengths(np.array([10, 200, 700, 30]), [0, 1, 0, 1], 512),
-    "likelier": lambda: draw_likelier([Shift("␣film", 0.001, 0.05), Shift("$x$", 0.1, 0.2)], "The $5 film"),
+    "likelier": lambda: draw_top_gains([Shift("␣film", 0.001, 0.05), Shift("$x$", 0.1, 0.2)], "The $5 film"),
     "moved heads": lambda: draw_moved_heads(np.array([[0.0, 0.2], [0.5, 0.1]])),
     "nothing moved": lambda: draw_moved_heads(np.zeros((2, 2))),
 }

@@ -14,8 +14,8 @@ from nbtools.runtime import choose_dtype
 from nbtools.training import choices, finetune
 from nbtools.training.choices import choose, describe, fast_path
 from nbtools.training.loop import train
+from tests.accel.test_fast_path import REVIEWS, batch
 from tests.models_at_hand import needs_a_compiler, tiny
-from tests.training.test_fast_path import REVIEWS, batch
 
 FINETUNE = sys.modules["nbtools.training.finetune"]  # the package's `finetune` is the function
 
