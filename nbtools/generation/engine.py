@@ -69,7 +69,7 @@ class TransformersEngine(Engine):
 
     def __init__(self, lm: LanguageModel, dtype: torch.dtype) -> None:
         self.lm, self.dtype, self.turns = lm, dtype, Turns(lm)
-        plain = lm.model.get_base_model() if hasattr(lm.model, "get_base_model") else lm.model  # peft's wrapper takes any keyword
+        plain = getattr(lm.model, "get_base_model", lambda: lm.model)()  # peft's wrapper takes any keyword
         self.accepted = inspect.signature(type(plain).forward).parameters
 
     def prefill(self, rows: list[list[int]], capacity: int) -> torch.Tensor:
