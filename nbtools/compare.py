@@ -50,7 +50,7 @@ def top_gains(base: LanguageModel, tuned: LanguageModel, prompt: str, count: int
     candidates = np.flatnonzero(np.maximum(p, q) >= floor)
     rising = candidates[np.argsort(np.log(p[candidates]) - np.log(q[candidates]), kind="stable")][:count]
     texts = id_texts(base.tokenizer, rising.tolist())
-    return [Shift(visible(text), float(p[one]), float(q[one])) for text, one in zip(texts, rising, strict=True)]
+    return [Shift(visible(text), float(p[token]), float(q[token])) for text, token in zip(texts, rising, strict=True)]
 
 
 def attention_shift(base: LanguageModel, tuned: LanguageModel, text: str) -> np.ndarray:

@@ -9,8 +9,8 @@ import pytest
 
 @pytest.fixture
 def fresh_native() -> Iterator[None]:
-    """`native_library` forgets what it found, before and after."""
-    from nbtools.runtime import native_library
+    """Empties the cache of `native_library`, before and after."""
+    from nbtools.accel.native import native_library
 
     native_library.cache_clear()
     yield

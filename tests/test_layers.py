@@ -14,8 +14,8 @@ PACKAGE = Path(nbtools.__file__).parent
 
 # Rooms that are not built yet have their place already.
 ORDER = """
-    errors texts values templates runtime profiles tokens models health data attention evaluation generation training compare pitfalls tasks
-    exercises notebooks runs plots widgets report bundle cli
+    errors texts values templates runtime profiles tokens models accel health data attention evaluation generation training compare pitfalls
+    tasks exercises notebooks runs plots widgets report bundle cli
 """.split()
 NOT_ROOMS = {"__init__", "__main__", "assets", "__pycache__"}
 

@@ -86,7 +86,7 @@ EXERCISES = (
             "`torch.softmax(logits / temperature, dim=-1)`",
         ),
         trials=_temperatures,
-        praise="Below 1 the leaders gain, above 1 the tail does, and at 1 nothing changes.",
+        praise="Below 1 the likeliest tokens gain, above 1 the tail does, and at 1 nothing changes.",
         solution=TEMPERATURE_SOLUTION,
         wrong=(
             WrongAnswer(

@@ -1,26 +1,27 @@
-"""Decoding: greedy, sampling and beams, with draws that can be replayed; our own forward pass for GPT-2 and Llama models on a CPU."""
+"""Decoding: greedy, sampling and beam search, the exact distribution of the next token, and trees of texts, with draws that replay."""
 
-from nbtools.generation.decoder import BF16_GAP, release
-from nbtools.generation.decoding import PromptRepetition, SeededDraw
+from nbtools.accel import BF16_GAP, release
 from nbtools.generation.distribution import NextTokens, next_logits, next_tokens
+from nbtools.generation.engine import decoder_name
 from nbtools.generation.params import SamplingParams
-from nbtools.generation.texts import decoder_name, generate, stream
-from nbtools.generation.tree import ROOT, Node, TextTree, uniforms
+from nbtools.generation.sampling import Sampler, sample_inverse_cdf, uniforms
+from nbtools.generation.texts import generate, stream
+from nbtools.generation.tree import ROOT, Node, TextTree
 
 __all__ = [
     "BF16_GAP",
     "ROOT",
     "NextTokens",
     "Node",
-    "PromptRepetition",
+    "Sampler",
     "SamplingParams",
-    "SeededDraw",
     "TextTree",
     "decoder_name",
     "generate",
     "next_logits",
     "next_tokens",
     "release",
+    "sample_inverse_cdf",
     "stream",
     "uniforms",
 ]

@@ -1,4 +1,4 @@
-"""The exact distribution of the next token, over the whole vocabulary."""
+"""The exact distribution of the next token, over the complete vocabulary."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.generation.params import SamplingParams
 from nbtools.generation.prompts import check_prompts, encode
+from nbtools.generation.sampling import Sampler
 from nbtools.models import evaluating
 from nbtools.tokens import id_texts
 
@@ -21,16 +22,16 @@ NOT_OF_ONE_TOKEN = ("num_beams", "max_new_tokens", "max_length", "seed", "num_sa
 
 @dataclass(frozen=True)
 class NextTokens:
-    """The exact distribution of the next token over the whole vocabulary, likeliest first.
-
-    ids  int64 [vocabulary]; probabilities  float64 [vocabulary], after the warpers, sum 1; `texts(n)` the n leaders' texts
-    """
+    """The exact distribution of the next token over the complete vocabulary, likeliest first."""
 
     ids: np.ndarray
+    """int64 [vocabulary]"""
     probabilities: np.ndarray
+    """float64 [vocabulary], after the warpers; their sum is 1."""
     lm: LanguageModel
 
     def texts(self, count: int) -> list[str]:
+        """The texts of the `count` likeliest tokens."""
         return id_texts(self.lm.tokenizer, self.ids[:count].tolist())
 
     @property
@@ -38,8 +39,8 @@ class NextTokens:
         """In bits: log2 of the number of equally likely tokens that would be as uncertain."""
         import numpy as np
 
-        some = self.probabilities[self.probabilities > 0]
-        return float(-(some * np.log2(some)).sum())
+        possible = self.probabilities[self.probabilities > 0]
+        return float(-(possible * np.log2(possible)).sum())
 
 
 def next_logits(lm: LanguageModel, prompt: str) -> torch.Tensor:
@@ -53,19 +54,18 @@ def next_tokens(lm: LanguageModel, prompt: str, **sampling: Any) -> NextTokens:
     sampling  do_sample, temperature, top_k, top_p, min_p, repetition_penalty, as in `SamplingParams`. Without any, the model's own
               distribution; for greedy decoding (temperature=0 or do_sample=False) all probability is on the likeliest token
 
-    Applied are transformers' own processors, in the order of its `generate`. Raises InputError for an unknown name or an invalid value.
+    Uses transformers' own processors, in the order of its `generate`. Raises InputError for an unknown name or an invalid value.
     """
     import torch
 
     params = SamplingParams.from_options("next_tokens", sampling, without=NOT_OF_ONE_TOKEN)
     ids, logits = _ids_and_logits(lm, prompt)
-    held: Any = torch.tensor([ids])
-    scores = params.penalized(held, logits[None])
+    [distribution] = Sampler(params)(logits[None], [ids])
+    probabilities = distribution.probabilities
     if params.explicitly_greedy:
-        scores = torch.full_like(scores, -torch.inf).scatter_(1, scores.argmax(-1, keepdim=True), 0.0)
-    scores = params.warpers()(held, scores)[0]  # type: ignore[arg-type]
-    probabilities, order = scores.double().softmax(-1).sort(descending=True, stable=True)
-    return NextTokens(order.numpy(), probabilities.numpy(), lm)
+        probabilities = torch.zeros_like(probabilities).index_fill_(0, torch.tensor(distribution.token(None)), 1.0)
+    ordered, order = probabilities.sort(descending=True, stable=True)
+    return NextTokens(order.numpy(), ordered.numpy(), lm)
 
 
 def _ids_and_logits(lm: LanguageModel, prompt: str) -> tuple[list[int], torch.Tensor]:

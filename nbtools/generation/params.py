@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 from nbtools.values import Checked
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import LogitsProcessorList
 
 # Below this, logits divided by the temperature would overflow. vLLM decodes greedily below the same value (vllm/sampling_params.py,
 # _SAMPLING_EPS).
@@ -26,7 +21,7 @@ class SamplingParams(Checked):
     """
 
     do_sample: bool | None = None
-    """Whether tokens are drawn; None: they are when temperature (above 0), top_k, top_p or min_p is given."""
+    """Whether tokens are drawn; None means yes when temperature (above 0), top_k, top_p or min_p is given."""
     temperature: float | None = None
     """Divides the logits before the softmax; 0 means greedy decoding, whatever the other values say."""
     top_k: int | None = None
@@ -36,7 +31,7 @@ class SamplingParams(Checked):
     min_p: float | None = None
     """Keeps tokens with at least p times the largest probability; 0 keeps all."""
     repetition_penalty: float | None = None
-    """Divides (or, below zero, multiplies) the logits of tokens that the text already holds (Keskar et al., 2019); 1 changes nothing."""
+    """Divides (below zero: multiplies) the logits of tokens that the text already contains (Keskar et al., 2019); 1 changes nothing."""
     num_beams: int = 1
     """Width of a beam search; 1 for none."""
     max_new_tokens: int = 50
@@ -44,7 +39,7 @@ class SamplingParams(Checked):
     max_length: int | None = None
     """The most tokens of prompt and continuation together; overrides max_new_tokens."""
     seed: int = 0
-    """Of each prompt's own random stream; sample j uses seed + j."""
+    """The seed of each prompt's own random stream; sample j uses seed + j."""
     num_samples: int = 1
     """Texts per prompt."""
 
@@ -64,36 +59,11 @@ class SamplingParams(Checked):
 
     @property
     def explicitly_greedy(self) -> bool:
-        """Whether the likeliest token was asked for, and not only nothing else."""
+        """Whether greedy decoding was asked for, and not only nothing else."""
         return not self.samples and (self.temperature is not None or self.do_sample is not None)
 
-    def penalized(self, input_ids: Any, logits: torch.Tensor) -> torch.Tensor:
-        """`logits` [rows, vocabulary] after transformers' repetition penalty for the tokens in `input_ids` [rows, length]."""
-        from transformers import RepetitionPenaltyLogitsProcessor
-
-        if self.repetition_penalty is None:
-            return logits
-        return RepetitionPenaltyLogitsProcessor(self.repetition_penalty)(input_ids, logits)  # type: ignore[arg-type]
-
-    def warpers(self) -> LogitsProcessorList:
-        """transformers' own warpers for these values, in the order in which its `generate` applies them; none when decoding is greedy."""
-        from transformers import LogitsProcessorList, MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-        chosen = LogitsProcessorList()
-        if not self.samples:
-            return chosen
-        if self.temperature is not None and self.temperature != 1:
-            chosen.append(TemperatureLogitsWarper(self.temperature))
-        if self.top_k:
-            chosen.append(TopKLogitsWarper(self.top_k))
-        if self.top_p is not None and self.top_p < 1:
-            chosen.append(TopPLogitsWarper(self.top_p))
-        if self.min_p is not None:
-            chosen.append(MinPLogitsWarper(self.min_p))
-        return chosen
-
     def describe(self) -> str:
-        """The way of decoding in a few words, for a table."""
+        """How tokens are chosen, in a few words, for a table."""
         values = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
         if not self.samples:
             words = "greedy" if self.num_beams == 1 else f"beam search, {self.num_beams} beams"

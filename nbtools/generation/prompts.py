@@ -23,7 +23,7 @@ def check_prompts(prompts: Sequence[str]) -> list[str]:
 
 
 def encode(lm: LanguageModel, texts: list[str], max_new_tokens: int, max_length: int | None) -> list[list[int]]:
-    """Each text's ids, without its beginning where the whole leaves no room for the new tokens (with a warning)."""
+    """Each text's ids, cut at the beginning, with a warning, where a text leaves no room for the new tokens."""
     if max_new_tokens < 1 or (max_length is not None and max_length < 2):
         raise InputError("No room is left for a new token.", "Give max_new_tokens of at least 1, or max_length of at least 2.")
     room = lm.context - max_new_tokens if max_length is None else min(lm.context, max_length) - 1
@@ -40,11 +40,12 @@ def encode(lm: LanguageModel, texts: list[str], max_new_tokens: int, max_length:
 
 
 def end_ids(lm: LanguageModel) -> set[int]:
-    """The tokens that end a text: the one between documents, and the checkpoint's own."""
+    """The tokens that end a text: the one between documents, and those that the checkpoint names."""
     own = lm.model.generation_config.eos_token_id if lm.model.generation_config else None
     return {lm.document_id, *(own if isinstance(own, list) else [] if own is None else [own])}
 
 
-def added_text(lm: LanguageModel, prompt: list[int], ids: list[int]) -> str:
-    """The text that `ids` add: decoded together with the prompt, because some tokenizers drop a text's first space."""
-    return decode(lm.tokenizer, prompt + ids)[len(decode(lm.tokenizer, prompt)) :]
+def added_text(lm: LanguageModel, prompt: list[int], ids: list[int], ends: set[int]) -> str:
+    """The text that `ids`, without those in `ends`, add: decoded together with the prompt, as some tokenizers drop a first space."""
+    added = [token for token in ids if token not in ends]
+    return decode(lm.tokenizer, prompt + added)[len(decode(lm.tokenizer, prompt)) :]

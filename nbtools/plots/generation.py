@@ -34,8 +34,8 @@ def draw_next_tokens(following: NextTokens, count: int = 12, title: str = "") ->
     ax.set_xlabel("probability")
     if title:
         ax.set_title(_shorten(title, 60), fontsize=9, loc="left", parse_math=False)
-    leaders = ", ".join(f"“{text}” {share:.1%}" for text, share in list(zip(texts, shares, strict=True))[:3])
-    return Picture(figure, f"the {kept} likeliest next tokens, first {leaders}; the {left:,} others together {others:.1%}")
+    first = ", ".join(f"“{text}” {share:.1%}" for text, share in list(zip(texts, shares, strict=True))[:3])
+    return Picture(figure, f"the {kept} likeliest next tokens, first {first}; the {left:,} others together {others:.1%}")
 
 
 def draw_temperatures(by_temperature: Mapping[float, NextTokens]) -> Picture:

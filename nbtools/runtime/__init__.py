@@ -28,7 +28,6 @@ from nbtools.runtime.files import (
 )
 from nbtools.runtime.host import cell_request, headless, hub_offline, hub_state, hub_token_source, interactive, name_host
 from nbtools.runtime.installing import index_unreachable, ran_out_of_disk, run_installer
-from nbtools.runtime.native import native_library
 from nbtools.runtime.output import decoration, say, tolerant_output, without_surrogates
 from nbtools.runtime.progress import progress, progress_wanted, quiet_libraries
 
@@ -56,7 +55,6 @@ __all__ = [
     "keep_freed_memory",
     "measure_matmul",
     "name_host",
-    "native_library",
     "peak_memory",
     "progress",
     "progress_wanted",

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from transformers import default_data_collator
 
+from nbtools.accel import available
+from nbtools.accel.fast_path import FastPath, fits, has_adapters
 from nbtools.data import Packed
 from nbtools.errors import InputError, MachineError
 from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, progress, say
-from nbtools.training.adamw import one_pass_at_hand
 from nbtools.training.config import ResolvedConfig
-from nbtools.training.fast_path import FastPath, fits, has_adapters
 from nbtools.values import CHECKS, Text, switch
 
 # Compiling takes about this long on two cores (without AVX-512: 25 to 45 s), and a compiled pass in bf16 is 5 to 10 % shorter than a plain
@@ -122,7 +122,7 @@ def measure_choices(model: Any, batch: dict[str, torch.Tensor], config: Resolved
         return replace(chosen, compile_reason="adapters are not compiled")
     copies = number.name == "bf16" and config.gradient_accumulation_steps == 1
     chosen = _choose_compile(model, batch, config, chosen, copies)
-    return replace(chosen, bf16_copies=copies and (chosen.compile or one_pass_at_hand()))
+    return replace(chosen, bf16_copies=copies and (chosen.compile or available("adamw")))
 
 
 def reuse_choices(model: Any, choices: TrainingChoices | Mapping[str, Any], config: ResolvedConfig) -> TrainingChoices:
@@ -166,7 +166,7 @@ def _choose_compile(
         return replace(chosen, compile_reason="in fp32 a compiled pass is no shorter (measured with mini and SmolLM2)")
     passes, dtype = config.max_steps * config.gradient_accumulation_steps, FORMATS[chosen.dtype]
     with undisturbed(model):
-        _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False, copies=copies and one_pass_at_hand()))
+        _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False, copies=copies and available("adamw")))
         chosen = replace(chosen, plain_pass_seconds=round(plain, 3))
         if passes * plain * MOST_SAVED < COMPILE_SECONDS:
             return replace(chosen, compile_reason=f"{passes} passes of {plain:.2f} s (probed) are too few to make up for compiling")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nbtools.accel.fast_path import FastPath
 from nbtools.errors import InputError, MachineError, RunError
 from nbtools.models import note_training
 from nbtools.runtime import device
@@ -20,7 +21,6 @@ from nbtools.training.callbacks import MarkComplete, StopOnInterrupt, StopOnNonF
 from nbtools.training.checkpoints import OpenRun, how_to_resume
 from nbtools.training.choices import fast_path
 from nbtools.training.config import ResolvedConfig
-from nbtools.training.fast_path import FastPath
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback

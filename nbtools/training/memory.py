@@ -99,7 +99,7 @@ def check_memory(needed: int, available: int, model: Any, batch_size: int, block
     """
     if needed <= available:
         return
-    from nbtools.training.fast_path import has_adapters
+    from nbtools.accel.fast_path import has_adapters
 
     advice = [f"a batch_size below {batch_size}"] if batch_size > 1 else []
     if block_size > SHORT_BLOCK:

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import Trainer
 
-from nbtools.training.adamw import MasterAdamW
-from nbtools.training.fast_path import FastPath
+from nbtools.accel.adamw import MasterAdamW
+from nbtools.accel.fast_path import FastPath
 
 
 class CourseTrainer(Trainer):

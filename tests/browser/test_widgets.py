@@ -19,8 +19,7 @@ from nbtools.attention import ablate_each_head, logit_lens, read_attention, trac
 from nbtools.compare import attention_shift
 from nbtools.data import pack
 from nbtools.evaluation import block_nll
-from nbtools.generation import SamplingParams, generate, next_logits
-from nbtools.generation.decoding import SeededDraw
+from nbtools.generation import Sampler, SamplingParams, generate, next_logits
 from nbtools.widgets.front_end import script
 from tests.browser.jupyterlab import HANG, Lab, find_browser, open_page, run_all, running_lab, wait_for_kernel
 from tests.models_at_hand import mini
@@ -188,8 +187,8 @@ def test_the_browsers_warpers_are_transformers_own(page: Page) -> None:
                 scores = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([history]), scores)  # type: ignore[arg-type]
             free = (scores[0] / settings["temperature"]).double().softmax(-1)
             given = {name: value for name, value in settings.items() if name != "repetition_penalty" and (name != "top_p" or value < 1)}
-            warped = SamplingParams(**given).warpers()(torch.tensor([history]), scores)[0]  # type: ignore[arg-type]
-            theirs, ours = warped.double().softmax(-1), torch.tensor(one["probabilities"], dtype=torch.float64)
+            [warped] = Sampler(SamplingParams(**given))(scores, [history])
+            theirs, ours = warped.probabilities, torch.tensor(one["probabilities"], dtype=torch.float64)
             differing = (theirs > 0) != (ours > 0)
             if differing.any():
                 assert float(free[differing].sum()) < 1e-3 and _edge_is_near(free, settings, differing), settings
@@ -200,7 +199,7 @@ def test_the_browsers_warpers_are_transformers_own(page: Page) -> None:
             assert one["entropy"] == pytest.approx(float(-(some * some.log2()).sum()), abs=1e-4)
             edges = theirs.cumsum(0)
             if (edges - uniform).abs().min() > 1e-6:
-                assert one["selected"] == SeededDraw.land(warped, uniform)
+                assert one["selected"] == warped.token(uniform)
     blank.close()
 
 

@@ -1,12 +1,12 @@
 import itertools
-import threading
 
 import pytest
 import torch
 from transformers import GenerationConfig
 
+from nbtools.accel import Decoder, decoder_for
 from nbtools.errors import InputError
-from nbtools.generation import decoder, decoder_name, generate, stream
+from nbtools.generation import decoder_name, generate, stream
 from tests.models_at_hand import mini, tiny
 
 PROMPTS = ["The movie was", "The individual has always had to struggle to keep from being overwhelmed by the tribe. If you try it", "Once"]
@@ -123,29 +123,34 @@ def test_the_checkpoints_own_generation_defaults_are_not_mixed_in():
 @pytest.mark.parametrize("decoding", [{}, SAMPLING, {"repetition_penalty": 1.3}, {"top_p": 0.9, "repetition_penalty": 1.2}, {"min_p": 0.1}])
 def test_our_decoder_and_transformers_write_the_same_texts(decoding, monkeypatch):
     own = generate(mini(), PROMPTS, max_new_tokens=30, seed=3, num_samples=2, **decoding)
-    monkeypatch.setattr("nbtools.generation.texts.prepare", lambda model, number: None)
+    monkeypatch.setenv("NBTOOLS_ACCEL", "0")
     assert own == generate(mini(), PROMPTS, max_new_tokens=30, seed=3, num_samples=2, **decoding)
 
 
 def test_a_row_that_has_ended_costs_nothing_and_the_others_go_on(monkeypatch):
     lm, sizes = mini(), []
-    likeliest = decoder.prepare(lm.model, torch.float32).read([[5]], [0], _cache(lm, 8)).argmax().item()
+    engine = decoder_for(lm.model, torch.float32)
+    likeliest = engine.read([[5]], [0], engine.new_cache(1, 8)).argmax().item()
     full = generate(lm, PROMPTS, max_new_tokens=12)
     lm_ends = {likeliest, lm.tokenizer.encode(full[0])[5]}
-    read = decoder.Decoder.read
-    monkeypatch.setattr(decoder.Decoder, "read", lambda self, ids, slots, cache: sizes.append(len(slots)) or read(self, ids, slots, cache))
+    read = Decoder.read
+    monkeypatch.setattr(Decoder, "read", lambda self, ids, slots, cache: sizes.append(len(slots)) or read(self, ids, slots, cache))
     monkeypatch.setattr("nbtools.generation.texts.end_ids", lambda lm: lm_ends)
     texts = generate(lm, PROMPTS, max_new_tokens=12)
     assert texts[0] == lm.tokenizer.decode(lm.tokenizer.encode(full[0])[:5])
     assert all(whole.startswith(text) for whole, text in zip(full, texts, strict=True))
     assert sizes == sorted(sizes, reverse=True) and sizes[0] == 3 > sizes[-1]
+    monkeypatch.setenv("NBTOOLS_ACCEL", "0")
+    count = len(sizes)
+    monkeypatch.setattr(Decoder, "read", None)
+    with lm.model.get_input_embeddings().register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0]))):
+        assert generate(lm, PROMPTS, max_new_tokens=12) == texts
+    assert sizes[count:] == sizes[:count]
 
 
 def test_samples_of_one_prompt_read_it_once(monkeypatch):
-    lengths, read = [], decoder.Decoder.read
-    monkeypatch.setattr(
-        decoder.Decoder, "read", lambda self, ids, slots, cache: lengths.append([*map(len, ids)]) or read(self, ids, slots, cache)
-    )
+    lengths, read = [], Decoder.read
+    monkeypatch.setattr(Decoder, "read", lambda self, ids, slots, cache: lengths.append([*map(len, ids)]) or read(self, ids, slots, cache))
     generate(mini(), PROMPTS[0], num_samples=3, max_new_tokens=3, **SAMPLING)
     assert lengths == [[3], [1, 1, 1], [1, 1, 1]]
 
@@ -159,8 +164,8 @@ def test_the_pieces_of_a_stream_are_the_text(decoding, prompt):
 
 
 def test_a_stream_makes_a_token_only_when_it_is_asked_for_one(monkeypatch):
-    steps, read = [], decoder.Decoder.read
-    monkeypatch.setattr(decoder.Decoder, "read", lambda self, ids, slots, cache: steps.append(1) or read(self, ids, slots, cache))
+    steps, read = [], Decoder.read
+    monkeypatch.setattr(Decoder, "read", lambda self, ids, slots, cache: steps.append(1) or read(self, ids, slots, cache))
     pieces = stream(mini(), "The movie was", max_new_tokens=30)
     assert steps == []
     next(pieces)
@@ -171,20 +176,21 @@ def test_a_stream_makes_a_token_only_when_it_is_asked_for_one(monkeypatch):
 
 
 def test_a_stream_of_transformers_own_is_the_same_and_ends_with_its_loop(monkeypatch):
-    monkeypatch.setattr("nbtools.generation.texts.prepare", lambda model, number: None)
-    text = generate(mini(), "The movie was", max_new_tokens=25)
-    assert "The movie was" + "".join(stream(mini(), "The movie was", max_new_tokens=25)) == text
-    for piece in stream(mini(), "The movie was", max_new_tokens=400):
-        assert text.startswith("The movie was" + piece)
-        break
-    assert not any(thread.name == "token-stream" for thread in threading.enumerate())
+    monkeypatch.setenv("NBTOOLS_ACCEL", "0")
+    lm, calls = mini(), []
+    text = generate(lm, "The movie was", max_new_tokens=25)
+    assert "The movie was" + "".join(stream(lm, "The movie was", max_new_tokens=25)) == text
+    with lm.model.get_input_embeddings().register_forward_hook(lambda *call: calls.append(call)):
+        for piece in stream(lm, "The movie was", max_new_tokens=400):
+            assert text.startswith("The movie was" + piece)
+            break
+    assert len(calls) == 1
 
 
-def test_an_error_in_a_streams_thread_reaches_the_reader(monkeypatch):
+def test_an_error_in_the_model_reaches_the_reader_of_a_stream(monkeypatch):
     lm = tiny()
-    monkeypatch.setattr("nbtools.generation.texts.prepare", lambda model, number: None)
-    monkeypatch.setattr(lm.model, "generate", lambda *inputs, **settings: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    monkeypatch.setenv("NBTOOLS_ACCEL", "0")
+    with lm.model.get_input_embeddings().register_forward_pre_hook(lambda *call: 1 / 0), pytest.raises(ZeroDivisionError):
         list(stream(lm, "The"))
 
 
@@ -206,13 +212,14 @@ def test_the_code_that_decodes_is_named():
     assert decoder_name(lm) == "transformers, float32 (of settings in its config)"
 
 
+def test_without_the_fast_code_transformers_decodes_and_says_why(monkeypatch):
+    monkeypatch.setenv("NBTOOLS_ACCEL", "0")
+    assert decoder_name(mini()) == "transformers, float32 (NBTOOLS_ACCEL is 0)"
+
+
 def test_bf16_is_asked_for_and_leaves_the_model_alone():
     lm = tiny("llama")
     before = [weight.clone() for weight in lm.model.parameters()]
     assert isinstance(generate(lm, "The", max_new_tokens=5, dtype="bf16"), str)
     assert all(one.equal(two) for one, two in zip(before, lm.model.parameters(), strict=True))
     assert isinstance(generate(lm, "The", max_new_tokens=5, dtype="bf16", num_beams=2), str)
-
-
-def _cache(lm, capacity):
-    return decoder.Cache.empty(decoder.prepare(lm.model, torch.float32).weights, 1, capacity)

@@ -1,4 +1,4 @@
-"""The tree of continuations: an untouched branch is `generate`'s text, a fork keeps its place's dice."""
+"""The tree of continuations: an untouched branch is `generate`'s text, and every branch draws with the same numbers by depth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 
 from nbtools.errors import InputError
 from nbtools.generation import ROOT, SamplingParams, TextTree, generate, next_tokens, uniforms
-from nbtools.generation import tree as tree_module
 from tests.models_at_hand import mini
 
 PROMPT = "The movie was"
@@ -24,7 +23,7 @@ def test_an_untouched_branch_is_the_text_of_generate(decoding: dict[str, float])
 
 def test_without_the_courses_decoder_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     own = [one.token for one in TextTree(mini(), PROMPT).grow(ROOT, 12, 3, SamplingParams(temperature=0.8))]
-    monkeypatch.setattr(tree_module, "prepare", lambda model, dtype: None)
+    monkeypatch.setenv("NBTOOLS_ACCEL", "0")
     assert [one.token for one in TextTree(mini(), PROMPT).grow(ROOT, 12, 3, SamplingParams(temperature=0.8))] == own
 
 
@@ -50,7 +49,7 @@ def test_a_nodes_figures_are_the_exact_distribution() -> None:
     assert node.token in [token for token, _, _ in node.alternatives]
 
 
-def test_the_dice_choose_what_the_ruler_shows() -> None:
+def test_a_uniform_number_falls_on_the_token_that_it_draws() -> None:
     tree = TextTree(mini(), PROMPT)
     for node in tree.grow(ROOT, 10, 5, SamplingParams(temperature=1.1)):
         shares = tree.probabilities(tree.ids(node.parent), SamplingParams(temperature=1.1))
@@ -66,7 +65,7 @@ def test_a_fork_is_chosen_by_hand_and_found_again() -> None:
     assert (fork.parent, fork.depth, fork.token, fork.uniform) == (made[0].number, 1, other, None)
     assert tree.fork(made[1].number, other, SamplingParams()) is fork and tree.fork(fork.number, made[1].token, SamplingParams()) is made[1]
     [after] = tree.grow(fork.number, 1, 0, SamplingParams(temperature=1.0))
-    assert after.uniform == made[2].uniform, "the dice belong to the place, not to the branch"
+    assert after.uniform == made[2].uniform, "a number belongs to a depth, not to a branch"
     assert tree.path(after.number) == [made[0].number, fork.number, after.number]
 
 

@@ -17,8 +17,8 @@ from nbtools.training.checkpoints import OpenRun
 from nbtools.training.choices import measure_choices
 from nbtools.training.config import ResolvedConfig
 from nbtools.training.loop import Loop
+from tests.accel.test_fast_path import REVIEWS, batch
 from tests.models_at_hand import needs_a_compiler, tiny
-from tests.training.test_fast_path import REVIEWS, batch
 
 FINETUNE = sys.modules["nbtools.training.finetune"]  # the package's `finetune` is the function
 

@@ -239,7 +239,7 @@ def test_impossible_values_are_refused_as_finetune_refuses_them(reviews, tmp_pat
 
 def test_a_learning_rate_of_zero_changes_no_weight(reviews, tmp_path):
     """What the probe leans on, for both optimizers."""
-    from nbtools.training.adamw import MasterAdamW
+    from nbtools.accel.adamw import MasterAdamW
 
     torch.manual_seed(0)
     for dtype in FORMATS.values():

@@ -1,12 +1,11 @@
-"""What a model does differently while it is trained fast. Everything is undone by `release`: the model is the library's again.
+"""Changes to a model that make its training faster on a CPU, all undone by `release`.
 
-- The loss comes from `linear_cross_entropy`: no fp32 logits. Attention is `packed_attention`.
+- The loss is `linear_cross_entropy`, without fp32 logits. Attention is `packed_attention`.
 - In bf16 the matrices can be bf16 copies whose fp32 originals `MasterAdamW` trains; sums along the residual stream stay fp32.
-- Compiled, each transformer block is compiled once for all of them. Not compiled, GPT-2's activation is PyTorch's one operation
-  for what the library writes as eight.
+- Compiled, all transformer blocks share one program. Not compiled, GPT-2's activation is one operation of PyTorch instead of the eight
+  that the library writes.
 
-It knows the families that are tested (GPT-2 and Llama-like), plain or with low-rank adapters beside frozen weights. Others train as the
-library has it.
+It applies to the families that are tested (GPT-2 and Llama-like), trained completely or by low-rank adapters beside frozen weights.
 """
 
 from __future__ import annotations
@@ -22,25 +21,28 @@ import torch._functorch.config
 from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import CausalLMOutput
 
-from nbtools.training.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding
-from nbtools.training.packed_attention import register
+from nbtools.accel.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding
+from nbtools.accel.native import enabled
+from nbtools.accel.packed_attention import register
 
 FAMILIES = ("gpt2", "llama")
-# The share of what a backward pass could keep that it does keep; the rest, cheap loops, is computed again. Against 1.0 a step of
-# GPT-2 small takes as long, and 400 MB less.
+# The part of the activations that is kept for the backward pass; the rest, cheap loops, is computed again. A step of GPT-2 small takes as
+# long as with 1.0, and 400 MB less.
 KEPT_ACTIVATIONS = 0.4
 
-# What was compiled for a block is kept with it: a probe's program serves the run, and a pause compiles nothing anew.
+# The compiled program is kept with its block: the run uses the program of a probe, and a pause compiles nothing again.
 _PROGRAMS: weakref.WeakKeyDictionary[torch.nn.Module, Any] = weakref.WeakKeyDictionary()
 
 
 def has_adapters(model: Any) -> bool:
-    """Whether peft has put adapters into `model`, which then wraps the library's own."""
+    """Whether `model` is peft's wrapper around a model of the library."""
     return hasattr(model, "peft_config")
 
 
 def fits(model: Any) -> bool:
-    """Whether `model` is of a tested family, with no bias on the output layer, and either all of it is trained, or adapters in it alone."""
+    """Whether `model` is of a tested family, without a bias on the output layer, and trained completely or by its adapters alone."""
+    if not enabled():
+        return False
     plain = model.get_base_model() if has_adapters(model) else model
     ends = (plain.get_input_embeddings(), plain.get_output_embeddings())
     return (
@@ -55,11 +57,11 @@ def fits(model: Any) -> bool:
 
 
 class FastPath:
-    """The fast way for one model: `engage` before training, `release` after, `paused` for an evaluation in between.
+    """Faster training of one model: `engage` before training, `release` after it, `paused` for an evaluation in between.
 
-    dtype     of the passes: fp32 or bf16
+    dtype     of the forward and backward passes: fp32 or bf16
     compiled  whether to compile, which needs a C++ compiler
-    copies    whether matrices are bf16 copies while engaged, where all are trained; masters: the fp32 weights of each parameter that is one
+    copies    whether the matrices are bf16 copies while engaged; only where all weights are trained
     """
 
     def __init__(self, model: Any, dtype: torch.dtype, compiled: bool, copies: bool) -> None:
@@ -69,7 +71,7 @@ class FastPath:
         self.embedding, self.head = self.plain.get_input_embeddings(), self.plain.get_output_embeddings()
         shared = self.embedding.weight is self.head.weight and self.head.weight.requires_grad
         self.gradient = SharedGradient() if shared else None
-        self.working: dict[torch.nn.Parameter, torch.nn.Parameter] = {}  # of each matrix, its bf16 copy
+        self.working: dict[torch.nn.Parameter, torch.nn.Parameter] = {}  # the bf16 copy of each matrix
         self.engaged = False
 
     def engage(self) -> None:
@@ -80,8 +82,8 @@ class FastPath:
         if self.gradient is not None:
             self.embedding.forward = lambda ids: shared_embedding(ids, self.embedding.weight, self.gradient)  # type: ignore[arg-type]
         self.plain.set_attn_implementation(register())
-        # Other parameters, not other data in the same ones: changing the format of a parameter's data cuts off whoever waits for its
-        # gradient, and processes that share a step do.
+        # New parameters, not new data in the same ones: changing the format of a parameter's data drops the hooks that wait for its
+        # gradient, such as those of distributed training.
         if self.copies and not self.working:
             self.working = {weight: torch.nn.Parameter(weight.detach().to(torch.bfloat16)) for weight in self._matrices()}
         self._put(self.working)
@@ -96,7 +98,7 @@ class FastPath:
                 _PROGRAMS[block] = block._compiled_call_impl
 
     def release(self) -> None:
-        """Leave the model as it was, with the trained fp32 weights in it."""
+        """Restore the model, with the trained fp32 weights."""
         if not self.engaged:
             return
         self.engaged = False
@@ -126,16 +128,17 @@ class FastPath:
                 self.engage()
 
     def _blocks(self) -> list[Any]:
-        """The transformer blocks: the list of modules that is as long as the model is deep."""
+        """The transformer blocks: the list of modules with one entry per layer."""
         depth = self.plain.config.num_hidden_layers
         return list(next(part for part in self.model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == depth))
 
     @property
     def masters(self) -> dict[torch.nn.Parameter, torch.Tensor]:
+        """The fp32 weights of each parameter that is a bf16 copy."""
         return {copy: weight.data for weight, copy in self.working.items()}
 
     def _put(self, others: dict[torch.nn.Parameter, torch.nn.Parameter]) -> None:
-        """Put other parameters in the place of some, wherever they are used."""
+        """Replace parameters wherever they are used."""
         for part in self.model.modules():
             for name, weight in part._parameters.items():
                 if weight in others:
@@ -145,7 +148,7 @@ class FastPath:
         return [part for part in self.model.modules() if isinstance(part, NewGELUActivation)]
 
     def _matrices(self) -> list[Any]:
-        """The weights that matrix products read: those of every layer that multiplies, and the output layer's."""
+        """The weights of all linear layers, the output layer's included."""
         from transformers.pytorch_utils import Conv1D
 
         layers = (part for part in self.model.modules() if isinstance(part, (torch.nn.Linear, Conv1D)))
@@ -154,19 +157,19 @@ class FastPath:
     def _forward(
         self, input_ids: Any = None, labels: Any = None, position_ids: Any = None, num_items_in_batch: Any = None, **keywords: Any
     ) -> Any:
-        """The loss alone: mean, or sum divided by `num_items_in_batch`, with the one shift that transformers makes.
+        """The loss alone: mean, or sum divided by `num_items_in_batch`, with labels shifted as in transformers.
 
-        Without labels somebody wants logits in between, a callback say: the plain model answers.
+        Without labels, for example when a callback asks for logits, the plain model answers.
         """
         if labels is None:
             with self.paused():
                 return self.model.forward(input_ids, position_ids=position_ids, **keywords)
-        where = input_ids.device.type
+        kind = input_ids.device.type
         keep = torch._functorch.config.patch(activation_memory_budget=KEPT_ACTIVATIONS)
-        with keep, torch.autocast(where, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        with keep, torch.autocast(kind, dtype=self.dtype, enabled=self.dtype != torch.float32):
             # With a cache, or a mask, documents in a block would attend to each other.
             hidden = self.plain.base_model(input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
-        wanted = torch.nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:].flatten()
+        shifted = torch.nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:].flatten()
         flat = hidden.reshape(-1, hidden.shape[-1]).to(self.dtype)
-        loss = linear_cross_entropy(flat, self.head.weight, wanted, num_items_in_batch, compiled=self.compiled, gradient=self.gradient)
+        loss = linear_cross_entropy(flat, self.head.weight, shifted, num_items_in_batch, compiled=self.compiled, gradient=self.gradient)
         return CausalLMOutput(loss=loss)

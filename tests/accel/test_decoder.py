@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from nbtools.generation import BF16_GAP, decoder, generate, release
-from nbtools.generation.decoder import Cache, Decoder, prepare
-from nbtools.generation.kernel import MOST_TOKENS, Kernel, library
-from nbtools.generation.weights import read
+from nbtools.accel import BF16_GAP, Decoder, available, decoder, decoder_for, release
+from nbtools.accel.decode_kernel import MAX_TOKENS, DecodeKernel
+from nbtools.accel.weights import read_weights
+from nbtools.generation import generate
 from tests.models_at_hand import mini, tiny
 
 GPT2 = {"vocab_size": 211, "n_positions": 96, "n_embd": 64, "n_layer": 3, "n_head": 4}
@@ -44,13 +44,13 @@ def random_model(name, spread=0.15):
 
 def made(model, way, dtype=torch.float32):
     if way == "kernel":
-        if library() is None:
+        if not available("decode_kernel"):
             pytest.skip("no C++ compiler here")
-        weights = read(model, dtype, torch.Tensor.contiguous)
-        return Decoder(weights, Kernel(weights, library()))
+        weights = read_weights(model, dtype, torch.Tensor.contiguous)
+        return Decoder(weights, DecodeKernel(weights))
     if way == "packed" and not decoder.can_pack(dtype):
         pytest.skip("no packed weights here")
-    return Decoder(read(model, dtype, decoder._pack if way == "packed" else lambda weight: weight), None)
+    return Decoder(read_weights(model, dtype, decoder._pack if way == "packed" else lambda weight: weight), None)
 
 
 def logits_of(model, rows):
@@ -67,7 +67,7 @@ def test_logits_are_the_librarys_own_for_ragged_rows(name, way):
     rows = [torch.randint(211, (length,), generator=stream).tolist() for length in (40, 23, 31)]
     expected = logits_of(model, rows)
     engine = made(model, way)
-    cache = Cache.empty(engine.weights, 3, 48)
+    cache = engine.new_cache(3, 48)
     active, seen = [0, 1, 2], [17, 1, 8]
     found = engine.read([row[:count] for row, count in zip(rows, seen, strict=True)], active, cache)
     while active:
@@ -82,11 +82,11 @@ def test_logits_are_the_librarys_own_for_ragged_rows(name, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("count", [2, 5, 8, 11, MOST_TOKENS, MOST_TOKENS + 3])
+@pytest.mark.parametrize("count", [2, 5, 8, 11, MAX_TOKENS, MAX_TOKENS + 3])
 def test_every_number_of_rows_gives_each_row_its_own_logits(count, way):
     model = random_model("llama")
     engine = made(model, way)
-    cache = Cache.empty(engine.weights, count, 4)
+    cache = engine.new_cache(count, 4)
     for step in range(3):
         tokens = [[7 * row + step] for row in range(count)]
         found = engine.read(tokens, list(range(count)), cache)
@@ -99,7 +99,7 @@ def test_a_prompt_may_be_read_in_parts_and_copied(way):
     model = random_model("gpt2")
     row = list(range(3, 40))
     engine = made(model, way)
-    cache = Cache.empty(engine.weights, 2, 40)
+    cache = engine.new_cache(2, 40)
     engine.read([row[:10]], [1], cache)
     cache.copy(1, 0)
     found = engine.read([row[10:], row[10:]], [0, 1], cache)
@@ -118,7 +118,7 @@ def test_in_bf16_the_choice_is_transformers_own_wherever_its_two_best_are_furthe
         ]
     (expected,) = logits_of(copy.deepcopy(model).to(torch.bfloat16), [row])
     engine = made(model, way, torch.bfloat16)
-    cache = Cache.empty(engine.weights, 1, len(row))
+    cache = engine.new_cache(1, len(row))
     clear = 0
     for token, logits in zip(row, expected.float(), strict=True):
         best, second = logits.topk(2).values
@@ -156,8 +156,8 @@ def test_changed_weights_are_noticed(change):
         else:
             lm.model.transformer.h[1].mlp.c_fc.weight = torch.nn.Parameter(weight * 3)
     row = lm.tokenizer("The movie was")["input_ids"]
-    engine = prepare(lm.model, torch.float32)
-    found = engine.read([row], [0], Cache.empty(engine.weights, 1, 8))[0]
+    engine = decoder_for(lm.model, torch.float32)
+    found = engine.read([row], [0], engine.new_cache(1, 8))[0]
     assert found.numpy() == pytest.approx(logits_of(lm.model, [row])[0][-1].numpy(), abs=1e-4)
 
 
@@ -165,21 +165,21 @@ def test_a_weight_that_lies_inside_another_tensor_is_read_as_well():
     lm = tiny()
     whole = torch.zeros(33)
     lm.model.transformer.ln_f.bias = torch.nn.Parameter(whole[1:])
-    first = prepare(lm.model, torch.float32)
-    assert prepare(lm.model, torch.float32) is first
+    first = decoder_for(lm.model, torch.float32)
+    assert decoder_for(lm.model, torch.float32) is first
     whole[32] = 1
-    assert prepare(lm.model, torch.float32) is not first
+    assert decoder_for(lm.model, torch.float32) is not first
 
 
 def test_a_decoder_is_kept_until_it_is_released_and_goes_with_its_model():
     lm = tiny()
-    first = prepare(lm.model, torch.bfloat16)
-    assert prepare(lm.model, torch.bfloat16) is first
-    assert prepare(lm.model, torch.float32) is not first  # one number format at a time
-    assert prepare(lm.model, torch.bfloat16) is not first
+    first = decoder_for(lm.model, torch.bfloat16)
+    assert decoder_for(lm.model, torch.bfloat16) is first
+    assert decoder_for(lm.model, torch.float32) is not first  # one number format at a time
+    assert decoder_for(lm.model, torch.bfloat16) is not first
     release(lm.model)
     assert lm.model not in decoder._prepared
-    prepare(lm.model, torch.float32)
+    decoder_for(lm.model, torch.float32)
     before = len(decoder._prepared)
     del lm
     gc.collect()
@@ -188,7 +188,7 @@ def test_a_decoder_is_kept_until_it_is_released_and_goes_with_its_model():
 
 def test_in_the_models_own_format_nothing_is_copied_that_lies_right():
     model = tiny("llama").model
-    weights = read(model, torch.float32, torch.Tensor.contiguous)
+    weights = read_weights(model, torch.float32, torch.Tensor.contiguous)
     assert weights.layers[0].up.weight.data_ptr() == model.model.layers[0].mlp.up_proj.weight.data_ptr()
     assert weights.head.data_ptr() == model.lm_head.weight.data_ptr() == weights.embedding.data_ptr()
 
@@ -196,7 +196,7 @@ def test_in_the_models_own_format_nothing_is_copied_that_lies_right():
 def test_where_memory_is_short_the_models_own_weights_are_used(monkeypatch):
     monkeypatch.setattr(decoder, "available_memory", lambda: 1000)
     model = tiny().model
-    engine = prepare(model, torch.float32)
+    engine = decoder_for(model, torch.float32)
     assert engine.kernel is None
     assert engine.weights.layers[0].up.weight.data_ptr() == model.transformer.h[0].mlp.c_fc.weight.data_ptr()
     release(model)

@@ -1,12 +1,10 @@
 // One decoding step of a GPT-2 or Llama model: a new token for each of a few rows, in one parallel region.
 //
-// Decoding is bound by memory: every weight is read once a step, whatever the number of rows. So each thread streams its own share of a
-// matrix's rows from memory to the end, asks for what comes next ahead of time, and uses a row for all tokens while it lies in cache.
-// Plain C++ with GCC's and Clang's vector types; `kernel.py` compiles it for the processor at hand and calls `step_*`.
+// Decoding is bound by memory: every weight is read once per step, whatever the number of rows. So each thread streams its own share of a
+// matrix's rows from memory, prefetches what comes next, and uses a row for all tokens while it is in the cache. Plain C++ with the vector
+// types of GCC and Clang; `decode_kernel.py` calls `step_*`.
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <omp.h>
 #include <type_traits>
 #include <vector>
@@ -14,28 +12,15 @@
 #include <immintrin.h>
 #endif
 
+#include "bf16.h"
+
 typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint32_t words __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint16_t bf16; // the upper half of a float
 
 static const int AHEAD = 4096;  // bytes; the best of 0, 1024 ... 8192 by measurement
 static const int TOGETHER = 8;  // tokens that one pass over a row of weights serves
 
-static inline float to_float(float value) { return value; }
-static inline float to_float(bf16 value) {
-    uint32_t bits = (uint32_t)value << 16;
-    float result;
-    memcpy(&result, &bits, 4);
-    return result;
-}
-static inline void store(float value, float *place) { *place = value; }
-static inline void store(float value, bf16 *place) { // to the nearest, ties to even
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    *place = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-}
-
-// What 64 bytes of weights hold, and how they are multiplied with as many inputs and added to sixteen sums.
+// 64 bytes of weights: how they are loaded, multiplied with as many inputs and added to sixteen sums.
 template <class T> struct Block;
 template <> struct Block<float> {
     enum { SIZE = 16 };
@@ -127,18 +112,18 @@ static inline void multiply(const T *weights, const float *bias, const T *inputs
     for (; row < to; row++) some(row, std::integral_constant<int, 1>());
 }
 
-struct Shape { // as in kernel.py
+struct Shape { // as in decode_kernel.py
     int32_t layers, width, heads, groups, size, inner, vocabulary, capacity, cache_rows, rms;
     float eps;
 };
 
-struct Outer { // weights outside the layers, as in kernel.py; positions, cosine, sine and biases may be null
+struct Outer { // weights outside the layers, as in decode_kernel.py; positions, cosine, sine and biases may be null
     const void *embedding;
     const float *positions, *cosine, *sine, *norm, *norm_bias;
     const void *head;
 };
 
-struct Layer { // weights of a layer, as in kernel.py; gate is null without a gated feed-forward part
+struct Layer { // weights of a layer, as in decode_kernel.py; gate is null without a gated feed-forward part
     const float *norm1, *norm1_bias;
     const void *query, *key, *value, *output;
     const float *query_bias, *key_bias, *value_bias, *output_bias, *norm2, *norm2_bias;
@@ -177,7 +162,7 @@ static void attend(const Shape &s, float *query, float *key, const float *value,
     }
     for (int head = 0; head < s.heads / s.groups; head++, query += size, to += size) {
         if (outer.cosine) rotate(query, size, outer.cosine + (int64_t)position * size, outer.sine + (int64_t)position * size);
-        for (int i = 0; i < size; i++) store(query[i] * scale, to + i); // the place of the result serves as scratch
+        for (int i = 0; i < size; i++) store(query[i] * scale, to + i); // the result's memory serves as scratch
         float largest = -INFINITY, all = 0;
         for (int p = 0; p <= position; p++) {
             const T *from = keys + (int64_t)p * size;
@@ -199,7 +184,7 @@ static void attend(const Shape &s, float *query, float *key, const float *value,
     }
 }
 
-// ids, slots, positions int32 [tokens]: the new tokens, the cache rows they belong to and their places there.
+// ids, slots, positions int32 [tokens]: the new tokens, the cache rows they belong to and their positions there.
 // cache T [layers, 2, cache_rows, groups, capacity, size]; logits float [tokens, vocabulary].
 template <class T>
 static void step(const Shape &s, const Outer &outer, const Layer *layers, int tokens, const int32_t *ids, const int32_t *slots,
@@ -249,7 +234,7 @@ static void step(const Shape &s, const Outer &outer, const Layer *layers, int to
             multiply((const T *)layer.output, layer.output_bias, attended.data(), s.width, rows, tokens, add);
 #pragma omp barrier
             norm(layer.norm2, layer.norm2_bias);
-            if (layer.gate) // silu; a thread meets the same rows again below
+            if (layer.gate) // silu; the same thread handles the same rows again below
                 multiply((const T *)layer.gate, layer.gate_bias, inputs.data(), s.inner, s.width, tokens,
                          [&](int row, int t, float g) { opened[t * s.inner + row] = g / (1 + std::exp(-g)); });
             multiply((const T *)layer.up, layer.up_bias, inputs.data(), s.inner, s.width, tokens, [&](int row, int t, float u) {

@@ -5,13 +5,22 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from nbtools.accel import unsupported_reason
 from nbtools.generation import generate
-from nbtools.generation.weights import refusal
 from tests.models_at_hand import mini, tiny
 
 
+def test_nothing_is_taken_where_the_package_is_switched_off(monkeypatch):
+    monkeypatch.setenv("NBTOOLS_ACCEL", "0")
+    assert unsupported_reason(tiny().model) == "NBTOOLS_ACCEL is 0"
+
+
 def test_the_courses_models_are_taken():
-    assert refusal(mini().model) is None and refusal(tiny().model) is None and refusal(tiny("llama").model) is None
+    assert (
+        unsupported_reason(mini().model) is None
+        and unsupported_reason(tiny().model) is None
+        and unsupported_reason(tiny("llama").model) is None
+    )
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
@@ -21,7 +30,7 @@ def test_a_model_that_was_looked_into_is_taken_all_the_same(kind):
     plain = generate(lm, "The movie", max_new_tokens=12)
     lm.model(torch.tensor([[1, 2]]), output_hidden_states=True, output_attentions=True)
     assert any(module._forward_hooks for module in lm.model.modules())
-    assert refusal(lm.model) is None and generate(lm, "The movie", max_new_tokens=12) == plain
+    assert unsupported_reason(lm.model) is None and generate(lm, "The movie", max_new_tokens=12) == plain
 
 
 @pytest.mark.parametrize(
@@ -39,20 +48,20 @@ def test_a_model_that_was_looked_into_is_taken_all_the_same(kind):
 def test_settings_that_are_not_written_out_are_left_to_transformers(kind, setting, value):
     model = tiny(kind).model
     setattr(model.config, setting, value)
-    assert refusal(model) == "of settings in its config"
+    assert unsupported_reason(model) == "of settings in its config"
 
 
 def test_other_rotary_scalings_are_left_to_transformers():
     scaling = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
     shape = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    assert refusal(LlamaForCausalLM(LlamaConfig(**shape, rope_parameters=scaling))) == "of settings in its config"
+    assert unsupported_reason(LlamaForCausalLM(LlamaConfig(**shape, rope_parameters=scaling))) == "of settings in its config"
 
 
 def test_other_classes_are_left_to_transformers():
     shape = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = Qwen2ForCausalLM(Qwen2Config(**shape, num_key_value_heads=2))
-    assert refusal(model) == "its class is Qwen2ForCausalLM"
-    assert refusal(torch.compile(tiny().model)).startswith("its class is ")
+    assert unsupported_reason(model) == "its class is Qwen2ForCausalLM"
+    assert unsupported_reason(torch.compile(tiny().model)).startswith("its class is ")
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
@@ -61,20 +70,20 @@ def test_hooked_patched_and_wrapped_models_are_left_to_transformers_and_their_ch
     plain = generate(lm, "The movie", max_new_tokens=12)
     first = lm.model.transformer.h[0].mlp if kind == "gpt2" else lm.model.model.layers[0].mlp
     hook = first.register_forward_hook(lambda module, inputs, output: output + 5 * torch.arange(32) % 7)
-    assert refusal(lm.model).endswith("mlp has a hook")
+    assert unsupported_reason(lm.model).endswith("mlp has a hook")
     assert generate(lm, "The movie", max_new_tokens=12) != plain
     hook.remove()
-    assert refusal(lm.model) is None and generate(lm, "The movie", max_new_tokens=12) == plain
+    assert unsupported_reason(lm.model) is None and generate(lm, "The movie", max_new_tokens=12) == plain
     first.forward = lambda x: x * 0
-    assert refusal(lm.model).endswith("mlp has a hook")
+    assert unsupported_reason(lm.model).endswith("mlp has a hook")
 
 
 def test_adapters_are_left_to_transformers():
     peft = pytest.importorskip("peft")
     lm = tiny("llama")
     adapted = peft.get_peft_model(lm.model, peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
-    assert refusal(adapted) is not None
-    assert "Linear" in refusal(adapted.base_model.model)
+    assert unsupported_reason(adapted) is not None
+    assert "Linear" in unsupported_reason(adapted.base_model.model)
 
 
 def test_replaced_layers_are_left_to_transformers():
@@ -84,15 +93,15 @@ def test_replaced_layers_are_left_to_transformers():
 
     model = tiny("llama").model
     model.model.layers[0].self_attn.o_proj = Doubled(32, 32, bias=False)
-    assert refusal(model).endswith("o_proj is a Doubled")
+    assert unsupported_reason(model).endswith("o_proj is a Doubled")
     model = tiny("llama").model
     model.model.layers[0].mlp.up_proj = nn.Sequential(nn.Linear(32, 64, bias=False))
-    assert "Sequential" in refusal(model)
+    assert "Sequential" in unsupported_reason(model)
 
 
 def test_number_formats_that_are_not_written_out_are_left_to_transformers():
     model = tiny().model
-    assert refusal(copy.deepcopy(model).to(torch.bfloat16)) is None
-    assert refusal(copy.deepcopy(model).half()) == "its weights are neither all fp32 nor all bf16"
+    assert unsupported_reason(copy.deepcopy(model).to(torch.bfloat16)) is None
+    assert unsupported_reason(copy.deepcopy(model).half()) == "its weights are neither all fp32 nor all bf16"
     model.lm_head.to(torch.bfloat16)
-    assert refusal(tiny().model.to("meta")) == "it is not on the CPU"
+    assert unsupported_reason(tiny().model.to("meta")) == "it is not on the CPU"

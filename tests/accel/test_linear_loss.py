@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers.loss.loss_utils import ForCausalLMLoss
 
-from nbtools.training import linear_loss
-from nbtools.training.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding
+from nbtools.accel import linear_loss
+from nbtools.accel.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding
 from tests.models_at_hand import needs_a_compiler
 
 PATHS = [False, pytest.param(True, marks=needs_a_compiler)]

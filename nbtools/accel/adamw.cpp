@@ -1,16 +1,15 @@
 // One step of AdamW (Loshchilov and Hutter, 2019) in one pass over memory, and the squared norm of all gradients.
 //
-// An optimizer is bound by memory: here every number is read once and written once. The tensors are cut into pieces of one size, and
-// each piece is worked on whole by one thread, so results do not depend on the number of threads. `adamw.py` compiles and calls it.
+// An optimizer is bound by memory: here every number is read once and written once. The tensors are cut into pieces of equal size, and
+// one thread processes a piece completely, so results do not depend on the number of threads. `adamw.py` calls it.
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <omp.h>
 #include <type_traits>
 #include <vector>
 
-typedef uint16_t bf16; // the upper half of a float
+#include "bf16.h"
+
 static const int64_t PIECE = 1 << 14;
 
 struct Part {                                // one parameter, as in adamw.py
@@ -22,20 +21,6 @@ struct Part {                                // one parameter, as in adamw.py
     int64_t count;
     float shrink, new1, new2, rate, root, keep, eps;
 };
-
-static inline float to_float(float value) { return value; }
-static inline float to_float(bf16 value) {
-    uint32_t bits = (uint32_t)value << 16;
-    float result;
-    memcpy(&result, &bits, 4);
-    return result;
-}
-static inline void store(float value, float *place) { *place = value; }
-static inline void store(float value, bf16 *place) { // to the nearest, ties to even
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    *place = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-}
 
 // T is the format of gradient and first moment.
 template <class T> static void update(const Part &p, int64_t from, int64_t count) {

@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 
+from nbtools.accel.fast_path import FastPath, fits
 from nbtools.data import load_reviews, pack
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
 from nbtools.runtime import choose_dtype
 from nbtools.training import finetune
-from nbtools.training.fast_path import FastPath, fits
 from nbtools.training.loop import add_lora
 from tests.models_at_hand import mini, needs_a_compiler, tiny
 
@@ -155,6 +155,21 @@ def test_only_families_that_are_tested_take_it():
     other = tiny()
     other.model.config.model_type = "opt"
     assert not fits(other.model)
+
+
+def test_switched_off_the_library_trains_and_learns_the_same(tmp_path, monkeypatch):
+    trained = []
+    for value in ("1", "0"):
+        monkeypatch.setenv("NBTOOLS_ACCEL", value)
+        lm = tiny()
+        assert fits(lm.model) is (value == "1")
+        packed = pack(REVIEWS, lm, 64)
+        tuned = finetune(
+            lm, packed, output_dir=tmp_path / value, max_steps=3, batch_size=2, learning_rate=1e-2, dtype="fp32", compile=False
+        )
+        trained.append(tuned.lm.model.lm_head.weight)
+    torch.testing.assert_close(*trained, rtol=0, atol=1e-4)
+    assert (trained[0] - tiny().model.lm_head.weight).abs().max() > 1e-2
 
 
 @needs_a_compiler

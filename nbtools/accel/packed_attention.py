@@ -1,11 +1,11 @@
-"""Causal attention over packed blocks for a processor: plain matrix products, so that documents stay apart at no extra cost.
+"""Causal attention over packed blocks for a CPU: plain matrix products, in which separating documents costs nothing extra.
 
-PyTorch's fused attention for the CPU computes in fp32 inside: on a processor with bf16 matrix units it takes several times as
-long as the products it is made of. Here each block of queries meets the keys up to its own end and no later ones (a quarter to a
-half of the square is never computed), the mask is part of a product, and dropout costs no fast kernel. The probabilities are
-not kept for the backward pass but computed again, as FlashAttention does (Dao et al., 2022, arXiv:2205.14135). What it costs: in
-bf16 the scores are rounded before the softmax, and gradients stray up to twice as far from fp32 as under autocast with PyTorch's
-kernel (a test holds them to that); and for blocks of a few thousand tokens a fused kernel is the better choice.
+PyTorch's fused attention computes in fp32 on a CPU: on a processor with bf16 matrix units it takes several times as long as the products
+that it consists of. Here each block of queries is multiplied with the keys up to its own end only (a quarter to a half of the square is
+never computed), the mask is part of a product, and dropout needs no other kernel. The probabilities are not kept for the backward pass but
+computed again, as in FlashAttention (Dao et al., 2022, arXiv:2205.14135). The price: in bf16 the scores are rounded before the softmax,
+and gradients differ from fp32 up to twice as much as under autocast with PyTorch's kernel (a test limits that); and for blocks of a few
+thousand tokens a fused kernel is the better choice.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-NAME = "packed_causal"  # under which transformers finds it
-QUERIES = 256  # a block of queries: 128 and 512 take longer for 512 tokens, by 10 and by 5 %
+NAME = "packed_causal"  # for transformers' table of attention functions
+QUERIES = 256  # per block: 128 and 512 take longer for 512 tokens, by 10 and by 5 %
 
 
 def packed_attention(
@@ -33,20 +33,21 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """softmax(Q Kᵀ · scaling) V over each document's earlier tokens (Vaswani et al., 2017, equation 1).
 
-    query         [batch, heads, tokens, width]; key, value: the same with as many heads, or with a divisor of it (grouped keys)
-    position_ids  [batch or 1, tokens]: 0 where a document begins, then one more a token; None: the whole row is one document
-    returns       [batch, tokens, heads, width], and None in the place of the weights
+    query         [batch, heads, tokens, width]
+    key, value    the same with as many heads, or with a divisor of that (grouped keys)
+    position_ids  [batch or 1, tokens]: 0 where a document begins, then one more per token; None: each row is one document
+    returns       [batch, tokens, heads, width], and None instead of the weights
 
-    The signature is the one that transformers asks of an attention function; `attention_mask` is not looked at, because packed
-    blocks have no padding.
+    The signature is the one that transformers expects of an attention function; `attention_mask` is ignored, because packed blocks have no
+    padding.
     """
     batch, heads, tokens, width = query.shape
     scaling = width**-0.5 if scaling is None else scaling
     if (groups := heads // key.shape[1]) > 1:
         key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
     query, key, value = (part.to(value.dtype).reshape(batch * heads, tokens, width) for part in (query, key, value))
-    place = torch.arange(tokens, device=query.device)
-    begin = torch.zeros_like(place)[None] if position_ids is None else place - position_ids  # where each token's document begins
+    index = torch.arange(tokens, device=query.device)
+    begin = torch.zeros_like(index)[None] if position_ids is None else index - position_ids  # where each token's document begins
     with torch.autocast(query.device.type, enabled=False):  # it would take the softmax to fp32 and back
         mixed = _PackedAttention.apply(query, key, value, begin.expand(batch, tokens), scaling, dropout)
     return mixed.view(batch, heads, tokens, width).transpose(1, 2), None
@@ -86,7 +87,7 @@ class _PackedAttention(torch.autograd.Function):
 
 
 def _blocks(query: torch.Tensor) -> Iterator[tuple[slice, slice]]:
-    """The queries of each block, and the keys that they may see."""
+    """The queries of each block, and the keys that they attend to."""
     tokens = query.shape[1]
     for start in range(0, tokens, QUERIES):
         end = min(start + QUERIES, tokens)
@@ -95,15 +96,15 @@ def _blocks(query: torch.Tensor) -> Iterator[tuple[slice, slice]]:
 
 def _weights(query: Any, key: Any, begin: Any, scaling: float, rows: slice, seen: slice) -> Any:
     """The probabilities of one block, [batch · heads, queries, keys], in the format of `query`."""
-    place = torch.arange(seen.stop, device=query.device)
-    hidden = (place < begin[:, rows, None]) | (place > place[rows, None])
+    index = torch.arange(seen.stop, device=query.device)
+    hidden = (index < begin[:, rows, None]) | (index > index[rows, None])
     mask = torch.zeros(hidden.shape, dtype=query.dtype, device=query.device).masked_fill_(hidden, -torch.inf)
     mask = mask[:, None].expand(-1, len(query) // len(begin), -1, -1).flatten(0, 1)
     return torch.softmax(torch.baddbmm(mask, query[:, rows], key[:, seen].transpose(1, 2), alpha=scaling), dim=-1)
 
 
 def register() -> str:
-    """Tell transformers about it; returns the name for `attn_implementation`."""
+    """Register the function with transformers; returns its name for `attn_implementation`."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     ALL_ATTENTION_FUNCTIONS.register(NAME, packed_attention)

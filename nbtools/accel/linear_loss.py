@@ -1,0 +1,169 @@
+"""The output layer fused with its cross-entropy, which never holds all logits in fp32.
+
+The library computes logits for every token, copies them to fp32, and keeps three tensors of that size: 206 MB each for 1,024 tokens of
+GPT-2. Here half of the tokens are processed at a time, in chunks of the vocabulary and in the format of the hidden states; gradients
+overwrite the logits at once (as in Liger kernels, Hsu et al., 2024, arXiv:2410.10989). The price: the forward pass does the work of the
+backward pass, so it is for training only, and the gradient of a tied output layer is the sum of two halves, added in that format.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+CHUNK = 8_192  # columns of the vocabulary at a time, at most: wider products run at four fifths of the speed, with their fresh memory
+IGNORED = -100  # the label that the loss ignores
+
+
+def linear_cross_entropy(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    count: torch.Tensor | float | None = None,
+    *,
+    compiled: bool = False,
+    gradient: SharedGradient | None = None,
+) -> torch.Tensor:
+    """Cross-entropy of `hidden @ weight.T` against `labels`, in nats: the sum over labelled tokens divided by `count`.
+
+    hidden    [tokens, width]
+    weight    [vocabulary, width]
+    labels    int64 [tokens]; -100 is ignored
+    count     the divisor (None: the number of labelled tokens)
+    compiled  whether the loops over logits are compiled, which needs a C++ compiler
+    gradient  receives the gradient of `weight`, for an embedding that shares it
+    """
+    if count is None:
+        count = (labels != IGNORED).sum()
+    return _LinearCrossEntropy.apply(hidden, weight, labels, torch.as_tensor(count, dtype=torch.float32), compiled, gradient)
+
+
+class SharedGradient:
+    """Passes the gradient of a tied matrix from the output layer to the embedding, which adds its few rows in place.
+
+    With autograd alone, the embedding makes a second matrix of that size, mostly zeros, and another pass adds the two.
+    """
+
+    tensor: torch.Tensor | None = None
+
+    def take(self) -> torch.Tensor | None:
+        tensor, self.tensor = self.tensor, None
+        return tensor
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Any, weight: Any, labels: Any, count: Any, compiled: bool, gradient: SharedGradient | None) -> Any:
+        working = weight.to(hidden.dtype)  # the same tensor where the weights are kept in that format
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.empty_like(working) if ctx.needs_input_grad[1] else None  # None: the output layer is frozen
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        half = -(-len(hidden) // 2)
+        for begin in range(0, len(hidden), half):
+            rows = slice(begin, begin + half)
+            part = _Logits(hidden[rows], working, labels[rows], compiled)
+            loss += part.loss()
+            part.write_gradients(count, grad_hidden[rows], grad_weight, add=begin > 0)
+            del part  # its logits are freed before the next ones are computed
+        ctx.save_for_backward(grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype))
+        ctx.gradient = gradient
+        return loss / count
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Any) -> Any:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        (outer,) = outputs
+        if outer != 1:  # a loss that was scaled, as several processes do
+            grad_hidden, grad_weight = grad_hidden * outer, None if grad_weight is None else grad_weight * outer
+        if ctx.gradient is not None:
+            ctx.gradient.tensor = grad_weight
+        return grad_hidden, grad_weight, None, None, None, None
+
+
+class _Logits:
+    """The logits of some tokens in chunks of the vocabulary, which `write_gradients` overwrites."""
+
+    def __init__(self, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, compiled: bool) -> None:
+        self.hidden, self.labelled = hidden, labels != IGNORED
+        sums, self.scale_ = _loops(compiled)
+        self.of_label = torch.zeros(len(hidden), device=hidden.device)  # the logit of each token's label
+        self.chunks = []  # of the vocabulary: logits, weights, and for the labels in it their rows and columns
+        parts = []
+        for begin, end in _edges(len(weight)):
+            logits = torch.mm(hidden, weight[begin:end].t())
+            parts.append(sums(logits))
+            rows = ((labels >= begin) & (labels < end)).nonzero()[:, 0]
+            columns = labels[rows] - begin
+            self.of_label[rows] = logits[rows, columns].float()
+            self.chunks.append((slice(begin, end), logits, weight[begin:end], rows, columns))
+        largest, totals = (torch.stack(part) for part in zip(*parts, strict=True))
+        top = largest.amax(0)
+        self.log_total = top + ((largest - top).exp() * totals).sum(0).log()
+
+    def loss(self) -> torch.Tensor:
+        """The sum over the tokens, in nats."""
+        return ((self.log_total - self.of_label) * self.labelled).sum()
+
+    def write_gradients(self, count: torch.Tensor, grad_hidden: torch.Tensor, grad_weight: torch.Tensor | None, add: bool) -> None:
+        """Fill `grad_hidden`, and fill or add to `grad_weight` unless it is None, with the gradients of the loss divided by `count`."""
+        factor = self.labelled.float() / count
+        for number, (chunk, logits, weight, rows, columns) in enumerate(self.chunks):
+            self.scale_(logits, self.log_total, factor)
+            # p - 1 from the unrounded p: rounded first, a label that is almost certain would get a gradient of noise.
+            error = (self.of_label[rows] - self.log_total[rows]).exp() - 1
+            logits[rows, columns] = (error * factor[rows]).to(logits.dtype)
+            if grad_weight is not None:
+                grad_weight[chunk].addmm_(logits.t(), self.hidden, beta=int(add))  # with beta=0 what it held is ignored, NaN included
+            grad_hidden.addmm_(logits, weight, beta=int(number > 0))
+
+
+def _edges(vocabulary: int) -> list[tuple[int, int]]:
+    """Chunks of nearly equal width, a multiple of 32."""
+    number = -(-vocabulary // CHUNK)
+    width = -(-vocabulary // (32 * number)) * 32
+    return [(begin, min(begin + width, vocabulary)) for begin in range(0, vocabulary, width)]
+
+
+def _sums(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each row's largest logit and its sum of exp(logit - largest)."""
+    logits = logits.float()
+    largest = logits.amax(-1)
+    return largest, (logits - largest[:, None]).exp().sum(-1)
+
+
+def _scale_(logits: torch.Tensor, log_total: torch.Tensor, factor: torch.Tensor) -> None:
+    """Replace each logit by its probability · factor."""
+    logits.copy_((logits.float() - log_total[:, None]).exp() * factor[:, None])
+
+
+@functools.cache
+def _loops(compiled: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    return (torch.compile(_sums, dynamic=True), torch.compile(_scale_, dynamic=True)) if compiled else (_sums, _scale_)
+
+
+class _SharedEmbedding(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, ids: Any, weight: Any, gradient: SharedGradient) -> Any:
+        ctx.ids, ctx.gradient, ctx.shape, ctx.dtype = ids, gradient, weight.shape, weight.dtype
+        return torch.nn.functional.embedding(ids, weight).float()
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Any) -> Any:
+        rows, index = ctx.ids.flatten().unique(return_inverse=True)
+        # Summed in fp32 first: a frequent token occurs dozens of times in a block.
+        summed = torch.zeros(len(rows), ctx.shape[1], device=rows.device).index_add_(0, index, outputs[0].reshape(-1, ctx.shape[1]).float())
+        shared = ctx.gradient.take()
+        if shared is not None:  # autograd adds it to the weight's gradient only after this node
+            shared[rows] += summed.to(shared.dtype)
+            return None, None, None
+        full = torch.zeros(ctx.shape, dtype=ctx.dtype, device=rows.device)
+        full[rows] = summed.to(ctx.dtype)
+        return None, full, None
+
+
+def shared_embedding(ids: torch.Tensor, weight: torch.Tensor, gradient: SharedGradient) -> torch.Tensor:
+    """The rows `ids` of `weight`, in fp32; their gradient is added to the one that the output layer left in `gradient`."""
+    return _SharedEmbedding.apply(ids, weight, gradient)

@@ -1,0 +1,189 @@
+"""The weights of a GPT-2 or Llama model, arranged for decoding, and the reasons why other models are left to transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nbtools.accel.native import enabled
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A linear layer."""
+
+    weight: torch.Tensor
+    """[outputs, inputs] in the decoder's number format."""
+    bias: torch.Tensor | None = None
+    """float32 [outputs]"""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A layer norm, or a root-mean-square norm, which has no bias."""
+
+    weight: torch.Tensor
+    """float32 [width]"""
+    bias: torch.Tensor | None = None
+    """float32 [width]"""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One transformer block."""
+
+    norm1: Norm
+    query: Projection
+    key: Projection
+    value: Projection
+    output: Projection
+    norm2: Norm
+    gate: Projection | None
+    """None where the feed-forward part is not gated (GPT-2)."""
+    up: Projection
+    down: Projection
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All weights of a model."""
+
+    embedding: torch.Tensor
+    """[vocabulary, width] in the decoder's number format."""
+    positions: torch.Tensor | None
+    """float32 [context, width], learned (GPT-2)."""
+    cosine: torch.Tensor | None
+    """float32 [context, head size] of rotary positions (Su et al., 2021)."""
+    sine: torch.Tensor | None
+    """The same for the sine."""
+    layers: list[Layer]
+    norm: Norm
+    head: torch.Tensor
+    """[vocabulary, width]; the embedding's own tensor where the model ties the two and `arrange` leaves it as it is."""
+    heads: int
+    """Heads of queries."""
+    groups: int
+    """Heads of keys and values, each shared by heads / groups heads of queries (Ainslie et al., 2023)."""
+    size: int
+    """Width of a head."""
+    eps: float
+    rms: bool
+    """Whether the norms are root-mean-square norms (Llama)."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.dtype
+
+
+def unsupported_reason(model: Any) -> str | None:
+    """Why only transformers can decode `model`, in a few words, or None where the decoder of this package can.
+
+    Accepted are exactly the classes, settings and modules known here, on a CPU, with nothing added, wrapped or hooked.
+    """
+    if not enabled():
+        return "NBTOOLS_ACCEL is 0"
+    import torch
+    from torch import nn
+    from transformers import GPT2LMHeadModel, LlamaForCausalLM
+    from transformers.pytorch_utils import Conv1D
+
+    config = model.config
+    if type(model) not in {GPT2LMHeadModel, LlamaForCausalLM}:
+        return f"its class is {type(model).__name__}"
+    weights = list(model.parameters())
+    if any(weight.device.type != "cpu" for weight in weights):
+        return "it is not on the CPU"
+    if len(dtypes := {weight.dtype for weight in weights}) != 1 or not dtypes <= {torch.float32, torch.bfloat16}:
+        return "its weights are neither all fp32 nor all bf16"
+    for name, module in model.named_modules():
+        # Adapters and quantization replace these two classes by others; patches replace a module's own `forward`.
+        origin = type(module).__module__
+        if not (isinstance(module, Conv1D) or origin.startswith(("torch.nn.modules.", "transformers.models.", "transformers.activations"))):
+            return f"{name} is a {type(module).__name__}"
+        if name.endswith(("proj", "c_attn", "c_fc", "lm_head")) and type(module) not in {nn.Linear, Conv1D}:
+            return f"{name} is a {type(module).__name__}"
+        # transformers leaves its hooks on a model that once returned hidden states or attention; in other passes they do nothing.
+        hooks = [hook for hook in module._forward_hooks.values() if hook.__module__ != "transformers.utils.output_capturing"]
+        if hooks or module._forward_pre_hooks or "forward" in vars(module):
+            return f"{name or 'the model'} has a hook"
+    if type(model) is GPT2LMHeadModel:
+        known = config.activation_function in {"gelu_new", "gelu_pytorch_tanh"} and config.scale_attn_weights
+        rare = config.scale_attn_by_inverse_layer_idx or config.reorder_and_upcast_attn or config.add_cross_attention
+    else:
+        known = config.hidden_act == "silu" and config.rope_parameters.get("rope_type") == "default"
+        rare = bool(getattr(config, "sliding_window", None)) or config.hidden_size // config.num_attention_heads % 2
+    return "of settings in its config" if rare or not known else None
+
+
+def read_weights(model: Any, dtype: torch.dtype, arrange: Callable[[torch.Tensor], torch.Tensor]) -> Weights:
+    """The weights of a model for which `unsupported_reason` is None.
+
+    arrange  brings a matrix [outputs, inputs] (for GPT-2 a transposed view) into the layout that multiplies fastest
+
+    Nothing is copied that has `dtype` already and that `arrange` leaves as it is.
+    """
+    config, convert = model.config, _Converter(dtype, arrange)
+    rms = config.model_type == "llama"
+    own = model.get_input_embeddings().weight
+    embedding = own.detach().to(dtype)
+    return Weights(
+        embedding=embedding,
+        head=convert.matrix(embedding if model.lm_head.weight is own else model.lm_head.weight),
+        heads=config.num_attention_heads,
+        groups=config.num_key_value_heads if rms else config.num_attention_heads,
+        size=config.head_dim if rms else config.hidden_size // config.num_attention_heads,
+        eps=config.rms_norm_eps if rms else config.layer_norm_epsilon,
+        rms=rms,
+        **(_read_llama if rms else _read_gpt2)(model, convert),
+    )
+
+
+@dataclass(frozen=True)
+class _Converter:
+    dtype: torch.dtype
+    arrange: Callable[[torch.Tensor], torch.Tensor]
+
+    def matrix(self, weight: torch.Tensor) -> torch.Tensor:
+        return self.arrange(weight.detach().to(self.dtype))
+
+    def vector(self, weight: Any) -> Any:
+        # Rounded like the matrices, so that bf16 means the same model as in transformers.
+        return None if weight is None else weight.detach().to(self.dtype).float().contiguous()
+
+    def projection(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Projection:
+        return Projection(self.matrix(weight), self.vector(bias))
+
+    def norm(self, module: Any) -> Norm:
+        return Norm(self.vector(module.weight), self.vector(getattr(module, "bias", None)))
+
+
+def _read_gpt2(model: Any, convert: _Converter) -> dict[str, Any]:
+    layers = []
+    for block in model.transformer.h:
+        attention, mlp = block.attn, block.mlp
+        # Conv1D stores [inputs, outputs].
+        parts = zip(attention.c_attn.weight.t().chunk(3), attention.c_attn.bias.chunk(3), strict=True)
+        query, key, value = (convert.projection(weight, bias) for weight, bias in parts)
+        output, up, down = (convert.projection(each.weight.t(), each.bias) for each in (attention.c_proj, mlp.c_fc, mlp.c_proj))
+        layers.append(Layer(convert.norm(block.ln_1), query, key, value, output, convert.norm(block.ln_2), None, up, down))
+    positions, norm = convert.vector(model.transformer.wpe.weight), convert.norm(model.transformer.ln_f)
+    return {"layers": layers, "norm": norm, "positions": positions, "cosine": None, "sine": None}
+
+
+def _read_llama(model: Any, convert: _Converter) -> dict[str, Any]:
+    import torch
+
+    layers = []
+    for block in model.model.layers:
+        attention, mlp = block.self_attn, block.mlp
+        linear = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        query, key, value, output, *feed_forward = (convert.projection(each.weight, each.bias) for each in linear)
+        norms = convert.norm(block.input_layernorm), convert.norm(block.post_attention_layernorm)
+        layers.append(Layer(norms[0], query, key, value, output, norms[1], *feed_forward))
+    cosine, sine = model.model.rotary_emb(torch.zeros(1), torch.arange(model.config.max_position_embeddings)[None])
+    rotary = {"cosine": convert.vector(cosine[0]), "sine": convert.vector(sine[0])}
+    return {"layers": layers, "norm": convert.norm(model.model.norm), "positions": None, **rotary}
