@@ -38,7 +38,7 @@ function scoreTable(explorer) {
   function best(values) {
     const all = values.flatMap((row, layer) => row.map((value, head) => ({ value, name: `${layer}.${head}` })));
     const sorted = all.sort((one, other) => other.value - one.value).slice(0, 3);
-    return sorted.map(({ value, name }) => `${name}: ${value.toFixed(2)}`).join("   ");
+    return sorted.map(({ value, name }) => `${name}:\u00a0${value.toFixed(2)}`).join(", ");
   }
   function show() {
     const { previous, induction, first } = data.scores;

@@ -91,7 +91,7 @@ function render({ model, el }) {
   const title = make("div", { class: "nbt-faint" });
   const textId = unique("text");
   const text = make("textarea", { id: textId, rows: 2 });
-  const run = button("Show", async () => {
+  const run = button("Use this text", async () => {
     view.say("computing …");
     await view.ask("text", { text: text.value });
     view.say("");
@@ -174,7 +174,11 @@ function render({ model, el }) {
     scores.show();
     grid.mark();
   }
-  view.start({
+  function repaint() {
+    grid.show();
+    showHead();
+  }
+  const drawers = {
     tokens: showText,
     layer: showHead,
     head: showHead,
@@ -183,7 +187,8 @@ function render({ model, el }) {
     ablation: ablation.show,
     lens: lens.show,
     scores: showScores,
-  });
+  };
+  view.start(drawers, repaint);
   return view.end;
 }
 

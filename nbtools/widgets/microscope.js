@@ -1,3 +1,5 @@
+const SINGLE = "The prompt is a single token, which attends only to itself.";
+
 /** One bar per token: to the right for a gain of probability, to the left for a loss. */
 function changeBars(data) {
   const bars = make("div");
@@ -10,7 +12,7 @@ function changeBars(data) {
       { class: "nbt-change" },
       make("span", { class: "nbt-mono nbt-name", text, title: text }),
       make("span", { class: "nbt-both" }, filled),
-      make("span", { class: "nbt-value nbt-wide", text: `${percent(before)} → ${percent(after)}` }),
+      make("span", { class: "nbt-value nbt-wide", text: `${percent(before, 2)} → ${percent(after, 2)}` }),
     );
   }
   const details = behind("The changes as a table", () => {
@@ -97,7 +99,9 @@ function headPair(data) {
     element.replaceChildren(
       make("p", { text: `Layer ${data.layer}, head ${data.head}: divergence ${bits} bits` }),
       make("div", { class: "nbt-row" }, figure("before", before), figure("after", after)),
-      table("The weights that changed most", ["query", "key", "change"], rows),
+      rows.length
+        ? table("The weights that changed most", ["query", "key", "change"], rows)
+        : make("p", { text: SINGLE }),
     );
   }
   return { element, show };
@@ -152,7 +156,7 @@ function render({ model, el }) {
       make("div", {}, make("h4", { text: "Heads whose attention changed" }), grid.element, heads.element),
     ),
   );
-  view.start({
+  const drawers = {
     prompt: () => {
       prompt.value = data.prompt;
       seed.set(data.seed);
@@ -164,7 +168,8 @@ function render({ model, el }) {
       heads.show();
     },
     texts: texts.show,
-  });
+  };
+  view.start(drawers, heads.show);
   return view.end;
 }
 

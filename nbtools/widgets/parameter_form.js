@@ -9,7 +9,7 @@ function parameterField(view, model, field) {
       ? make("select", attributes, ...options)
       : make("input", { ...attributes, type: "text", spellcheck: "false" });
   input.addEventListener("change", () => view.ask("edit", { name: field.name, text: input.value }));
-  const help = `${field.help}${field.optional ? " (None: not set)" : ""}`;
+  const help = `${field.help}${field.optional && !field.help.includes("None") ? " (None: not set)" : ""}`;
   function show() {
     const text = model.get("texts")[field.name];
     const problem = view.data.problems[field.name];

@@ -117,13 +117,15 @@ function frameElements(el, label) {
  * data, ask, cancel, merge   see `connect`
  * say(text)        sets the line at the bottom
  * on(name, f)      listens to the model until the view ends
- * start(drawers)   draws everything, and later what has changed: `drawers` maps names of parts to functions
+ * start(drawers, repaint)   draws everything, and later what has changed: `drawers` maps names of parts to functions;
+ *                  `repaint` draws what has colours of its own again when the page's theme has changed
  * end()            to be returned by `render`
  */
 function frame(model, el, label) {
   const { root, problem, status } = frameElements(el, label);
   const listeners = [];
   let drawers = {};
+  let repaint = null;
   const say = (text) => {
     status.textContent = text;
   };
@@ -148,13 +150,17 @@ function frame(model, el, label) {
     model.on(name, listener);
     listeners.push([name, listener]);
   }
-  function start(table) {
+  const themes = new MutationObserver(() => requestAnimationFrame(repaint));
+  function start(table, painted = () => {}) {
     drawers = table;
+    repaint = painted;
     for (const draw of new Set(Object.values(drawers))) draw();
+    themes.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
     connection.refresh();
   }
   function end() {
     connection.end();
+    themes.disconnect();
     for (const [name, listener] of listeners) model.off(name, listener);
   }
   return { ...connection, root, say, on, start, end };

@@ -450,10 +450,10 @@ def test_exports_hold_the_exact_numbers(page: Page, place: Path) -> None:
 def test_another_text_and_one_that_is_too_long(page: Page) -> None:
     explorer = view(page, "explorer")
     explorer.get_by_label("Text", exact=True).fill("A short one.")
-    press(explorer, "Show")
+    press(explorer, "Use this text")
     page.wait_for_function("box => box.querySelectorAll('.nbt-chip').length < 8", arg=explorer.element_handle())
     explorer.get_by_label("Text", exact=True).fill("word " * 600)
-    press(explorer, "Show")
+    press(explorer, "Use this text")
     explorer.locator("xpath=..").locator(".nbt-problem").get_by_text("reads at most 512", exact=False).wait_for()
     assert [text.strip("␣") for text in explorer.locator(".nbt-chip").all_text_contents()] == ["A", "short", "one", "."]
 
@@ -558,6 +558,10 @@ def test_each_theme_is_readable(page: Page, theme: str, place: Path, shoot: Call
     frame = view(page, "lab").locator("xpath=..")
     ink, paper = (frame.evaluate(f"one => getComputedStyle(one).{name}") for name in ("color", "backgroundColor"))
     assert contrast(ink, paper) >= 4.5
+    # The first token attends only to itself, so the first cell of a matrix has the theme's full colour.
+    full = [86, 180, 233] if "Dark" in theme else [0, 68, 140]
+    painted = "([canvas, full]) => canvas.getContext('2d').getImageData(9, 9, 1, 1).data.slice(0, 3).join() === full.join()"
+    page.wait_for_function(painted, arg=[view(page, "explorer").locator(".nbt-matrix").element_handle(), full], timeout=HANG)
     shoot(theme.split()[-1].lower())
 
 
