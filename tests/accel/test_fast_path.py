@@ -100,9 +100,23 @@ def test_the_loss_of_packed_documents_is_that_of_each_document_alone():
     assert len(starts) > 2 and loss == pytest.approx(nll / count, rel=1e-5)
 
 
-@pytest.mark.parametrize("copies", [False, True])
-@pytest.mark.parametrize("compiled", PATHS)
-@pytest.mark.parametrize("kind", [pytest.param("gpt2", marks=pytest.mark.slow(20)), "llama"])
+COMPILED_BF16 = [
+    pytest.param(kind, True, copies, marks=[needs_a_compiler, pytest.mark.long(30) if kind == "llama" or copies else pytest.mark.slow(30)])
+    for kind in ("gpt2", "llama")
+    for copies in (False, True)
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "compiled", "copies"),
+    [
+        pytest.param("gpt2", False, False, marks=pytest.mark.slow(10)),
+        pytest.param("gpt2", False, True, marks=pytest.mark.slow(10)),
+        ("llama", False, False),
+        ("llama", False, True),
+        *COMPILED_BF16,
+    ],
+)
 def test_in_bf16_it_strays_from_fp32_about_as_far_as_autocast_does(kind, compiled, copies):
     lm = mini() if kind == "gpt2" else tiny("llama")
     inputs = batch(lm, 4)
@@ -173,7 +187,7 @@ def test_switched_off_the_library_trains_and_learns_the_same(tmp_path, monkeypat
 
 
 @needs_a_compiler
-@pytest.mark.slow(90)
+@pytest.mark.long(90)
 def test_after_as_many_steps_the_perplexity_is_the_slow_paths_within_the_noise_of_three_seeds(tmp_path):
     """15 steps of mini on real reviews: the fast path in bf16, plain and compiled, against fp32 steps of the same seeds."""
     if choose_dtype().name != "bf16":

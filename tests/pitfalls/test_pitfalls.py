@@ -24,15 +24,13 @@ def pitfalls():
 
 
 @measured_once
-@pytest.mark.slow(20)
+@pytest.mark.long(120)  # notebook 06 measures and shows all of these under papermill and nbval
 class TestSymptoms:
-    @pytest.mark.long  # notebook 06 compares the same under nbval
     def test_labels_shifted_twice_make_held_out_text_harder(self, pitfalls):
         found = pitfalls.measure("double-shift")
         untrained = pitfalls.experiment.evaluate(pitfalls.experiment.reviews.validation["text"][:40])
         assert found.right.perplexity < untrained < found.wrong.perplexity and found.verdict in ("clearly worse", "broken")
 
-    @pytest.mark.long  # notebook 06 compares the same under nbval
     def test_padding_in_the_loss_makes_the_loss_look_better_than_it_is(self, pitfalls):
         found = pitfalls.measure("unmasked-padding")
         assert found.wrong.loss < 0.9 * found.right.loss and found.wrong.loss < 0.85 * math.log(found.wrong.perplexity)
@@ -43,7 +41,6 @@ class TestSymptoms:
         assert found.wrong.useful < found.right.useful < 1.0 and found.factor > 1
         assert found.wrong.perplexity == pytest.approx(found.right.perplexity, rel=1e-3)
 
-    @pytest.mark.long  # notebook 06 compares the same under nbval
     def test_without_ends_in_the_loss_the_model_does_not_learn_to_end(self, pitfalls):
         found = pitfalls.measure("ends-masked")
         assert found.right.ending > 3 * found.wrong.ending

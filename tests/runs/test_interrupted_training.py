@@ -63,7 +63,7 @@ def has_checkpoint(out: Path) -> bool:
 
 @pytest.mark.slow(25)
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM", "SIGKILL", "SIGKILL of all"])
+@pytest.mark.parametrize("kind", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.long(25)), "SIGKILL", "SIGKILL of all"])
 def test_a_training_that_was_killed_under_run_began_again_at_step_0(notebook: Path, tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
     process = begin(notebook, out)

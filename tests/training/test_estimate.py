@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import random
 import subprocess
@@ -54,8 +55,14 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.slow(8)
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("way", ["plain", pytest.param("compiled", marks=pytest.mark.slow(25)), "lora", "library"])
+@pytest.mark.parametrize(
+    ("way", "dtype"),
+    [
+        *itertools.product(["plain", "lora", "library"], ["fp32", "bf16"]),
+        pytest.param("compiled", "fp32", marks=pytest.mark.slow(25)),
+        pytest.param("compiled", "bf16", marks=pytest.mark.long(25)),
+    ],
+)
 def test_it_leaves_everything_as_it_was(reviews, tmp_path, way, dtype):
     """Weights, gradients, mode, modules, random states and threads bit for bit; nothing on the disk."""
     if way == "compiled" and not compiler_available():

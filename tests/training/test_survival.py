@@ -34,7 +34,6 @@ from tests.models_at_hand import needs_a_compiler, tiny
 
 STEPS, CHECKPOINT_STEPS = 60, 7  # no checkpoint falls on a row of the curve, nor on the end of an epoch of 16 steps
 EVENTS = trainer_callback.CallbackHandler
-COMPILED = [needs_a_compiler, pytest.mark.slow(20)]
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows, os.kill with SIGTERM ends a process on the spot
 
 
@@ -192,7 +191,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(straight, 
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".nbtools.json", "curve.jsonl", "model", "plan.json"]
 
 
-@pytest.mark.slow(90)
+@pytest.mark.long(90)
 @needs_a_compiler
 def test_a_compiled_run_that_is_killed_goes_on_to_the_same_bits(tmp_path):
     """In bf16, so the copies that the passes read are made anew from the fp32 weights of the checkpoint."""
@@ -247,20 +246,20 @@ def interrupted(folder: Path, step: int, lm: Any = None, **keywords: Any) -> Pat
     return checkpoints.unfinished(folder)
 
 
+FORMATS = {"bf16": {"dtype": "bf16"}, "lora": {"lora": True}, "llama": {"kind": "llama"}}
+COMPILED = {"compiled-bf16": {"compile": True, "dtype": "bf16"}, "compiled-llama": {"compile": True, "kind": "llama"}}
+CASES = [pytest.param(case, again, id=f"{name}-{again}") for name, case in FORMATS.items() for again in (False, True)]
+CASES += [
+    pytest.param(case, again, id=f"{name}-{again}", marks=[needs_a_compiler, pytest.mark.slow(50) if short else pytest.mark.long(60)])
+    for name, case in COMPILED.items()
+    for again in (False, True)
+    for short in [again and name == "compiled-llama"]  # one of four in every `make test`
+]
+
+
 @pytest.mark.slow(10)
-@pytest.mark.parametrize(
-    "case",
-    [
-        {"dtype": "bf16"},
-        {"lora": True},
-        {"kind": "llama"},
-        pytest.param({"compile": True, "dtype": "bf16"}, marks=COMPILED),
-        pytest.param({"compile": True, "kind": "llama"}, marks=COMPILED),
-    ],
-    ids=["bf16", "lora", "llama", "compiled-bf16", "compiled-llama"],
-)
-@pytest.mark.parametrize("again", [False, True], ids=["fresh", "the model at hand"])
-def test_the_same_bits_in_other_formats_and_with_the_model_at_hand(tmp_path, case, again):
+@pytest.mark.parametrize(("case", "again"), CASES)
+def test_a_resumed_run_has_the_same_bits_in_other_formats_and_with_the_model_that_was_interrupted(tmp_path, case, again):
     """A notebook whose training cell was interrupted is run again with the model that it holds, changed as that is."""
     if "lora" in case:
         pytest.importorskip("peft")
