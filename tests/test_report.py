@@ -175,7 +175,7 @@ def test_a_folder_without_metrics_is_refused(tmp_path):
         ("<p style='color:red'>a</p>", '<p style="color:red">a</p>'), ("<p style='background:URL(x)'>a</p>", "<p>a</p>"),
         ("<img src='http://x/y.png' alt='a red dot'>", '<img alt="a red dot">'),
         ("<td>a</td>", "a"), ("<table><tr><td>a", "<table><tbody><tr><td>a</td></tr></tbody></table>"),
-        ("<p style='position:fixed; color:rgb(1, 2, 3); margin:-9em'>a</p>", '<p style=" color:rgb(1, 2, 3)">a</p>'),
+        ("<p style='position:fixed; color:rgb(1, 2, 3); margin:-9em'>a</p>", '<p style="color:rgb(1, 2, 3)">a</p>'),
         ("<custom>a</custom> & <", "a &amp; &lt;"),
         ("<svg><script>x</script></svg>y", "y"),
     ],

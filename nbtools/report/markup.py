@@ -25,7 +25,7 @@ ATTRIBUTES = set(
 )
 # The CSS that an output may bring: properties that fetch nothing and stay within the element, with words, numbers and colours as values.
 STYLE = re.compile(
-    r"\s*(background-color|border(-\w+)?|color|font(-\w+)?|(max-|min-)?(width|height)|overflow-wrap|padding(-\w+)?|text-align"
+    r"(background-color|border(-\w+)?|color|font(-\w+)?|(max-|min-)?(width|height)|overflow-wrap|padding(-\w+)?|text-align"
     r"|text-decoration|vertical-align|white-space|word-break)\s*:([\w\s.,#%-]|rgba?\([\w\s.,%]*\))+"
 )
 # Of a formula: only what lays it out. A link, a class, a style or a handler in TeX (\href, \class, \style) is dropped.
@@ -52,7 +52,7 @@ def clean_html(text: str, relink: Relink = keep_link) -> Markup:
 
     def filter_attribute(tag: str, name: str, value: str) -> str | None:
         if name == "style":
-            return ";".join(filter(STYLE.fullmatch, value.split(";"))) or None
+            return ";".join(filter(STYLE.fullmatch, map(str.strip, value.split(";")))) or None
         if name == "href":
             return relink(value.strip()) if tag == "a" else None
         if name == "src":
