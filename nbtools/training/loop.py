@@ -110,9 +110,10 @@ class Loop:
         Raises RunError when it was interrupted (a checkpoint is then saved) and when a loss is not finite (that step is not saved).
         """
         stop, finite = StopOnInterrupt(), StopOnNonFinite(self.run.folder)
-        trainer = self._trainer([MarkComplete(), stop, finite, *callbacks])
         checkpoint, config = self.run.checkpoint, self.model.config
-        use_cache, config.use_cache = config.use_cache, False  # with a cache, documents in a block would attend to each other
+        use_cache = config.use_cache  # before the trainer is made, which changes it
+        trainer = self._trainer([MarkComplete(), stop, finite, *callbacks])
+        config.use_cache = False  # with a cache, documents in a block would attend to each other
         try:
             with stop.listening():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
