@@ -97,7 +97,7 @@ def test_a_mistake_is_two_lines(tmp_path: Path, corpus: Path, arguments: list[st
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.slow(10)
+@pytest.mark.long(40)
 def test_experiments_are_logged_and_not_run_twice(tmp_path: Path, corpus: Path) -> None:
     arguments = ["experiments", str(corpus), *HELD, "--flops", "1e9", "--only", "base", "--only", "four epochs", "--out", "log.json"]
     first = call(*arguments, place=tmp_path)
