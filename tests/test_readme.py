@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf8")
 COURSE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["course"]
 
 # A block to run stands directly below the comment.
@@ -103,7 +104,7 @@ def test_pictures_say_what_they_show() -> None:
 
 
 def test_the_map_names_every_part_of_the_package_and_nothing_else() -> None:
-    named = re.findall(r"^\| `(nbtools/[\w./]+)` \|", README, re.MULTILINE)
+    named = re.findall(r"^\| `(nbtools/[\w./]+)` \|", CONTRIBUTING, re.MULTILINE)
     parts = {path for path in (ROOT / "nbtools").iterdir() if path.name not in ("__pycache__", "__init__.py", "__main__.py")}
     assert {ROOT / name.rstrip("/") for name in named} == parts
 

@@ -1,4 +1,4 @@
-"""Update README.md: pictures from stored outputs, links that need the repository's address, and the table of environments with its page.
+"""Update README.md (pictures from stored outputs, links that need the repository's address) and docs/environments.md.
 
     python tools/refresh_readme.py [--check]
 
@@ -64,7 +64,7 @@ def environments(records: list[dict[str, Any]]) -> str:
         failed = [f"**failed: {check['what']}**" for check in told["failed"]]
         versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if name in NAMED)
         cells = [
-            f"[{record['environment']}]({PAGE}#{record['name']}): `{record['command']}`",
+            f"[{record['environment']}](#{record['name']}): `{record['command']}`",
             "; ".join([f"{len(told['passed'])} passed", *failed]),
             "; ".join(check["what"] for check in told["not run"]) or "–",
             versions,
@@ -81,6 +81,8 @@ def environments_page(records: list[dict[str, Any]]) -> str:
         "",
         "Each table comes from `environments/results/`, where the command above it leaves what it did.",
         "`tools/refresh_readme.py` writes this page.",
+        "",
+        environments(records),
     ]
     for record in records:
         lines += ["", f'<a id="{record["name"]}"></a>', "", f"## {record['environment'][0].upper()}{record['environment'][1:]}", ""]
@@ -116,10 +118,8 @@ def main(check: bool) -> int:
     text = readme.read_text(encoding="utf8")
     course = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["course"]
     wanted = replace(text, "links", links(course))
-    records = read_records()
-    wanted = replace(wanted, "environments", environments(records))
     stale = []
-    for path, new in ((readme, wanted), (ROOT / PAGE, environments_page(records))):
+    for path, new in ((readme, wanted), (ROOT / PAGE, environments_page(read_records()))):
         if not path.is_file() or path.read_text(encoding="utf8") != new:
             stale.append(path.name)
             if not check:
