@@ -97,7 +97,7 @@ def test_heads_split_and_merge_back():
     assert parts.shape == (2, 3, 5, 4)
     assert torch.equal(parts[1, 2], X[1, :, 8:])
     assert torch.equal(merge_heads(parts), X)
-    with pytest.raises(InputError, match="cannot be cut into 5 heads"):
+    with pytest.raises(InputError, match="cannot be split into 5 heads"):
         split_heads(X, 5)
 
 

@@ -94,7 +94,7 @@ def test_ways_of_looking_are_what_they_say() -> None:
 
 def test_mistakes_are_said() -> None:
     reading: Reading = read_attention(mini(), TEXT)
-    with pytest.raises(InputError, match="no way of looking"):
+    with pytest.raises(InputError, match="no mode called"):
         reading.weights(0, "sideways")
     with pytest.raises(InputError, match="no weight at layer 99"):
         reading.cell(99, 0, 0, 0)
