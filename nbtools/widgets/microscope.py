@@ -14,7 +14,7 @@ from nbtools.plots.compare import draw_top_gains
 from nbtools.texts import repair
 from nbtools.widgets.attention_explorer import triangles
 from nbtools.widgets.live import LiveView
-from nbtools.widgets.prompt_lab import parting
+from nbtools.widgets.next_token import parting
 from nbtools.widgets.requests import Request
 from nbtools.widgets.static import render_static
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
 from nbtools.errors import one_line
-from nbtools.generation import ROOT, Node, SamplingParams, TextTree, generate, uniforms
+from nbtools.generation import ROOT, Node, TextTree, generate, uniforms
 from nbtools.runtime import interactive
 from nbtools.texts import check_text, repair
-from nbtools.tokens import id_texts, visible
 from nbtools.widgets.live import LiveView
+from nbtools.widgets.next_token import describe_model, next_token, parting, top_tokens
 from nbtools.widgets.requests import Request
-from nbtools.widgets.sampling_params import check_settings, papermill_command, python_code, switched_on, to_sampling_params
+from nbtools.widgets.sampling_params import check_settings, papermill_command, python_code, to_sampling_params, ways_of_decoding
 from nbtools.widgets.static import render_static
 
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
 TOP_TOKENS = 10
 """Likeliest next tokens in the static form."""
-NAMED_TOKENS = 256
-"""Likeliest next tokens whose texts are sent to the browser."""
-BEAMS = 4
 LONGEST = 400
 """Most new tokens of one text."""
 MOST_NODES = 5_000
@@ -84,11 +80,9 @@ class PromptLab(LiveView):
         settings["max_new_tokens"] = min(settings["max_new_tokens"], self.longest)
         self._tree = TextTree(lm, prompt)
         self.prompt, self.settings = prompt, settings
-        super().__init__(
-            prompt=prompt,
-            settings=settings,
-            shown={"title": _describe(lm), "longest": self.longest, "running": "", **self._new_tree(), **self._settings(), **self._next()},
-        )
+        constant = {"title": describe_model(lm), "longest": self.longest}
+        shown = {**constant, "running": "", **self._new_tree(), **self._settings(), **self._next()}
+        super().__init__(prompt=prompt, settings=settings, shown=shown)
         self.observe(self._notice_settings, names="settings")
         self.observe(self._notice_prompt, names="prompt")
 
@@ -169,7 +163,7 @@ class PromptLab(LiveView):
         """The prompt continued by greedy decoding, by sampling and by beam search."""
         self._begin(request)
         rows: list[list[str]] = []
-        for name, options in self._ways_of_decoding().items():
+        for name, options in ways_of_decoding(self.settings).items():
             length, seed = self.settings["max_new_tokens"], self.settings["seed"]
             text = generate(self.lm, self.prompt, max_new_tokens=length, seed=seed, **options)
             rows.append([name, str(text)])
@@ -177,15 +171,6 @@ class PromptLab(LiveView):
             if request.cancelled.is_set():
                 break
         return {"compared": rows, **self._end(request)}
-
-    def _ways_of_decoding(self) -> dict[str, dict[str, Any]]:
-        penalty = switched_on(self.settings, ["repetition_penalty"])
-        sampled = {"temperature": self.settings["temperature"] or 1.0, **switched_on(self.settings, ["top_k", "top_p", "min_p"])}
-        return {
-            "greedy": penalty,
-            SamplingParams(**sampled).describe(): sampled | penalty,
-            f"beam search, {BEAMS} beams": {"num_beams": BEAMS, **penalty},
-        }
 
     # How a text is written.
 
@@ -233,18 +218,8 @@ class PromptLab(LiveView):
         return {"root": self.prompt, "nodes": [], "at": ROOT, "replayed": {}, "compared": []}
 
     def _next(self) -> dict[str, Any]:
-        """The token after the current one: its logits, and the texts of its likeliest candidates."""
-        ids = self._tree.ids(self.at)
-        if len(ids) >= self.lm.context:
-            return {"at": self.at}
-        logits = self._tree.logits(ids)
-        depth = len(ids) - len(self._tree.prompt_ids)
-        cumulative = self._tree.probabilities(ids, to_sampling_params(self.settings)).cumsum(0)
-        drawn = min(int((cumulative <= self._uniforms()[depth]).sum()), len(logits) - 1)
-        named = sorted({*logits.topk(min(NAMED_TOKENS, len(logits))).indices.tolist(), drawn})
-        texts = dict(zip(map(str, named), id_texts(self.lm.tokenizer, named), strict=True))
-        following = {"depth": depth, "history": sorted(set(ids)), "texts": texts}
-        return {"at": self.at, "next": following, "logits": logits.numpy().tobytes()}
+        """The current token and the distribution after it."""
+        return {"at": self.at, **next_token(self._tree, self.at, to_sampling_params(self.settings), self._uniforms())}
 
     def _settings(self) -> dict[str, Any]:
         """What follows from the settings alone."""
@@ -295,23 +270,9 @@ class PromptLab(LiveView):
 
     def top_tokens(self, count: int = TOP_TOKENS) -> list[tuple[str, float]]:
         """The likeliest tokens right after the prompt, with their probabilities under the current settings."""
-        top = self._tree.probabilities(self._tree.prompt_ids, to_sampling_params(self.settings)).topk(count)
-        texts = id_texts(self.lm.tokenizer, top.indices.tolist())
-        return [(visible(text), share) for text, share in zip(texts, top.values.tolist(), strict=True) if share > 0]
+        return top_tokens(self._tree, to_sampling_params(self.settings), count)
 
     def __repr__(self) -> str:
         """Without the text: stored outputs are compared, and a text may differ from one machine to another."""
         values = ", ".join(f"{name}={value}" for name, value in self.settings.items())
         return f"PromptLab({self.lm.name}, {self.prompt!r}, {values})"
-
-
-def parting(before: Iterable[Any], after: Iterable[Any]) -> int:
-    """The index of the first token at which two sequences differ; -1 if they do not."""
-    same = (one == other for one, other in zip(before, after, strict=False))
-    return next((index for index, equal in enumerate(same) if not equal), -1)
-
-
-def _describe(lm: LanguageModel) -> str:
-    vocabulary = lm.model.config.vocab_size
-    size = f"{lm.parameters / 1e6:,.0f} million parameters, context {lm.context:,}, {vocabulary:,} tokens"
-    return f"{lm.name}: {type(lm.model).__name__}, {size}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 OFF = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 """The values that leave the distribution as it is."""
+BEAMS = 4
 
 
 def switched_on(settings: dict[str, Any], names: list[str]) -> dict[str, Any]:
@@ -36,6 +37,17 @@ def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     settings = {name: OFF.get(name) if value is None else value for name, value in settings.items()}
     params = SamplingParams(**settings)
     return {name: getattr(params, name) for name in settings}
+
+
+def ways_of_decoding(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options of `nbtools.generate` for greedy decoding, sampling and beam search, by a description of each."""
+    penalty = switched_on(settings, ["repetition_penalty"])
+    sampled = {"temperature": settings["temperature"] or 1.0, **switched_on(settings, ["top_k", "top_p", "min_p"])}
+    return {
+        "greedy": penalty,
+        SamplingParams(**sampled).describe(): sampled | penalty,
+        f"beam search, {BEAMS} beams": {"num_beams": BEAMS, **penalty},
+    }
 
 
 def python_code(lm: LanguageModel, prompt: str, settings: dict[str, Any]) -> str:

@@ -78,16 +78,22 @@ class Lab:
             "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
         }
         environment = os.environ | {name: str(place / part) for name, part in places.items()} | {"NBTOOLS_RUNS": str(place / "runs")}
-        app = "NotebookApp" if program == "classic" else "ServerApp"
+        classic = program == "classic"
+        app = "NotebookApp" if classic else "ServerApp"
         options = [
-            "--no-browser", "--allow-root", f"--{app}.ip=127.0.0.1", f"--{app}.port={self.port}", f"--{app}.port_retries=0",
-            "--NotebookApp.token=" if program == "classic" else "--IdentityProvider.token=", f"--{app}.password=",
-            f"--{app}.{'notebook_dir' if program == 'classic' else 'root_dir'}={folder}",
-        ]  # fmt: skip
+            "--no-browser",
+            "--allow-root",
+            f"--{app}.ip=127.0.0.1",
+            f"--{app}.port={self.port}",
+            f"--{app}.port_retries=0",
+            f"--{app}.password=",
+            f"--{'NotebookApp' if classic else 'IdentityProvider'}.token=",
+            f"--{app}.{'notebook_dir' if classic else 'root_dir'}={folder}",
+        ]
         if program == "jupyterlab":
             options += ["--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True"]
         with self.log.open("wb") as log:
-            command = [str(python), "-m", "notebook" if program == "classic" else program, *options]
+            command = [str(python), "-m", "notebook" if classic else program, *options]
             self.process = subprocess.Popen(command, env=environment | dict(variables or {}), stdout=log, stderr=log)
 
     def url(self, file: str) -> str:
