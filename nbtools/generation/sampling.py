@@ -75,23 +75,29 @@ class Sampler:
     """
 
     def __init__(self, params: SamplingParams) -> None:
-        import transformers
+        from transformers import (
+            MinPLogitsWarper,
+            RepetitionPenaltyLogitsProcessor,
+            TemperatureLogitsWarper,
+            TopKLogitsWarper,
+            TopPLogitsWarper,
+        )
 
         self.samples = params.samples
         penalty = params.repetition_penalty
-        self._penalize: Any = None if penalty is None else transformers.RepetitionPenaltyLogitsProcessor(penalty)
+        self._penalize: Any = None if penalty is None else RepetitionPenaltyLogitsProcessor(penalty)
         self._before: list[Any] = []  # applied to all rows at once
         self._after: list[Any] = []  # applied to the candidates of each row
         if not self.samples:
             return
         if params.temperature is not None and params.temperature != 1:
-            self._before.append(transformers.TemperatureLogitsWarper(params.temperature))
+            self._before.append(TemperatureLogitsWarper(params.temperature))
         if params.top_k:
-            self._before.append(transformers.TopKLogitsWarper(params.top_k))
+            self._before.append(TopKLogitsWarper(params.top_k))
         if params.top_p is not None and params.top_p < 1:
-            self._after.append(transformers.TopPLogitsWarper(params.top_p))
+            self._after.append(TopPLogitsWarper(params.top_p))
         if params.min_p is not None:
-            self._after.append(transformers.MinPLogitsWarper(params.min_p))
+            self._after.append(MinPLogitsWarper(params.min_p))
 
     def __call__(self, logits: torch.Tensor, histories: Sequence[Sequence[int]]) -> list[Distribution]:
         """The distribution of each row's next token; where tokens are not drawn, of the penalty alone.
