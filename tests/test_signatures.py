@@ -26,7 +26,11 @@ def declared(where: str) -> dict[str, str | None]:
 def test_the_calls_that_matter_most_are_found() -> None:
     found = {call.target: call for call in CALLS}
     assert len(CALLS) > 30
-    for target in ("transformers.AutoModelForCausalLM.from_pretrained", "datasets.load_dataset", "papermill.parameterize.parameterize_notebook"):
+    for target in (
+        "transformers.AutoModelForCausalLM.from_pretrained",
+        "datasets.load_dataset",
+        "papermill.parameterize.parameterize_notebook",
+    ):
         assert target in found
     assert "kernel_name" in found["papermill.parameterize.parameterize_notebook"].keywords
     # through the package's own Trainer, whose __init__ hands its arguments on

@@ -70,6 +70,7 @@ def test_choosing_by_the_test_part_flatters_and_choosing_by_validation_does_not(
     assert by_test > by_validation and by_validation == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.slow(7)
 def test_fewer_reviews_than_two_parts_are_halved():
     """The mean over an empty part was no number, and so was the verdict."""
     experiment = Experiment(max_reviews=60, block_size=64)

@@ -62,7 +62,7 @@ def test_a_long_text_has_fewer_labels_than_tokens():
 def test_a_head_that_is_not_there_is_named_with_those_that_are(layer, head):
     with pytest.raises(InputError, match=f"no layer {layer}, head {head}") as caught:
         draw_head(trace_of(["a", "b"]), layer, head)
-    assert "layers are 0 to 1 and heads 0 to 2" in caught.value.remedy
+    assert "Layers are 0 to 1 and heads 0 to 2" in caught.value.remedy
 
 
 def test_position_tables_stand_side_by_side():

@@ -67,7 +67,10 @@ def test_files_appear_in_the_documented_places_only_and_may_be_deleted(tmp_path:
 
 def test_every_cache_in_the_code_is_documented_and_every_documented_one_is_in_the_code() -> None:
     named = {
-        name for file in (ROOT / "nbtools").rglob("*.py") for name in re.findall(r'cache(?:_folder|d)\("(\w+)"', file.read_text("utf8"))
+        name
+        for folder in ("nbtools", "tools")
+        for file in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r'cache(?:_folder|d)\("(\w+)"', file.read_text("utf8"))
     }
     assert named == CACHES
 

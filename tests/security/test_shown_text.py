@@ -179,7 +179,7 @@ def test_no_live_view_sets_text_as_html() -> None:
 def test_controls_and_marks_of_direction_in_a_token_are_made_visible_on_both_sides() -> None:
     assert visible("a\x1b[2J \u202eb\n") == "a<U+001B>[2J␣<U+202E>b⏎"
     in_python = CONTROLS.pattern.replace("\ud800-\udfff", "")  # a browser's text is made of surrogates, and none of them is lone
-    in_browser = re.search(r"^const CONTROLS = /(\[.*\])/g;$", (WIDGETS / "shared.js").read_text(encoding="utf8"), re.MULTILINE)
+    in_browser = re.search(r"^const CONTROLS = /(\[.*\])/g;$", (WIDGETS / "elements.js").read_text(encoding="utf8"), re.MULTILINE)
     assert in_browser is not None and in_browser[1].encode().decode("unicode_escape") == in_python
 
 
