@@ -38,7 +38,8 @@ function describeFilters({ kept, removed, entropy }, vocabulary) {
 
 /** The cumulative distribution as a ruler from 0 to 1, with a mark where the random number lies. */
 function cumulativeRuler() {
-  const ruler = draw("svg", { class: "nbt-ruler", viewBox: "0 0 1000 64", preserveAspectRatio: "none", role: "img" });
+  const size = { viewBox: "0 0 1000 64", preserveAspectRatio: "none" };
+  const ruler = draw("svg", { ...size, class: "nbt-ruler", role: "img", "aria-label": "No distribution yet" });
   const sentence = make("p");
   function interval(begin, width, kind, label) {
     const box = { x: 1000 * begin, y: 20, width: Math.max(0.6, 1000 * width), height: 26, class: kind };

@@ -34,7 +34,13 @@ function curveTicks({ x, y, low, span, last }) {
 
 /** A line of the training loss, and a circle per evaluation. */
 function learningCurve() {
-  const element = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "nbt-curve" });
+  const size = { viewBox: `0 0 ${WIDTH} ${HEIGHT}` };
+  const element = draw("svg", {
+    ...size,
+    role: "img",
+    class: "nbt-curve",
+    "aria-label": "No step has been logged yet",
+  });
   function circle({ x, y }, { step, validation_perplexity: perplexity }) {
     const title = draw("title", { text: `step ${step}: validation perplexity ${perplexity.toFixed(1)}` });
     return draw("circle", { cx: x(step), cy: y(Math.log(perplexity)), r: 4, class: "nbt-score" }, title);
