@@ -21,17 +21,10 @@ COURSE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["to
 MARKED = re.findall(r"^<!-- test -->\n```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 # A file that such a block needs, by name.
 FILES = re.findall(r"^<!-- file: ([\w.]+) -->\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-NOT_IN_A_CLONE = {
-    ".git",
-    ".venv",
-    "runs",
-    "dist",
-    "build",
-    "__pycache__",
-    ".pytest_cache",
-    ".mypy_cache",
-    ".ruff_cache",
-    ".ipynb_checkpoints",
+CACHES = {"__pycache__", ".ipynb_checkpoints"}
+NOT_IN_A_CLONE = {  # names at the top of the repository, and in its folders
+    True: CACHES | {".git", ".venv", "runs", "dist", "build", ".pytest_cache", ".mypy_cache", ".ruff_cache"},
+    False: CACHES,
 }
 
 
@@ -39,7 +32,7 @@ NOT_IN_A_CLONE = {
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository as a clone has it, without what was built or run in it."""
     folder = tmp_path_factory.mktemp("readme") / "a clone"
-    shutil.copytree(ROOT, folder, ignore=lambda place, names: [name for name in names if name in NOT_IN_A_CLONE])
+    shutil.copytree(ROOT, folder, ignore=lambda parent, names: [name for name in names if name in NOT_IN_A_CLONE[Path(parent) == ROOT]])
     for name, content in FILES:
         (folder / name).write_text(content, encoding="utf8")
     return folder
