@@ -31,7 +31,7 @@ CELLS = [
 SHOWN = [
     "next token",
     "an image",
-    "label after the shift",
+    "share of the loss",
     "Parameters of 04_finetuning",
     "no notebook called '77'",
     "no run in",
