@@ -72,3 +72,25 @@ def test_a_folder_that_somebody_else_made_is_never_deleted(tmp_path: Path) -> No
     with atomic_folder(tmp_path / "model") as temporary:
         (temporary / "new").write_text("n")
     assert names(tmp_path) == ["model", "model-1"] and names(tmp_path / "model-1") == ["old"]
+
+
+@pytest.mark.parametrize("theirs", [False, True], ids=["written by an earlier call", "with other files"])
+def test_an_earlier_folder_keeps_its_name_if_the_new_one_cannot_take_it(
+    theirs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "old").write_text("old")
+    if theirs:
+        (tmp_path / "model" / "notes").write_text("mine")
+    before = names(tmp_path / "model")
+    replace = Path.replace
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.suffix == ".part" and path.is_dir():
+            raise PermissionError
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(PermissionError), atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "new").write_text("new")
+    assert names(tmp_path) == ["model"] and names(tmp_path / "model") == before

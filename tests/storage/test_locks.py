@@ -9,7 +9,9 @@ import pytest
 from nbtools.errors import RunError
 from nbtools.storage import hold_lock, is_locked, locks, wait_for_lock
 
-HOLDER = "import sys\nfrom filelock import FileLock\nFileLock(sys.argv[1]).acquire()\nprint('held', flush=True)\nsys.stdin.read()"
+HOLDER = (
+    "import sys\nfrom filelock import FileLock\nlock = FileLock(sys.argv[1])\nlock.acquire()\nprint('held', flush=True)\nsys.stdin.read()"
+)
 
 
 @contextmanager
