@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from nbtools.runtime import peak_memory
+from nbtools.system import peak_memory
 
 
 def main() -> None:

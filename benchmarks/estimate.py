@@ -33,7 +33,7 @@ QUICK = {"mini, 3 steps": {"profile": "mini", "max_steps": 3, "block": 64, "revi
 def pair(profile: str, block: int | None = None, reviews: int | None = None, **settings: Any) -> dict[str, Any]:
     """What was predicted for one fine-tuning with a score of the validation reviews after it, and what both took."""
     import nbtools
-    from nbtools.runtime import peak_memory
+    from nbtools.system import peak_memory
     from nbtools.training.memory import PeakMemory
 
     lm = nbtools.load_model(profile, verbose=False)

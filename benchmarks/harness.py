@@ -25,8 +25,8 @@ import psutil
 
 from benchmarks import machine
 from nbtools.errors import CourseError, InputError, RunError
-from nbtools.runtime import Kind, destination, replace_text, write_text
-from nbtools.runtime.destinations import read_object
+from nbtools.storage import Kind, destination, replace_text, write_text
+from nbtools.storage.json_files import read_object
 
 SCHEMA = 1
 RESULTS = Path(__file__).parent / "results"

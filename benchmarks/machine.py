@@ -53,7 +53,7 @@ def speed(seconds: float = 0.4, megabytes: int = 512, sizes: Sequence[int] = SIZ
     """
     import torch
 
-    from nbtools.runtime import measure_matmul
+    from nbtools.system import measure_matmul
 
     found: dict[str, Any] = {"threads": torch.get_num_threads()}
     for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():

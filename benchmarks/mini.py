@@ -23,8 +23,8 @@ from benchmarks import harness
 from benchmarks.harness import Call, Row, goal, spread
 from nbtools.errors import InputError
 from nbtools.profiles import PROFILES
-from nbtools.runtime import Kind, destination, replace_text
-from nbtools.runtime.destinations import read_object
+from nbtools.storage import Kind, destination, replace_text
+from nbtools.storage.json_files import read_object
 
 NAME = "mini"
 BOOK = "zane-grey_riders-of-the-purple-sage"  # neither model has read a line of it

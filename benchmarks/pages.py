@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.harness import Row
 from nbtools.errors import MachineError
-from nbtools.runtime import cache_folder, put_in_place
+from nbtools.storage import atomic_folder, cache_folder
 
 # What BertViz asks of its CDN: the beginning of the address, the package on npm, and the file in it.
 LIBRARIES = {
@@ -87,7 +87,7 @@ def library_files() -> dict[str, Path]:
     for address, (package, file) in LIBRARIES.items():
         folder = cache_folder("npm") / package
         if not folder.is_dir():
-            with put_in_place(folder) as aside, tempfile.TemporaryDirectory() as place:
+            with atomic_folder(folder) as aside, tempfile.TemporaryDirectory() as place:
                 subprocess.run(["npm", "pack", "--silent", package], cwd=place, check=True, capture_output=True)
                 [archive] = Path(place).glob("*.tgz")
                 shutil.unpack_archive(archive, aside, "gztar", filter="data")

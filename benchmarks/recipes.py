@@ -20,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, 
 
 import nbtools
 from nbtools.models import LanguageModel
-from nbtools.runtime import choose_dtype, choose_threads, device, keep_freed_memory, quiet_libraries, seed_everything
+from nbtools.system import choose_dtype, choose_threads, device, keep_freed_memory, quiet_libraries, seed_everything
 
 # GPT-2's 124M shape, and one for trying things out. The vocabulary of the first has room for smollm2's 49,152 tokens: GPT-2's own
 # tokenizer is on the Hub only, and smollm2's is a byte-level BPE of the same kind and size.

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.harness import RESULTS, ROOT
 from benchmarks.tables import TABLES, Record, about, goals_table, number
 from nbtools.errors import CourseError, InputError
-from nbtools.runtime import write_text
+from nbtools.storage import write_text
 
 PAGE, README = ROOT / "benchmarks" / "README.md", ROOT / "README.md"
 SPEED = ("<!-- speed: written by make bench -->", "<!-- end of speed -->")

@@ -33,7 +33,7 @@ from environments.server import JupyterServer, Outcome, jupyter_server
 from nbtools.errors import MachineError
 from nbtools.notebooks import choose_notebooks
 from nbtools.notebooks.catalog import Notebook
-from nbtools.runtime import Kind, destination, write_text
+from nbtools.storage import Kind, destination, write_text
 
 # mybinder.org gives 2 GiB (docs: "between 1 and 2 GB"); this is the stricter reading of "2 GB".
 LIMIT = 2_000_000_000

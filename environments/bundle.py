@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from environments.record import ROOT, Record
-from nbtools.runtime import resolve_path
+from nbtools.storage import resolve_path
 from tests.notebooks.test_papermill import SMALL
 
 LAN = "10.77.0.1"  # an address on the namespace's loopback, so that pip sees a host of the room and not "localhost"

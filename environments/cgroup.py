@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbtools.errors import MachineError
-from nbtools.runtime import cgroup
+from nbtools.system import cgroup
 
 SAMPLE_SECONDS = 0.05
 LEAVE_SECONDS = 10.0

@@ -22,7 +22,7 @@ from typing import Any
 from environments.record import ROOT, Record
 from environments.versions import PLACE, direct
 from nbtools.errors import MachineError
-from nbtools.runtime import choose_dtype, device
+from nbtools.system import choose_dtype, device
 from nbtools.training.metrics import machine
 from tests.notebooks.test_papermill import NOTEBOOKS, SMALL
 

@@ -20,8 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nbtools.runtime import Kind, destination, write_text
-from nbtools.runtime.destinations import read_object
+from nbtools.storage import Kind, destination, write_text
+from nbtools.storage.json_files import read_object
 
 PACKAGE = Path(__file__).parents[1] / "nbtools"
 LIBRARIES = ("transformers", "datasets", "papermill")

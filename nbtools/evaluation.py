@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nbtools.data import tokenize
 from nbtools.errors import InputError
 from nbtools.models import evaluating
-from nbtools.runtime import progress
+from nbtools.system import progress
 from nbtools.texts import check_text, check_texts
 from nbtools.values import checked
 

@@ -27,8 +27,8 @@ from nbtools.models import LanguageModel, save_model
 from nbtools.models.smollm2 import fetch
 from nbtools.report import write_page, write_site
 from nbtools.runs import plan_run, refresh_notebooks
-from nbtools.runtime import destination, set_aside, write_text
-from nbtools.runtime.destinations import BUNDLE, FETCHED, FINETUNE, MODEL, RUN, SITE, SWEEP
+from nbtools.storage import destination, keep_backup, write_text
+from nbtools.storage.destinations import BUNDLE, FETCHED, FINETUNE, MODEL, RUN, SITE, SWEEP
 from nbtools.training import TrainingChoices, checkpoints
 from nbtools.widgets import TrainingMonitor
 from tests.models_at_hand import tiny
@@ -325,4 +325,4 @@ def test_refresh_says_before_any_work_that_a_notebook_cannot_be_written(place) -
 
 def test_files_kept_under_another_name_keep_their_ending(place) -> None:
     write_text(Path("a.csv"), "1")
-    assert set_aside("a.csv") == Path("a-1.csv")
+    assert keep_backup("a.csv") == Path("a-1.csv")

@@ -17,8 +17,8 @@ import pytest
 from nbtools.errors import ModelError
 from nbtools.exercises.framework import EXERCISES
 from nbtools.models import load_model
-from nbtools.runtime import say, tolerant_output, without_surrogates
-from nbtools.runtime.output import PLAIN_OR_ESCAPED
+from nbtools.system import say, tolerant_output, without_surrogates
+from nbtools.system.output import PLAIN_OR_ESCAPED
 from tests.runs.small_notebooks import write_notebook
 
 ROOT = Path(__file__).parents[1]

@@ -21,8 +21,8 @@ import pytest
 import nbtools
 from nbtools.health import Check, Health, checks, doctor, ladder, packages
 from nbtools.profiles import PROFILES
-from nbtools.runtime import compute, host
-from nbtools.runtime.compute import NumberFormat
+from nbtools.system import compute, hub
+from nbtools.system.compute import NumberFormat
 
 ROOT = Path(nbtools.__file__).parent.parent
 TOKEN = "hf_" + "Zq7Xw9Kv2Rb5Nj8" * 2
@@ -39,7 +39,7 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr("nbtools.runtime.choose_dtype", lambda: NumberFormat("fp32", "a test", {"fp32": 100.4, "bf16": 90.0}))
+    monkeypatch.setattr("nbtools.system.choose_dtype", lambda: NumberFormat("fp32", "a test", {"fp32": 100.4, "bf16": 90.0}))
 
 
 def named(health: Health, name: str) -> Check:
@@ -72,7 +72,7 @@ def test_doctor_on_this_machine() -> None:
 
 def test_speed_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBTOOLS_DEVICE", "cpu")
-    monkeypatch.setattr("nbtools.runtime.choose_dtype", compute.choose_dtype)
+    monkeypatch.setattr("nbtools.system.choose_dtype", compute.choose_dtype)
     monkeypatch.setattr(compute, "measure_matmul", lambda dtype, **_: 300.0 if "bfloat16" in str(dtype) else 100.0)
     compute.choose_dtype.cache_clear()
     try:
@@ -143,7 +143,7 @@ def test_no_token() -> None:
 
 def test_low_memory_fails_mini(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBTOOLS_DEVICE", "cpu")
-    monkeypatch.setattr("nbtools.runtime.available_memory", lambda: 9 * GB // 10)
+    monkeypatch.setattr("nbtools.system.available_memory", lambda: 9 * GB // 10)
     health = doctor()
     assert not health.ok and named(health, "memory").value.startswith("0.9 GB free of ")
     mini = named(health, "profile mini")
@@ -153,8 +153,8 @@ def test_low_memory_fails_mini(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_limit_below_the_machines_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container of 2 GB on a large machine, "free of 64 GB" promises what is not there."""
-    monkeypatch.setattr("nbtools.runtime.available_memory", lambda: 3 * GB // 2)
-    monkeypatch.setattr("nbtools.runtime.total_memory", lambda: 2 * GB)
+    monkeypatch.setattr("nbtools.system.available_memory", lambda: 3 * GB // 2)
+    monkeypatch.setattr("nbtools.system.total_memory", lambda: 2 * GB)
     assert named(doctor(), "memory").value.startswith("1.5 GB free of 2.0 GB (a limit set here; the machine has ")
 
 
@@ -228,16 +228,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.parametrize(("status", "expected"), [(200, True), (401, True), (502, False)])
 def test_hub_that_answers(server: str, status: int, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Answer, "status", status)
-    assert host.answers(server, 5) is expected
+    assert hub.answers(server, 5) is expected
 
 
 def test_hub_that_refuses_or_is_silent() -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and never says a word
-        assert host.answers(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2) is False
-    assert host.answers("http://127.0.0.1:9", 5) is False
-    assert host.answers("not an address", 5) is False
+        assert hub.answers(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2) is False
+    assert hub.answers("http://127.0.0.1:9", 5) is False
+    assert hub.answers("not an address", 5) is False
 
 
 def test_hub_is_asked_once_and_by_its_host_alone(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_hub_is_asked_once_and_by_its_host_alone(server: str, monkeypatch: pytes
     asked: list[str] = []
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(constants, "ENDPOINT", server.replace("http://", "http://user:password@"))
-    monkeypatch.setattr(host, "answers", lambda address, seconds: bool(asked.append(address)))
+    monkeypatch.setattr(hub, "answers", lambda address, seconds: bool(asked.append(address)))
     health = doctor()
     assert len(asked) == 1 and named(health, "Hub").level == "warn" and health.ok
     assert "password" not in every_form(health)
@@ -327,9 +327,9 @@ def test_older_python_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_hosts_with_their_own_page_need_no_jupyterlab(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"papermill": {"installed": "2.7.0"}, "jupyterlab": {"installed": None}}
-    monkeypatch.setattr("nbtools.runtime.host.name_host", lambda: "colab")
+    monkeypatch.setattr("nbtools.system.host.name_host", lambda: "colab")
     assert packages._notebook_tools(versions).level == "ok"  # type: ignore[arg-type]
-    monkeypatch.setattr("nbtools.runtime.host.name_host", lambda: "local")
+    monkeypatch.setattr("nbtools.system.host.name_host", lambda: "local")
     assert packages._notebook_tools(versions).level == "warn"  # type: ignore[arg-type]
 
 

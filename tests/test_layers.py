@@ -14,8 +14,8 @@ PACKAGE = Path(nbtools.__file__).parent
 
 # Rooms that are not built yet have their place already.
 ORDER = """
-    errors texts values templates runtime profiles tokens models accel health data attention evaluation generation training compare pitfalls
-    tasks exercises notebooks runs plots widgets report bundle cli
+    errors texts values templates system storage profiles tokens models accel health data attention evaluation generation training compare
+    pitfalls tasks exercises notebooks runs plots widgets report bundle cli
 """.split()
 NOT_ROOMS = {"__init__", "__main__", "assets", "__pycache__"}
 
@@ -120,7 +120,7 @@ def test_a_forbidden_import_is_seen(source: str) -> None:
         "from nbtools.errors import CourseError",
         "from nbtools.models.smollm2 import fetch",
         "from .smollm2 import fetch",
-        "from ..runtime import device",
+        "from ..system import device",
         "import nbtools\nprint(nbtools.__version__)",
         "from nbtools import __version__",
         "import torch.nn",

@@ -19,7 +19,7 @@ from typing import Any
 
 import nbtools
 from nbtools.notebooks.costs import COSTS_FILE
-from nbtools.runtime import write_text
+from nbtools.storage import write_text
 
 ROOT = Path(__file__).parents[1]
 ID = "install"

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from environments.record import read_records  # noqa: E402  (beside this folder, and not installed)
-from nbtools.runtime import write_text  # noqa: E402
+from nbtools.storage import write_text  # noqa: E402
 
 PICTURES = {
     "learning_curve.png": ("04_finetuning", "curve"),

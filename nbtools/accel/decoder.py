@@ -12,7 +12,7 @@ from nbtools.accel.decode_kernel import MAX_TOKENS, DecodeKernel
 from nbtools.accel.native import available
 from nbtools.accel.weights import Norm, Projection, Weights, read_weights, unsupported_reason
 from nbtools.models import exclusive
-from nbtools.runtime import available_memory
+from nbtools.system import available_memory
 
 if TYPE_CHECKING:
     import torch

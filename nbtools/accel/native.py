@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 
 from nbtools.errors import MachineError
-from nbtools.runtime import cached, say
+from nbtools.storage import cached
+from nbtools.system import say
 
 # Not -ffast-math: a library linked with it makes the complete process flush subnormal numbers to zero.
 FLAGS = (

@@ -12,7 +12,7 @@ from nbtools.attention.reading import output_projections
 from nbtools.attention.trace import token_ids
 from nbtools.errors import InputError
 from nbtools.models import evaluating, exclusively
-from nbtools.runtime import progress
+from nbtools.system import progress
 
 if TYPE_CHECKING:
     import torch

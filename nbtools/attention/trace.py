@@ -12,7 +12,7 @@ import numpy as np
 from nbtools import texts
 from nbtools.errors import InputError, MachineError, ModelError
 from nbtools.models import evaluating
-from nbtools.runtime import available_memory
+from nbtools.system import available_memory
 from nbtools.tokens import token_texts
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nbtools.bundle.installer.files import SUMS, InstallError, check_files, read_sums
 from nbtools.errors import InputError
-from nbtools.runtime import resolve_path
+from nbtools.storage import resolve_path
 
 
 def check_bundle(folder: Path) -> list[str]:

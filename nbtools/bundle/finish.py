@@ -58,15 +58,15 @@ def place_model(source: Path) -> None:
     Raises InputError if its place in the cache is taken by anything else.
     """
     from nbtools.models.smollm2 import is_complete
-    from nbtools.runtime import cached, destination, put_in_place
-    from nbtools.runtime.destinations import FETCHED
+    from nbtools.storage import atomic_folder, cached, destination
+    from nbtools.storage.destinations import FETCHED
 
     folder = destination(cached("models", source.name), FETCHED, "NBTOOLS_CACHE")
     if is_complete(folder):
         print(f"Model {source.name} is there already: {folder}")
         return
     print(f"Model {source.name} goes to {folder}", flush=True)
-    with put_in_place(folder, "fetched") as new:
+    with atomic_folder(folder, "fetched") as new:
         shutil.copytree(source, new, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 

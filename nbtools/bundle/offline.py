@@ -12,7 +12,8 @@ from packaging.utils import canonicalize_name
 
 from nbtools.health import Check, Health, doctor
 from nbtools.profiles import PROFILES, get_profile
-from nbtools.runtime.foreign import ForeignError, parse_json
+from nbtools.storage.json_files import parse_json
+from nbtools.storage.shapes import JsonError
 
 DISTRIBUTION, EXTRA = "attention-to-finetuning", "lab"
 REINSTALL = "Run the bundle's install script again."
@@ -80,7 +81,7 @@ def try_profile(profile: str) -> Check:
     )
     try:
         found = parse_json(done.stdout.splitlines()[-1], {"asked": [str]})
-    except (IndexError, ForeignError):
+    except (IndexError, JsonError):
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return Check(name, f"could not be used: {last}", "fail", REINSTALL)
     if found["asked"]:

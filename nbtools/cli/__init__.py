@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from nbtools.cli.frame import app
-from nbtools.runtime import tolerant_output
+from nbtools.system import tolerant_output
 
 # Each registers its commands, in the order in which the help shows them.
 from nbtools.cli import doctor, fetch, run, refresh, sweep, report, teaching, workshop  # noqa: F401  # isort: skip

@@ -14,7 +14,8 @@ from rich.table import Table
 from nbtools.errors import printable
 from nbtools.exercises.framework import EXERCISES
 from nbtools.exercises.progress import Progress, by_notebook, hardest
-from nbtools.runtime import Kind, replace_text, spreadsheet_cell
+from nbtools.storage import Kind, replace_text
+from nbtools.system import spreadsheet_cell
 
 SHOWN = 10  # of the hardest exercises
 COLUMNS = ["name", "exercise", "tries", "hints", "solved"]

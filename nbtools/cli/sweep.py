@@ -53,8 +53,8 @@ def sweep(
     if file is None:
         raise typer.BadParameter("FILE is missing. Name the sweep's YAML file, or --status DIR.")
     from nbtools.runs import make_executor, read_plan
-    from nbtools.runtime import destination, runs_folder
-    from nbtools.runtime.destinations import SWEEP
+    from nbtools.storage import destination, runs_folder
+    from nbtools.storage.destinations import SWEEP
 
     plan = read_plan(file)
     folder = destination(out or runs_folder() / file.stem, SWEEP, "--out")

@@ -28,7 +28,7 @@ def progress(
 
     from nbtools.cli.progress_tables import TABLE, show_everybody, show_own, write_csv
     from nbtools.exercises.progress import find_files, progress_file, read_progress, roll_up, write_progress
-    from nbtools.runtime import destination, resolve_path
+    from nbtools.storage import destination, resolve_path
 
     console = Console(highlight=False)
     if csv is not None:
@@ -64,8 +64,8 @@ def solve(
     from nbtools.exercises.framework import solved_copy
     from nbtools.notebooks import choose_notebooks
     from nbtools.notebooks.content import as_node, read_content
-    from nbtools.runtime import Kind, destination, replace_text
-    from nbtools.runtime.foreign import read_object
+    from nbtools.storage import Kind, destination, replace_text
+    from nbtools.storage.json_files import read_object
 
     def is_solved(file: Path) -> bool:
         metadata = read_object(file).get("metadata")

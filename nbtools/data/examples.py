@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nbtools.data.sources import PACKAGE
 from nbtools.errors import DataError
-from nbtools.runtime import Kind, destination, replace_text, resolve_path
+from nbtools.storage import Kind, destination, replace_text, resolve_path
 from nbtools.values import checked
 
 COLUMNS = ["number", "label", "text"]

@@ -11,7 +11,7 @@ from nbtools.data.columns import Field, find, leaves, turns
 from nbtools.data.notes import Notes
 from nbtools.data.opening import LONGEST, decoded, lines_of
 from nbtools.errors import DataError
-from nbtools.runtime import available_memory
+from nbtools.system import available_memory
 
 VALUE_SHARE = 32  # a JSON value is held whole, and its objects can take that many times its characters
 AS_LINES = 'Write one object per line instead, as .jsonl: {"text": "…"}.'

@@ -14,7 +14,7 @@ from nbtools.data.formats import ENDINGS, TEXT, Reading, Rows, kind_of, read_row
 from nbtools.data.notes import Notes
 from nbtools.data.plain import check_unit
 from nbtools.errors import CourseError, DataError, InputError, UnreachableError, printable
-from nbtools.runtime import available_memory, hub_state, progress
+from nbtools.system import available_memory, hub_state, progress
 from nbtools.texts import describe, describe_kind, repair
 from nbtools.values import checked
 

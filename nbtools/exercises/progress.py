@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError
-from nbtools.runtime import headless, runs_folder, write_text
-from nbtools.runtime.foreign import Is, Maybe, Whole, read_json
+from nbtools.storage import runs_folder, wait_for_lock, write_text
+from nbtools.storage.json_files import read_json
+from nbtools.storage.shapes import Is, Maybe, Whole
+from nbtools.system import headless
 
 SCHEMA = 1
 FILE = "exercises.json"
@@ -60,13 +62,10 @@ def write_progress(path: Path, progress: Progress) -> Path:
 
 def note_try(exercise_id: str, passed: bool, hints: int) -> None:
     """Count an answer. Nothing is kept where notebooks run by themselves. Raises InputError or OSError where the file cannot be kept."""
-    from filelock import FileLock
-
     if headless():
         return
     path = progress_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):  # two notebooks at once are two kernels
+    with wait_for_lock(path.with_name(f".{path.name}.lock")):  # two notebooks at once are two kernels
         progress = read_progress(path)
         entry = progress.exercises.setdefault(exercise_id, {"tries": 0, "hints": 0})
         if not entry.get("solved"):

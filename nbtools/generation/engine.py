@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.accel import Decoder, decoder_for, unsupported_reason
 from nbtools.models import Turns, evaluating, exclusive, exclusively
-from nbtools.runtime import choose_dtype
+from nbtools.system import choose_dtype
 from nbtools.values import Text, checked
 
 if TYPE_CHECKING:

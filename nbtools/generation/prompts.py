@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nbtools.errors import InputError
-from nbtools.runtime import say
+from nbtools.system import say
 from nbtools.texts import check_texts
 from nbtools.tokens import decode
 

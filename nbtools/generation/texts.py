@@ -13,7 +13,7 @@ from nbtools.generation.engine import Engine, make_engine, number_format
 from nbtools.generation.params import SamplingParams
 from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
 from nbtools.models import exclusive
-from nbtools.runtime import available_memory
+from nbtools.system import available_memory
 from nbtools.texts import check_text
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def generate(
                  max_new_tokens (50), max_length, seed (0), num_samples (1; with more, a list is returned, prompt by prompt)
     dtype        number format of the weights while decoding. None: the model's own (fp32 in this course), which gives transformers' own
                  tokens. "bf16": half the bytes to read, so nearly twice as fast for a model larger than the processor's cache; a token
-                 may differ where two are almost equally likely. "auto": what `nbtools.runtime.choose_dtype` measured to be fast here.
+                 may differ where two are almost equally likely. "auto": what `nbtools.system.choose_dtype` measured to be fast here.
                  "fp32": full precision
     on_text      called with all of the new text after every token (one prompt, one sample, no beams)
     should_stop  called after every token; True ends the generation

@@ -33,7 +33,7 @@ def examine_machine(hub: str, hub_secret: str) -> list[Check]:
 
 
 def _host() -> list[Check]:
-    from nbtools.runtime.host import HOSTS, name_host
+    from nbtools.system.host import HOSTS, name_host
 
     return [Check("host", f"{HOSTS[name_host()]} ({platform.system()}, {platform.machine()})")]
 
@@ -42,7 +42,7 @@ def _device() -> list[Check]:
     """Device, threads, and the number format with the measurement that it was chosen by."""
     import torch
 
-    from nbtools.runtime import allowed_processors, choose_dtype, device
+    from nbtools.system import allowed_processors, choose_dtype, device
 
     where = device()
     value = {"cpu": "CPU", "mps": "Apple GPU (MPS)"}.get(where.type, str(where))
@@ -62,7 +62,7 @@ def _device() -> list[Check]:
 def _memory() -> list[Check]:
     import psutil
 
-    from nbtools.runtime import available_memory, total_memory
+    from nbtools.system import available_memory, total_memory
 
     total, machine = total_memory(), psutil.virtual_memory().total
     limited = f" (a limit set here; the machine has {gigabytes(machine)})" if total < machine else ""
@@ -70,7 +70,7 @@ def _memory() -> list[Check]:
 
 
 def _cache_disk() -> list[Check]:
-    from nbtools.runtime import cache_folder, usual_cache
+    from nbtools.storage import cache_folder, usual_cache
 
     folder, usual = cache_folder(), usual_cache()
     if folder != usual:
@@ -94,9 +94,9 @@ def _disk(name: str, folder: Path, least: int, advice: str) -> Check:
 
 
 def hub_state() -> str:
-    """What `nbtools.runtime.hub_state` says, or "unknown" where a package to ask with is missing."""
+    """What `nbtools.system.hub_state` says, or "unknown" where a package to ask with is missing."""
     try:
-        from nbtools.runtime import hub_state as ask
+        from nbtools.system import hub_state as ask
     except Exception:  # reported where the packages are examined
         return "unknown"
     try:
@@ -120,7 +120,7 @@ def _hub(state: str) -> list[Check]:
 
 
 def _hub_token(hub_secret: str) -> list[Check]:
-    from nbtools.runtime import hub_token_source
+    from nbtools.system import hub_token_source
 
     source = hub_token_source(hub_secret)
     return [Check("Hub token", f"set ({source})" if source else "not set; GPT-2 and the reviews need none")]

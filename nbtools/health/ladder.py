@@ -82,7 +82,8 @@ def _obstacles(profile: Profile, machine: Machine) -> list[tuple[str, str]]:
 def _look(hub: str) -> Machine:
     import torch
 
-    from nbtools.runtime import available_memory, cache_folder, device
+    from nbtools.storage import cache_folder
+    from nbtools.system import available_memory, device
 
     where = device()
     memory = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else available_memory()
@@ -95,7 +96,7 @@ def _at_hand(profile: Profile) -> bool:
 
     from nbtools.models.loading import MINI_FOLDER
     from nbtools.models.smollm2 import is_complete
-    from nbtools.runtime import cached
+    from nbtools.storage import cached
 
     if profile.origin == "package":
         return all((MINI_FOLDER / name).is_file() for name in ("config.json", "tokenizer.json", "model.safetensors"))

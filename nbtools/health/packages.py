@@ -114,7 +114,7 @@ def _notebook_tools(versions: Versions) -> Check:
     missing = [name for name in ("papermill", "jupyterlab") if versions[name]["installed"] is None]
     if not missing:
         return Check("notebook tools", f"papermill {versions['papermill']['installed']}, jupyterlab {versions['jupyterlab']['installed']}")
-    from nbtools.runtime.host import name_host
+    from nbtools.system.host import name_host
 
     advice = {
         "papermill": "`nbtools run` needs papermill: python -m pip install -e '.[run]'",

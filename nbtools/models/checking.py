@@ -10,8 +10,9 @@ from typing import Any
 from nbtools.errors import InputError, ModelError, UnreachableError
 from nbtools.models.screening import count_weights, refuse_links
 from nbtools.profiles import PROFILES, check_spelling
-from nbtools.runtime import available_memory, hub_state
-from nbtools.runtime.foreign import Maybe, Whole, read_json
+from nbtools.storage.json_files import read_json
+from nbtools.storage.shapes import Maybe, Whole
+from nbtools.system import available_memory, hub_state
 
 TRAINED_BYTES, ADAPTED_BYTES, SAMPLED_BYTES = 16, 4.6, 4  # a weight in fp32: all trained with AdamW; frozen beside adapters; only used
 WHEEL_LICENCE = "apache-2.0"  # of SmolLM2; the wheel brings no card of the model

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import ModelError
-from nbtools.runtime import progress
+from nbtools.system import progress
 
 if TYPE_CHECKING:
     import torch

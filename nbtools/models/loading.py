@@ -12,8 +12,9 @@ from nbtools.errors import CourseError, InputError, ModelError, UnreachableError
 from nbtools.models.locking import exclusively
 from nbtools.models.screening import screen
 from nbtools.profiles import MINI_FOLDER, OTHER, PROFILES, Profile, check_spelling
-from nbtools.runtime import cached, destination, device, hub_state, put_in_place, quiet_libraries, say, without_surrogates
-from nbtools.runtime.destinations import MODEL
+from nbtools.storage import atomic_folder, cached, destination
+from nbtools.storage.destinations import MODEL
+from nbtools.system import device, hub_state, quiet_libraries, say, without_surrogates
 from nbtools.values import Text, shown
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def save_model(loaded: LanguageModel, folder: str | Path) -> Path:
     Only a model that this function saved is replaced. Raises InputError for a folder with anything else in it.
     """
     folder = destination(folder, MODEL, "folder")
-    with put_in_place(folder, "model") as aside:
+    with atomic_folder(folder, "model") as aside:
         loaded.model.save_pretrained(aside)
         loaded.tokenizer.save_pretrained(aside)
         if loaded.profile:

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nbtools.errors import MachineError, ModelError
-from nbtools.runtime import available_memory
-from nbtools.runtime.foreign import read_json
+from nbtools.storage.json_files import read_json
+from nbtools.system import available_memory
 
 MOST_LAYERS = 1_000  # several times what the deepest published models have
 INDEX = "model.safetensors.index.json"

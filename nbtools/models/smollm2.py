@@ -7,21 +7,23 @@ pretrained model wherever a package index can be reached and the Hugging Face Hu
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from nbtools.errors import InputError, MachineError
 from nbtools.models.wheel import WheelFile, bring, disk_full
-from nbtools.runtime import available_memory, cached, destination, disk_is_full, put_in_place, write_text
-from nbtools.runtime import say as print_line
-from nbtools.runtime.destinations import FETCHED
-from nbtools.runtime.files import sha256
-from nbtools.runtime.foreign import Is, read_json
+from nbtools.storage import atomic_folder, cached, destination, explain_full_disk, wait_for_lock, write_text
+from nbtools.storage.atomic import sha256
+from nbtools.storage.destinations import FETCHED
+from nbtools.storage.json_files import read_json
+from nbtools.storage.shapes import Is
+from nbtools.system import available_memory
+from nbtools.system import say as print_line
 
 Say = Callable[[str], None]
 
@@ -49,7 +51,8 @@ def fetch(verbose: bool = True) -> Path:
     """
     say: Say = print_line if verbose else lambda text: None
     folder = destination(cached("models", "smollm2"), FETCHED, "NBTOOLS_CACHE")
-    with _alone(folder.with_name(".smollm2.lock"), say), _disk_errors_explained(folder):
+    announce = functools.cache(lambda: say("Another process is fetching smollm2; waiting for it."))  # once, not at each attempt
+    with wait_for_lock(folder.with_name(".smollm2.lock"), announce), explain_full_disk(disk_full(folder.parent)):
         work = folder.with_name(".smollm2.work")
         _clear_leftovers(folder, work)
         if is_complete(folder):
@@ -66,7 +69,7 @@ def fetch(verbose: bool = True) -> Path:
         say("Converting to safetensors: ten seconds or so, once.")
         from nbtools.models.conversion import convert
 
-        with put_in_place(folder, "fetched") as new:
+        with atomic_folder(folder, "fetched") as new:
             convert(gguf_file, new)
             _write_origin(new)
         shutil.rmtree(work)
@@ -101,33 +104,6 @@ def _check_machine(work: Path, bytes_needed: int) -> None:
             f"Converting smollm2 needs {CONVERSION_MEMORY / 1e9:.1f} GB of memory; {memory / 1e9:.1f} GB are free.",
             "Shut down other kernels and programs, then run it again.",
         )
-
-
-@contextmanager
-def _alone(lock_file: Path, say: Say) -> Iterator[None]:
-    """Hold the lock that lets one process fetch at a time. The system frees it however its holder ends."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(lock_file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("Another process is fetching smollm2; waiting for it.")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _disk_errors_explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if disk_is_full(error):
-            raise disk_full(folder.parent) from error
-        raise
 
 
 def _clear_leftovers(folder: Path, work: Path) -> None:

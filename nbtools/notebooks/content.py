@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError
-from nbtools.runtime.foreign import ForeignError, Is, Maybe, Whole, fit, read_json
+from nbtools.storage.json_files import read_json
+from nbtools.storage.shapes import Is, JsonError, Maybe, Whole, fit
 
 TEXT = (str, [str])  # a multi-line text, whole or as its lines
 METADATA = Maybe({"tags": Maybe([str]), "papermill": Maybe(dict)}, {})
@@ -41,7 +42,7 @@ def read_content(path: str | Path) -> dict[str, Any]:
             if cell["cell_type"] == "code":
                 cell.update(fit(cell, CODE, where))
                 cell["outputs"] = [_output(one, f"{where}.outputs[{place}]") for place, one in enumerate(cell["outputs"])]
-    except ForeignError as error:
+    except JsonError as error:
         raise InputError(f"{path} cannot be read as a notebook: it {error}.", REMEDY) from None
     return dict(content)
 

@@ -14,7 +14,8 @@ from nbtools.errors import InputError
 from nbtools.health.ladder import LIBRARIES_BYTES
 from nbtools.notebooks.injected import check_injected
 from nbtools.profiles import PROFILES
-from nbtools.runtime import available_memory, decoration, headless, measure_matmul, say, write_text
+from nbtools.storage import write_text
+from nbtools.system import available_memory, decoration, headless, measure_matmul, say
 from nbtools.values import checked
 
 COSTS_FILE = Path(__file__).parent.parent / "assets" / "costs.json"

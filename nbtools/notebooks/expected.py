@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError
-from nbtools.runtime import decoration, say
+from nbtools.system import decoration, say
 
 FILE = Path(__file__).parent.parent / "assets" / "expected.json"
 

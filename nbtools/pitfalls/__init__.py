@@ -10,7 +10,7 @@ from nbtools.errors import InputError
 from nbtools.models import exclusive
 from nbtools.pitfalls.experiment import Experiment, Run
 from nbtools.pitfalls.mistakes import MISTAKES, VERDICTS, Finding, Mistake
-from nbtools.runtime import say
+from nbtools.system import say
 from nbtools.values import check_names
 
 __all__ = ["MISTAKES", "WORDS", "Experiment", "Finding", "Mistake", "Pitfalls", "Run", "find_mistake"]

@@ -16,7 +16,7 @@ from nbtools.data.packing import IGNORED
 from nbtools.evaluation import evaluate
 from nbtools.generation import generate
 from nbtools.models import load_model, note_training
-from nbtools.runtime import progress, seed_everything
+from nbtools.system import progress, seed_everything
 from nbtools.training import TrainingChoices
 from nbtools.training.memory import check_memory, free_memory, held_memory, least_memory
 from nbtools.values import CHECKS

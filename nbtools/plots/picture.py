@@ -8,7 +8,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbtools.runtime import resolve_path
+from nbtools.storage import resolve_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from pathlib import Path
 from nbtools.report.page import write_run_page
 from nbtools.report.site import write_site
 from nbtools.report.view import PageView
-from nbtools.runtime import resolve_path
+from nbtools.storage import resolve_path
 from nbtools.values import checked
 
 __all__ = ["PageView", "show_page", "write_page", "write_run_page", "write_site"]

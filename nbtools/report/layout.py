@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from markupsafe import Markup
 
-from nbtools.runtime import Kind, destination, write_text
+from nbtools.storage import Kind, destination, write_text
 from nbtools.templates import Templates
 
 LARGEST = 1e300  # beyond it the difference of two numbers may not be a finite float

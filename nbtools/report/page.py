@@ -11,8 +11,9 @@ from nbtools.report.layout import finite, join_words, render_page, write_page_fi
 from nbtools.report.notebook_page import render_notebook
 from nbtools.report.results import Results
 from nbtools.runs.metrics import FINETUNE
-from nbtools.runtime import resolve_path
-from nbtools.runtime.foreign import Is, Maybe, read_json
+from nbtools.storage import resolve_path
+from nbtools.storage.json_files import read_json
+from nbtools.storage.shapes import Is, Maybe
 
 SCHEMA = 1
 FAILURE = {"reason": Maybe(str, "failed"), "cell": Maybe(int, 0), "lines": Maybe([str], [])}

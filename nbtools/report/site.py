@@ -12,8 +12,8 @@ from nbtools.notebooks import Notebook, choose_notebooks, read_costs
 from nbtools.report.layout import render_page
 from nbtools.report.markup import render_markdown
 from nbtools.report.notebook_page import link_to_pages, render_notebook
-from nbtools.runtime import destination, put_in_place, write_text
-from nbtools.runtime.destinations import SITE
+from nbtools.storage import atomic_folder, destination, write_text
+from nbtools.storage.destinations import SITE
 
 
 def write_site(out: str | Path) -> Path:
@@ -25,7 +25,7 @@ def write_site(out: str | Path) -> Path:
     notebooks = choose_notebooks(())
     names = [notebook.name for notebook in notebooks]
     glossary = notebooks[0].path.parent / "glossary.md"
-    with put_in_place(out, "site") as folder:
+    with atomic_folder(out, "site") as folder:
         for notebook in notebooks:
             page = render_notebook(notebook.path, notebook.title, names, "The course", glossary=True)
             write_text(folder / "notebooks" / f"{notebook.name}.html", page)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.report.layout import PAGES
-from nbtools.runtime import headless
+from nbtools.system import headless
 
 
 class PageView:

@@ -19,7 +19,7 @@ from nbtools.notebooks.fingerprint import fingerprint, library_versions
 from nbtools.notebooks.parameters import all_values, read_parameters
 from nbtools.runs.course import Plan
 from nbtools.runs.store import SharedStore
-from nbtools.runtime import available_memory, measure_matmul
+from nbtools.system import available_memory, measure_matmul
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -34,14 +34,14 @@ from nbtools.errors import CourseError, printable
 from nbtools.notebooks.content import as_node, read_content
 from nbtools.runs.job import Job
 from nbtools.runs.processes import ProcessTree
-from nbtools.runtime import without_surrogates
+from nbtools.system import without_surrogates
 
 START_SECONDS = 180  # for a kernel to answer; a busy machine with a cold disk needs more than papermill's 60
 START_TRIES = 3  # kernels that start at the same moment can pick the same port
 OUTPUT_SECONDS = 120  # for a cell's last output to arrive; nbclient's 4 are too few where kernels share a slow processor
 ERROR_LINES = 14
 EXTENSIONS = "extra_extensions" if hasattr(InteractiveShellApp, "extra_extensions") else "extra_extension"  # IPython 7 takes one
-KERNEL_ARGUMENTS = [f"--IPKernelApp.{EXTENSIONS}=nbtools.runtime.orphans"]
+KERNEL_ARGUMENTS = [f"--IPKernelApp.{EXTENSIONS}=nbtools.system.orphans"]
 STARTING = threading.Lock()  # jupyter_client's record of ports in use is not made for threads
 LOG = logging.getLogger(__name__)  # without it nbclient repeats on standard error what is reported here
 LOG.addHandler(logging.NullHandler())

@@ -21,8 +21,8 @@ from nbtools.runs.job import Job
 from nbtools.runs.metrics import write_course_metrics
 from nbtools.runs.scheduler import Observer, Progress, Scheduler
 from nbtools.runs.store import SCHEMA, SharedStore, now
-from nbtools.runtime import destination, runs_folder, set_aside
-from nbtools.runtime.destinations import ANY_FOLDER, RUN
+from nbtools.storage import destination, keep_backup, runs_folder
+from nbtools.storage.destinations import ANY_FOLDER, RUN
 
 
 @dataclass
@@ -115,7 +115,7 @@ def _open_folder(plan: Plan, store: SharedStore, marks: Mapping[str, str], obser
     entries: dict[str, Any] = old.get("notebooks", {})
     changed = [name for name, mark in marks.items() if name in entries and entries[name]["fingerprint"] != mark]
     if old and (changed or old["versions"] != library_versions()):
-        kept = set_aside(plan.folder)
+        kept = keep_backup(plan.folder)
         what = f"the code, the parameters or nbtools changed for {', '.join(changed)}" if changed else "other versions of the libraries"
         observer.say(f"{plan.folder.name} holds an earlier run ({what}). It is kept as {kept}; a fresh run begins.")
         old, entries = {}, {}

@@ -21,7 +21,7 @@ from nbtools.runs.job import Job
 from nbtools.runs.scheduler import Progress, Status
 from nbtools.runs.store import RunStore
 from nbtools.runs.sweeps import read_record
-from nbtools.runtime import headless, progress_wanted, tolerant_output
+from nbtools.system import headless, progress_wanted, tolerant_output
 
 DRAW_SECONDS = 0.25  # between two drawings of the live line
 LINE_SECONDS = 30.0  # between two progress lines where there is no terminal

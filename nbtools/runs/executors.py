@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from nbtools.errors import CourseError, InputError, MachineError, RunError
 from nbtools.runs.job import Execution, Job
 from nbtools.runs.worker import StoppedError, run_job
-from nbtools.runtime import allowed_processors
+from nbtools.system import allowed_processors
 
 EXECUTORS = ("local", "dask", "slurm", "submitit-local")
 JOBS = "slurm"  # the folder in which submitit keeps each job

@@ -10,8 +10,9 @@ from typing import Any
 
 from nbtools.errors import InputError
 from nbtools.runs.processes import MEMORY_METHOD
-from nbtools.runtime import write_text
-from nbtools.runtime.foreign import Maybe, read_json, read_object
+from nbtools.storage import write_text
+from nbtools.storage.json_files import read_json, read_object
+from nbtools.storage.shapes import Maybe
 
 SCHEMA = 1
 FINETUNE = {  # what a page draws of a fine-tuning's metrics.json; all of it may be missing

@@ -18,9 +18,9 @@ from nbtools.notebooks.content import join_lines, read_content
 from nbtools.notebooks.costs import COSTS_FILE, read_costs, record_costs, recorded
 from nbtools.runs.execution import execute
 from nbtools.runs.job import Execution, Job
-from nbtools.runtime import say as print_line
-from nbtools.runtime import write_text
-from nbtools.runtime.destinations import check_writable
+from nbtools.storage import write_text
+from nbtools.storage.destinations import check_writable
+from nbtools.system import say as print_line
 
 BOX = re.compile(r"^[^\n(]* of memory \(recorded on a machine with [^\n)]*\)\.$", re.MULTILINE)
 VIEWS = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")

@@ -14,8 +14,9 @@ from nbtools.runs.metrics import FINETUNE, BrokenMetricsError, value_of
 from nbtools.runs.plan import SEED
 from nbtools.runs.store import RunStore
 from nbtools.runs.sweeps import read_record
-from nbtools.runtime import put_in_place, spreadsheet_cell
-from nbtools.runtime.foreign import read_json
+from nbtools.storage import atomic_folder
+from nbtools.storage.json_files import read_json
+from nbtools.system import spreadsheet_cell
 from nbtools.values import checked
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def write_tables(folder: Path, table: pandas.DataFrame | None = None) -> list[Pa
     table  as `read_table` gives it; None: it is read
     """
     table = read_table(folder) if table is None else table
-    with put_in_place(folder / "tables") as aside:
+    with atomic_folder(folder / "tables") as aside:
         texts = table.map(lambda value: spreadsheet_cell(value) if isinstance(value, str) else value)
         texts.rename(columns=spreadsheet_cell).to_csv(aside / "runs.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)
         _plain(table).to_parquet(aside / "runs.parquet", index=False)

@@ -16,19 +16,17 @@ import contextlib
 import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError, RunError
 from nbtools.runs.job import Job
-from nbtools.runtime import alone, set_aside, write_text
-from nbtools.runtime.destinations import FINETUNE
-from nbtools.runtime.files import try_lock
-from nbtools.runtime.foreign import ForeignError, Is, Maybe, fit, read_json
+from nbtools.storage import hold_lock, is_locked, keep_backup, wait_for_lock, write_text
+from nbtools.storage.destinations import FINETUNE
+from nbtools.storage.json_files import read_json
+from nbtools.storage.shapes import Is, JsonError, Maybe, fit
 
 SCHEMA = 1
 STATES = ("waiting", "running", "interrupted", "stopped", "done", "failed")
@@ -44,7 +42,6 @@ OF_SHARED = {
     "notebooks": {str: {**ENTRY, "fingerprint": str, "parameters": dict, "title": Maybe(str)}},
 }  # fmt: skip
 AGAIN = ("start", "dead", "lost")  # kinds of failure that are not the notebook's: it is tried again, at once and by the same command
-WAIT_SECONDS = 0.2  # between two attempts to get a lock that another worker holds
 
 
 def now() -> str:
@@ -71,7 +68,7 @@ class RunStore:
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
         """Hold the lock of the whole folder. Raises RunError where another process holds it."""
         remedy = "Wait for it, watch it with --status, or name another folder."
-        return alone(self.folder / ".sweep.lock", f"Another sweep is at work in {self.folder}.", remedy)
+        return hold_lock(self.folder / ".sweep.lock", f"Another sweep is at work in {self.folder}.", remedy)
 
     def folder_of(self, run: str) -> Path:
         return self.folder / "runs" / run
@@ -88,13 +85,13 @@ class RunStore:
 
     def claim(self, run: str, check: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         """Hold a run, so that one worker at a time makes it; `check` is called while another one does, and may raise."""
-        return _wait_for(self.lock_of(run), check)
+        return wait_for_lock(self.lock_of(run), check)
 
     def ended(self, run: str) -> dict[str, Any] | None:
         """The status of a run that is over; None for one that is not. A folder without a readable status is renamed on the way."""
         status = read_status(self.folder_of(run))
         if status is None and self.folder_of(run).exists():
-            set_aside(self.folder_of(run))
+            keep_backup(self.folder_of(run))
         return status
 
     def state_of(self, run: str) -> dict[str, Any]:
@@ -142,7 +139,7 @@ class SharedStore(RunStore):
 
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
         lock = self.folder.with_name(f".{self.folder.name}.lock")
-        return alone(lock, f"Another run is at work in {self.folder}.", "Wait for it, or name another folder with --out.")
+        return hold_lock(lock, f"Another run is at work in {self.folder}.", "Wait for it, or name another folder with --out.")
 
     def working_folder(self, run: str) -> Path | None:
         return None
@@ -186,23 +183,12 @@ class SharedStore(RunStore):
                 self.note(run, {"state": "stopped"})
 
 
-@contextmanager
-def _wait_for(lock: Path, check: Callable[[], None]) -> Iterator[None]:
-    while (held := try_lock(lock)) is None:
-        check()
-        time.sleep(WAIT_SECONDS)
-    try:
-        yield
-    finally:
-        held.release()
-
-
 def read_status(folder: Path) -> dict[str, Any] | None:
     """What `status.json` in the folder of one run says; None where there is none, or it is cut off or damaged."""
     try:
         status: dict[str, Any] = read_json(folder / "status.json", OF_SEPARATE)
         return fit(status, OVER.get(status["state"], dict))
-    except (InputError, ForeignError):
+    except (InputError, JsonError):
         return None
 
 
@@ -216,16 +202,6 @@ def is_due(status: Mapping[str, Any] | None, retry_failed: bool) -> bool:
     if status is None:
         return True
     return status["state"] == "failed" and (retry_failed or status["failure"]["kind"] in AGAIN)
-
-
-def is_locked(path: Path) -> bool:
-    """Whether another process holds this lock. Nothing is created."""
-    if not path.exists():
-        return False
-    if (lock := try_lock(path)) is None:
-        return True
-    lock.release()
-    return False
 
 
 def drop_models(folder: Path) -> None:

@@ -14,7 +14,7 @@ from nbtools.runs.display import clock, describe_parameters
 from nbtools.runs.plan import SweepPlan
 from nbtools.runs.store import RunStore, is_due, read_status
 from nbtools.runs.sweeps import jobs_of
-from nbtools.runtime import available_memory, measure_matmul
+from nbtools.system import available_memory, measure_matmul
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -21,9 +21,10 @@ from nbtools.runs.packages import packages_installed
 from nbtools.runs.plan import SweepPlan, read_plan
 from nbtools.runs.scheduler import Observer, Progress, Scheduler, Status
 from nbtools.runs.store import SCHEMA, RunStore, drop_models, is_due
-from nbtools.runtime import destination, write_text
-from nbtools.runtime.destinations import SWEEP
-from nbtools.runtime.foreign import Is, Maybe, read_json
+from nbtools.storage import destination, write_text
+from nbtools.storage.destinations import SWEEP
+from nbtools.storage.json_files import read_json
+from nbtools.storage.shapes import Is, Maybe
 from nbtools.values import checked
 
 if TYPE_CHECKING:

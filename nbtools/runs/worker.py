@@ -14,7 +14,7 @@ from nbtools.runs.execution import Watch, execute, ignore
 from nbtools.runs.job import Execution, Failure, Job
 from nbtools.runs.metrics import BrokenMetricsError, find_metrics, read_metrics, value_of
 from nbtools.runs.store import AGAIN, RunStore, drop_models, is_due, now
-from nbtools.runtime import disk_is_full, write_text
+from nbtools.storage import explain_full_disk, says_disk_full, write_text
 
 PROGRESS_SECONDS = 2.0  # between two notes of the cell that is running
 FULL_BYTES = 1_000_000  # of free disk: with less, whatever failed had no room
@@ -38,11 +38,8 @@ def run_job(job: Job, watch: Watch = ignore) -> dict[str, Any]:
         if before is not None and not is_due(before, job.retry_failed):
             return before
         try:
-            return _make(job, store, watch)
-        except OSError as error:
-            if not disk_is_full(error):
-                raise
-            raise _full(store) from None
+            with explain_full_disk(_full(store)):
+                return _make(job, store, watch)
         finally:
             store.release(job.id)
 
@@ -107,7 +104,7 @@ def _check_stop(store: RunStore) -> None:
 
 def _says_full(failure: Failure) -> bool:
     said = "\n".join(failure.lines)
-    return disk_is_full(OSError(said)) or "disk is full" in said  # the system's words, or the course's
+    return says_disk_full(said) or "disk is full" in said  # the system's words, or the course's
 
 
 def _full(store: RunStore) -> MachineError:

@@ -12,7 +12,7 @@ import numpy as np
 from nbtools.data import texts_of, tokenize
 from nbtools.errors import InputError, MachineError
 from nbtools.models import evaluating, load_model
-from nbtools.runtime import choose_dtype, progress, quiet_libraries, seed_everything
+from nbtools.system import choose_dtype, progress, quiet_libraries, seed_everything
 from nbtools.training.memory import free_memory, held_memory
 from nbtools.values import CHECKS, count
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 from nbtools.models import evaluating
-from nbtools.runtime import quiet_libraries
+from nbtools.system import quiet_libraries
 from nbtools.texts import check_text
 from nbtools.values import CHECKS
 

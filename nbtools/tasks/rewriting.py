@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nbtools.errors import InputError
-from nbtools.runtime import progress, quiet_libraries, seed_everything
+from nbtools.system import progress, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
 from nbtools.values import checked
 

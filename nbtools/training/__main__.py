@@ -24,7 +24,7 @@ from nbtools.data import load_reviews, pack
 from nbtools.errors import CourseError
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
-from nbtools.runtime import device, say, tolerant_output
+from nbtools.system import device, say, tolerant_output
 from nbtools.training import FinetuneConfig, finetune, write_metrics
 
 

@@ -25,8 +25,9 @@ from tqdm.std import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from nbtools.errors import RunError, one_line
-from nbtools.runtime import headless, progress, say, write_text
-from nbtools.runtime.foreign import read_json_lines
+from nbtools.storage import write_text
+from nbtools.storage.json_files import read_json_lines
+from nbtools.system import headless, progress, say
 from nbtools.training.checkpoints import BROKEN, keep_damaged, mark_complete, newest_checkpoint
 
 LOGGING_STEPS = 10  # a row of the curve is the mean of this many steps

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError, RunError
-from nbtools.runtime import destination, put_in_place, runs_folder, say, set_aside, write_text
-from nbtools.runtime.destinations import FINETUNE
-from nbtools.runtime.files import sha256
-from nbtools.runtime.foreign import Whole, read_json
+from nbtools.storage import atomic_folder, destination, keep_backup, runs_folder, write_text
+from nbtools.storage.atomic import sha256
+from nbtools.storage.destinations import FINETUNE
+from nbtools.storage.json_files import read_json
+from nbtools.storage.shapes import Whole
+from nbtools.system import say
 from nbtools.training.choices import TrainingChoices
 
 COMPLETE = "complete"  # the mark
@@ -77,7 +79,7 @@ def begin(output_dir: Path, plan: Mapping[str, Any], choices: TrainingChoices) -
             f"An interrupted run was found and kept as {unfinished(old).name}. "
             f"To resume it: resume=True, output_dir={str(old)!r}, and otherwise the same values as before."
         )
-    with put_in_place(folder, "finetune") as temporary:
+    with atomic_folder(folder, "finetune") as temporary:
         write_text(temporary / "plan.json", json.dumps({**plan, "choices": choices.to_dict()}, indent=1))
     return OpenRun(folder, choices)
 
@@ -182,7 +184,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def keep_damaged(checkpoint: Path) -> Path:
     """Rename a checkpoint that must not be resumed from, and return its new path."""
     renamed = checkpoint.with_name(f"damaged-{checkpoint.name}")
-    set_aside(renamed)
+    keep_backup(renamed)
     return checkpoint.rename(renamed)
 
 
@@ -196,7 +198,7 @@ def finish(output_dir: Path) -> None:
         output_dir.rmdir()
     elif output_dir.exists() and not FINETUNE.is_made(output_dir):
         raise RunError(f"{output_dir} was made by something else during the training.", f"The finished model is in {folder / 'model'}.")
-    if (old := set_aside(output_dir)) is not None:
+    if (old := keep_backup(output_dir)) is not None:
         say(f"The earlier run in {output_dir.name} was kept as {old.name}.")
     folder.rename(output_dir)
     # Only now: a kill between the two would leave a run with neither a model in its final folder nor a checkpoint to resume from.

@@ -17,7 +17,7 @@ from nbtools.accel import available
 from nbtools.accel.fast_path import FastPath, fits, has_adapters
 from nbtools.data import Packed
 from nbtools.errors import InputError, MachineError
-from nbtools.runtime import NumberFormat, choose_dtype, choose_threads, device, progress, say
+from nbtools.system import NumberFormat, choose_dtype, choose_threads, device, progress, say
 from nbtools.training.config import ResolvedConfig
 from nbtools.values import CHECKS, Text, switch
 

@@ -13,7 +13,7 @@ from accelerate import PartialState
 from nbtools.data import Packed
 from nbtools.errors import InputError
 from nbtools.models import LanguageModel
-from nbtools.runtime import device
+from nbtools.system import device
 from nbtools.values import Checked
 
 # Settings that decide the result of a run; the others decide how it is computed.

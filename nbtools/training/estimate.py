@@ -19,7 +19,7 @@ from nbtools.errors import MachineError
 from nbtools.evaluation import STRIDE, WINDOW
 from nbtools.generation import release
 from nbtools.models import exclusively, save_model
-from nbtools.runtime import keep_freed_memory, quiet_libraries, seed_everything
+from nbtools.system import keep_freed_memory, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
 from nbtools.training.callbacks import LOGGING_STEPS, evaluation_interval
 from nbtools.training.checkpoints import output_folder

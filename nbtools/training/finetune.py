@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,9 @@ from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import Score, evaluate
 from nbtools.generation import release
 from nbtools.models import exclusively, save_model
-from nbtools.runtime import disk_is_full, keep_freed_memory, quiet_libraries, say, seed_everything
-from nbtools.runtime.foreign import read_json_lines
+from nbtools.storage import explain_full_disk
+from nbtools.storage.json_files import read_json_lines
+from nbtools.system import keep_freed_memory, quiet_libraries, say, seed_everything
 from nbtools.texts import check_texts
 from nbtools.training import checkpoints
 from nbtools.training.callbacks import Curve, Draw
@@ -151,7 +151,7 @@ def finetune(
         curve = _curve(loop, lm, sample, prompts, draw)
         seed_everything(config.seed)
         lm.trained = True
-        with _explain_full_disk(run.folder):
+        with explain_full_disk(_disk_full(run.folder)):
             steps = loop.train([curve, *callbacks])
             tuned = replace(lm, model=model.merge_and_unload() if config.lora else model)  # type: ignore[operator]
             tuned.model.eval()
@@ -228,13 +228,5 @@ def _curve(loop: Loop, lm: LanguageModel, sample: Sequence[str], prompts: Sequen
     return Curve(folder / "curve.jsonl", tokens, validate if sample or prompts else None, draw)
 
 
-@contextlib.contextmanager
-def _explain_full_disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # safetensors raises its own kind when a disk is full
-        if disk_is_full(error):
-            raise MachineError(
-                f"The disk is full; the unfinished run is {folder}.", f"Free some space. {checkpoints.how_to_resume()}"
-            ) from error
-        raise
+def _disk_full(folder: Path) -> MachineError:
+    return MachineError(f"The disk is full; the unfinished run is {folder}.", f"Free some space. {checkpoints.how_to_resume()}")

@@ -8,9 +8,11 @@ from typing import Any
 
 from nbtools.errors import InputError, RunError, UnreachableError
 from nbtools.models.screening import refuse_links
-from nbtools.runtime import Kind, destination, hub_state, replace_text, resolve_path
-from nbtools.runtime.files import MARK
-from nbtools.runtime.foreign import Maybe, read_json
+from nbtools.storage import Kind, destination, replace_text, resolve_path
+from nbtools.storage.atomic import MARK
+from nbtools.storage.json_files import read_json
+from nbtools.storage.shapes import Maybe
+from nbtools.system import hub_state
 from nbtools.texts import escape_markdown as plain
 from nbtools.values import checked
 

@@ -16,7 +16,7 @@ import torch
 from nbtools.accel.fast_path import FastPath
 from nbtools.errors import InputError, MachineError, RunError
 from nbtools.models import note_training
-from nbtools.runtime import device
+from nbtools.system import device
 from nbtools.training.callbacks import MarkComplete, StopOnInterrupt, StopOnNonFinite
 from nbtools.training.checkpoints import OpenRun, how_to_resume
 from nbtools.training.choices import fast_path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from nbtools.errors import MachineError
-from nbtools.runtime import available_memory, device, total_memory
+from nbtools.system import available_memory, device, total_memory
 
 if TYPE_CHECKING:
     from nbtools.training.choices import TrainingChoices

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError, RunError
-from nbtools.runtime import Kind, destination, device, name_host, peak_memory, resolve_path, write_text
-from nbtools.runtime.destinations import FINETUNE
-from nbtools.runtime.foreign import read_json, read_object
+from nbtools.storage import Kind, destination, resolve_path, write_text
+from nbtools.storage.destinations import FINETUNE
+from nbtools.storage.json_files import read_json, read_object
+from nbtools.system import device, name_host, peak_memory
 
 if TYPE_CHECKING:
     from nbtools.training.finetune import Finetuned

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from nbtools.evaluation import evaluate
-from nbtools.runtime import device, progress
+from nbtools.system import device, progress
 from nbtools.training.checkpoints import OpenRun
 from nbtools.training.choices import TrainingChoices
 from nbtools.training.config import ResolvedConfig

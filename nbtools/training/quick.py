@@ -7,7 +7,8 @@ from typing import Any
 
 from nbtools.data import load_reviews, pack
 from nbtools.models import LanguageModel, load_model
-from nbtools.runtime import runs_folder, say
+from nbtools.storage import runs_folder
+from nbtools.system import say
 from nbtools.training.config import base_name
 from nbtools.training.estimate import estimate
 from nbtools.training.finetune import finetune

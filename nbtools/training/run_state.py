@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 from nbtools.generation import generate
-from nbtools.runtime import resolve_path, write_text
-from nbtools.runtime.foreign import Maybe, Whole, read_json, read_json_lines
+from nbtools.storage import resolve_path, write_text
+from nbtools.storage.json_files import read_json, read_json_lines
+from nbtools.storage.shapes import Maybe, Whole
 from nbtools.training.checkpoints import BROKEN, unfinished
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from nbtools.errors import InputError, one_line
 from nbtools.plots.table import as_text
-from nbtools.runtime import cell_request, interactive
+from nbtools.system import cell_request, interactive
 from nbtools.widgets.front_end import follow_files, hot_reload_wanted, script, style
 from nbtools.widgets.requests import RequestWidget
 
@@ -19,7 +19,7 @@ class LiveView(RequestWidget):
     A subclass names its JavaScript file (`view`), further modules that it uses (`modules`) and the attributes that hold its data (`holds`),
     and defines `static_html()` and a `__repr__` that is the same on every machine.
 
-    Where nobody is watching (`nbtools.runtime.interactive`) only the static form is displayed, and no widget state is left to be stored:
+    Where nobody is watching (`nbtools.system.interactive`) only the static form is displayed, and no widget state is left to be stored:
     readers such as nbconvert prefer widget state to every other form. In a notebook a view that cannot be made shows why, and does not
     stop the cells after it. A view that is made by running a cell again closes the one that the cell made before.
     """

@@ -9,7 +9,7 @@ import traitlets
 
 from nbtools.errors import one_line
 from nbtools.generation import ROOT, Node, TextTree, generate, uniforms
-from nbtools.runtime import interactive
+from nbtools.system import interactive
 from nbtools.texts import check_text, repair
 from nbtools.widgets.live import LiveView
 from nbtools.widgets.next_token import describe_model, next_token, parting, top_tokens
@@ -39,7 +39,7 @@ class PromptLab(LiveView):
 
     The browser gets all logits of a position once, as float32, and computes the distribution over the whole vocabulary itself while a
     slider moves. Texts are written in a thread, because a kernel receives nothing, a press of Stop included, while its main thread works.
-    Where nobody is watching (`nbtools.runtime.interactive`) the lab is displayed as tables, made by one generation.
+    Where nobody is watching (`nbtools.system.interactive`) the lab is displayed as tables, made by one generation.
     """
 
     view: ClassVar[str] = "prompt_lab"

@@ -16,7 +16,8 @@ import traitlets
 
 from nbtools.errors import InputError, RunError
 from nbtools.plots import Table
-from nbtools.runtime import interactive, resolve_path
+from nbtools.storage import resolve_path
+from nbtools.system import interactive
 from nbtools.texts import check_texts
 from nbtools.training.checkpoints import check_output
 from nbtools.training.run_state import RunState, read_run

@@ -11,7 +11,7 @@ from nbtools.accel.fast_path import FastPath, fits
 from nbtools.data import load_reviews, pack
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
-from nbtools.runtime import choose_dtype
+from nbtools.system import choose_dtype
 from nbtools.training import finetune
 from nbtools.training.loop import add_lora
 from tests.models_at_hand import mini, needs_a_compiler, tiny

@@ -114,7 +114,7 @@ def test_a_draw_is_fair_and_the_same_for_the_same_seed(tmp_path):
 READ_A_LARGE_FILE = """
 import sys
 from nbtools.data import load_texts
-from nbtools.runtime import peak_memory
+from nbtools.system import peak_memory
 
 load_texts(sys.argv[1], max_texts=100)  # the libraries are loaded, and what they take
 before = peak_memory()

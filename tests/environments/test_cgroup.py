@@ -12,7 +12,7 @@ import pytest
 
 from environments.cgroup import MemoryGroup, make_group
 from nbtools.errors import MachineError
-from nbtools.runtime import cgroup
+from nbtools.system import cgroup
 
 MB = 10**6
 FILLS = "import sys, time; block = bytearray(b'x') * int(sys.argv[1]); time.sleep(float(sys.argv[2]))"

@@ -433,7 +433,7 @@ def test_record_belongs_to_the_pinned_file() -> None:
 
 def fetched() -> Path | None:
     """Where the real model was fetched to on this machine, outside of any test's own cache."""
-    from nbtools.runtime import cache_folder
+    from nbtools.storage import cache_folder
 
     folder = cache_folder("models") / "smollm2"
     return folder if smollm2.is_complete(folder) else None

@@ -24,7 +24,7 @@ def test_a_change_of_the_command_line_made_every_kept_run_new() -> None:
         files = reached(*notebook.code)
         assert not [file for file in files if file.startswith(("cli/", "bundle/", "__main__"))], notebook.name
         assert ("report/page.py" in files) == (notebook.name == "09_sweeps")
-        assert {"assets/mini/model.safetensors", "runtime/compute.py"} <= files
+        assert {"assets/mini/model.safetensors", "system/compute.py"} <= files
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_change_of_the_command_line_made_every_kept_run_new() -> None:
 )
 def test_code_that_trains_reaches_the_training(code: str) -> None:
     files = reached("import torch", code)
-    assert {"training/finetune.py", "training/loop.py", "accel/adamw.cpp", "runtime/files.py", "errors.py"} <= files
+    assert {"training/finetune.py", "training/loop.py", "accel/adamw.cpp", "storage/atomic.py", "errors.py"} <= files
 
 
 def test_code_that_shows_a_table_reaches_its_template() -> None:
@@ -84,7 +84,7 @@ def test_a_kept_run_is_new_where_its_code_is_and_nowhere_else(copy: Path, tmp_pa
     for source in ("cli/run.py", "report/page.py", "runs/plan.py", "bundle/install.py", "runs/course.py", "runs/display.py"):
         (copy / source).write_text((copy / source).read_text() + "\n# changed\n")
         assert fingerprint(notebook, {}) == kept, source
-    for source in ("training/config.py", "accel/adamw.cpp", "runtime/compute.py", "assets/mini/config.json"):
+    for source in ("training/config.py", "accel/adamw.cpp", "system/compute.py", "assets/mini/config.json"):
         (copy / source).write_text((copy / source).read_text() + "\n")
         kept, before = fingerprint(notebook, {}), kept
         assert kept != before, source

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from transformers import TrainerCallback
 from nbtools import finetune, load_reviews, pack
-from nbtools.runtime import runs_folder
+from nbtools.storage import runs_folder
 from tests.models_at_hand import tiny
 
 class Trace(TrainerCallback):

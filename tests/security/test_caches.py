@@ -20,7 +20,7 @@ CACHES = set(re.findall(r"^\| `(\w+)/` \|", PAGE, re.MULTILINE))  # the folders 
 SCORE = """
 import json, sys
 import nbtools
-from nbtools.runtime import runs_folder
+from nbtools.storage import runs_folder
 reviews = nbtools.load_reviews(max_reviews=40)
 lm = nbtools.load_model(str(runs_folder() / "tuned" / "mini" / "model") if sys.argv[1:] else "mini", verbose=False)
 packed = nbtools.pack(reviews.train, lm, 64)

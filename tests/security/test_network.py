@@ -65,7 +65,7 @@ def noted(folder: Path) -> str:
 def test_no_socket_is_opened_beyond_this_machine_when_offline_was_asked(tmp_path: Path) -> None:
     from tests.runs.small_notebooks import write_notebook
 
-    write_notebook(tmp_path, "note", "import nbtools.runtime; print(nbtools.runtime.hub_state(), 'the kernel answered')")
+    write_notebook(tmp_path, "note", "import nbtools.system; print(nbtools.system.hub_state(), 'the kernel answered')")
     variables = environment(tmp_path, HF_HUB_OFFLINE="1")
     done = run(tmp_path, ["-c", WORK, str(tmp_path), "with doctor"], variables)
     assert done.returncode == 0 and "WORKED" in done.stdout, done.stderr[-3000:]

@@ -30,7 +30,7 @@ class userdata:
 FAILING = """
 import os
 import huggingface_hub, nbtools
-from nbtools.runtime import hub_token_source
+from nbtools.system import hub_token_source
 token = huggingface_hub.get_token()
 assert token and hub_token_source(), "this test has no token to look for"
 print(hub_token_source())

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 import nbtools
-from nbtools.runtime import name_host
+from nbtools.system import name_host
 from tools.install_cell import ID, ROOT, main, source, with_cell
 
 ADDRESS = "https://github.com/somebody/attention-to-finetuning"

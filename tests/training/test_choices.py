@@ -11,7 +11,7 @@ import torch
 
 from nbtools.data import pack
 from nbtools.errors import InputError, MachineError
-from nbtools.runtime import choose_dtype
+from nbtools.system import choose_dtype
 from nbtools.training import TrainingChoices, choices, finetune
 from nbtools.training.checkpoints import OpenRun
 from nbtools.training.choices import measure_choices

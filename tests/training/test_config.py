@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from nbtools.data import Packed
 from nbtools.errors import InputError, RunError
 from nbtools.profiles import PROFILES
-from nbtools.runtime import seed_everything
+from nbtools.system import seed_everything
 from nbtools.training import FinetuneConfig, TrainingChoices, estimate, finetune
 from nbtools.training.__main__ import config_options, run
 from nbtools.training.choices import measure_choices, reuse_choices

@@ -154,7 +154,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the cell that runs was asked with; a test may change it."""
     request = {"header": {"msg_id": "1"}, "metadata": {"cellId": "a"}, "content": {"code": "view", "allow_stdin": True}}
     monkeypatch.delenv("NBTOOLS_HEADLESS", raising=False)
-    monkeypatch.setattr("nbtools.runtime.host.cell_request", lambda: request)
+    monkeypatch.setattr("nbtools.system.host.cell_request", lambda: request)
     monkeypatch.setattr(live, "cell_request", lambda: request)
     return request
 

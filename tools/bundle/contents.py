@@ -14,7 +14,8 @@ from nbtools.bundle import check_bundle, install, installer
 from nbtools.bundle.installer.files import MANIFEST, SUMS, sha256
 from nbtools.bundle.installer.packages import DEFAULT_FOLDER
 from nbtools.notebooks.catalog import NUMBERED
-from nbtools.runtime import progress, put_in_place, write_text
+from nbtools.storage import atomic_folder, write_text
+from nbtools.system import progress
 from tools.bundle.pool import DISTRIBUTION, link_or_copy
 from tools.bundle.targets import Target
 from tools.bundle.wheels import Wheel
@@ -94,7 +95,7 @@ def write_bundle(out: Path, new: Path, contents: Contents, say: Callable[[str], 
     write_text(new / SUMS, sums)
     changed = not ((out / SUMS).is_file() and (out / SUMS).read_text(encoding="utf8") == sums and not check_bundle(out))
     if changed:
-        with put_in_place(out, "bundle") as folder:
+        with atomic_folder(out, "bundle") as folder:
             for path in new.iterdir():
                 path.replace(folder / path.name)
     return Made(out, sum(sizes.values()), len(paths), changed)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nbtools.errors import CourseError, MachineError, UnreachableError
-from nbtools.runtime import index_unreachable, ran_out_of_disk, run_installer
+from nbtools.storage import says_disk_full
+from nbtools.system import index_unreachable, run_installer
 from tools.bundle.pip_settings import check_pip
 from tools.bundle.targets import Target
 
@@ -60,7 +61,7 @@ def _pip(command: list[str], lines: Sequence[str], folder: Path, label: str, whe
 
 def explain(log: str, where: str, folder: Path) -> CourseError:
     """The error for a failure of pip or uv: one line says what is wrong, and one what to do."""
-    if ran_out_of_disk(log):
+    if says_disk_full(log):
         return disk_full(folder)
     if index_unreachable(log):
         return UnreachableError(

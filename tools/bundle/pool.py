@@ -14,7 +14,7 @@ from packaging.version import Version
 from nbtools.bundle import check_bundle
 from nbtools.bundle.installer.files import SUMS
 from nbtools.errors import InputError, MachineError
-from nbtools.runtime import progress
+from nbtools.system import progress
 from tools.bundle import downloads
 from tools.bundle.resolving import add_hashes, resolve
 from tools.bundle.targets import Target

@@ -23,8 +23,8 @@ import typer
 from nbtools import generate, load_model, load_reviews
 from nbtools.errors import CourseError, InputError
 from nbtools.models.loading import MINI_FOLDER
-from nbtools.runtime import Kind, destination, put_in_place, runs_folder, write_text
-from nbtools.runtime.destinations import MODEL
+from nbtools.storage import Kind, atomic_folder, destination, runs_folder, write_text
+from nbtools.storage.destinations import MODEL
 from nbtools.training.checkpoints import check_output
 from nbtools.training.metrics import machine, versions
 from tools.mini.card import pretraining_card
@@ -180,7 +180,7 @@ def card(
     record = json.loads((run / "pretraining.json").read_text(encoding="utf8"))
     curve = [json.loads(line) for line in (run / "curve.jsonl").read_text(encoding="utf8").splitlines()]
     tried = json.loads(log.read_text(encoding="utf8")) if log.is_file() else []
-    with put_in_place(to, "model") as aside:
+    with atomic_folder(to, "model") as aside:
         shutil.copytree(run / "model", aside, dirs_exist_ok=True)
         (aside / "README.md").write_text(pretraining_card("mini", record, curve, tried, samples, AGAINST, CHOSEN), encoding="utf8")
     print(f"Written: {to}")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from nbtools.errors import DataError, InputError
-from nbtools.runtime.foreign import ForeignError, parse_json
+from nbtools.storage.json_files import parse_json
+from nbtools.storage.shapes import JsonError
 from nbtools.texts import check_texts, repair
 
 
@@ -70,7 +71,7 @@ def _lines(path: Path) -> Iterator[Document]:
                 continue
             try:
                 row = parse_json(line, {"text": object})
-            except ForeignError as error:
+            except JsonError as error:
                 raise DataError(f"Line {number} of {path.name} is not an object with a text.", 'Write lines like {"text": "…"}.') from error
             if not isinstance(text := row["text"], str):
                 raise DataError(f"The text in line {number} of {path.name} is {type(text).__name__}.", "It must be a string.")

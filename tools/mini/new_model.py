@@ -63,7 +63,7 @@ def new_gpt2(
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from nbtools.runtime import device
+    from nbtools.system import device
 
     if width % heads:
         raise InputError(f"A width of {width} cannot be shared by {heads} heads.", "Choose a number of heads that divides it.")

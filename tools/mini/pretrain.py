@@ -14,8 +14,9 @@ from nbtools.data import pack
 from nbtools.errors import InputError
 from nbtools.evaluation import Score, evaluate
 from nbtools.models import LanguageModel, save_model
-from nbtools.runtime import cached, device, keep_freed_memory, put_in_place, quiet_libraries, say, seed_everything
-from nbtools.runtime.foreign import read_json_lines
+from nbtools.storage import atomic_folder, cached
+from nbtools.storage.json_files import read_json_lines
+from nbtools.system import device, keep_freed_memory, quiet_libraries, say, seed_everything
 from nbtools.texts import check_texts
 from nbtools.training import checkpoints
 from nbtools.training.callbacks import Curve
@@ -67,7 +68,7 @@ def tokenizer_for(texts: Iterable[str], recipe: Recipe) -> PreTrainedTokenizerFa
     folder = cached("tokenizers", digest.hexdigest())
     if not (folder / "tokenizer.json").is_file():
         say(f"Training a tokenizer of {recipe.vocabulary:,} tokens on {len(texts):,} texts.")
-        with put_in_place(folder) as aside:
+        with atomic_folder(folder) as aside:
             train_tokenizer(texts, recipe.vocabulary, recipe.context).save_pretrained(aside)
     return PreTrainedTokenizerFast.from_pretrained(folder)
 

@@ -1,18 +1,16 @@
-"""The device, the number format chosen by measurement, memory, and seeds."""
+"""The device, the number format and number of threads (chosen by measurement), and seeds."""
 
 from __future__ import annotations
 
 import functools
 import os
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from nbtools.runtime import cgroup
+from nbtools.system import cgroup
 from nbtools.values import CHECKS
 
 if TYPE_CHECKING:
@@ -20,18 +18,18 @@ if TYPE_CHECKING:
 
 
 def device() -> torch.device:
-    """The accelerator when there is one (CUDA, then Apple's MPS), else the CPU. `NBTOOLS_DEVICE` overrides.
+    """The accelerator if there is one (CUDA, then Apple's MPS), else the CPU; `NBTOOLS_DEVICE` overrides.
 
-    Whoever gets a CUDA device computes attention there without cuDNN from then on.
+    If it is a CUDA device, cuDNN's attention is disabled for the process.
     """
     import torch
 
     if named := os.environ.get("NBTOOLS_DEVICE"):
         if named.startswith("cuda"):
-            _leave_out_cudnn_attention()
+            _disable_cudnn_attention()
         return torch.device(named)
     if torch.cuda.is_available():
-        _leave_out_cudnn_attention()
+        _disable_cudnn_attention()
         return torch.device("cuda")
     if torch.backends.mps.is_available():
         return torch.device("mps")
@@ -39,35 +37,41 @@ def device() -> torch.device:
 
 
 @functools.cache
-def _leave_out_cudnn_attention() -> None:
-    """Once a process: attention by PyTorch's own kernels. cuDNN's backward pass gave NaN for packed documents in blocks of 64 tokens, in
-    bf16 and in fp16 (H200, PyTorch 2.11 for CUDA 13); the gradients of PyTorch's own were finite, and their losses the same.
+def _disable_cudnn_attention() -> None:
+    """Compute attention with PyTorch's own kernels.
+
+    cuDNN's backward pass returned NaN for packed documents in blocks of 64 tokens, in bf16 and fp16 (H200, PyTorch 2.11, CUDA 13).
+    The gradients of PyTorch's kernels were finite, and the losses equal.
     """
     import torch
 
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
-HOPELESS = 0.2  # bf16 at less than this part of the speed of fp32 in a small product will not be faster in a large one
+HOPELESS = 0.2  # if bf16 has less than this fraction of fp32's speed in a small product, it is not faster in a large one
 
 
 def measure_matmul(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:
-    """Speed of a `size` x `size` x `size` matrix product on this device, in GFLOP/s (2 * size**3 operations each).
+    """Speed of a matrix product on this device, in GFLOP/s (2 * size**3 operations per product).
 
-    The fastest of the repetitions that fit into `seconds`: the question is what the unit can do, not how busy the machine is.
+    dtype    of both matrices
+    size     rows and columns of both matrices
+    seconds  time to repeat the product in
+
+    The fastest repetition counts, so that other load on the machine matters little.
     """
     import torch
 
-    where = device()
-    left = torch.randn(size, size, device=where).to(dtype)
-    right = torch.randn(size, size, device=where).to(dtype)
+    compute_device = device()
+    left = torch.randn(size, size, device=compute_device).to(dtype)
+    right = torch.randn(size, size, device=compute_device).to(dtype)
 
     def once() -> float:
         start = time.perf_counter()
         product = left @ right
-        if where.type == "cuda":
+        if compute_device.type == "cuda":
             torch.cuda.synchronize()
-        elif where.type == "mps":
+        elif compute_device.type == "mps":
             torch.mps.synchronize()
         del product
         return time.perf_counter() - start
@@ -81,17 +85,18 @@ def measure_matmul(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """The number format for the forward and backward pass, and why. Weights stay in fp32 whatever this says.
-
-    `name` is "fp32", "bf16" or "fp16"; `gflops` holds the measured speed of each format that was tried.
-    """
+    """The number format for the forward and backward pass. Weights stay in fp32 in any case."""
 
     name: str
+    """"fp32", "bf16" or "fp16"."""
     reason: str
+    """Why it was chosen, for a person."""
     gflops: dict[str, float]
+    """The measured speed of each format that was tried, in GFLOP/s."""
 
     @property
     def torch_dtype(self) -> torch.dtype:
+        """The format as PyTorch's type."""
         import torch
 
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.name]
@@ -99,26 +104,26 @@ class NumberFormat:
 
 @functools.cache
 def choose_dtype() -> NumberFormat:
-    """Choose the format for mixed-precision training, by capability on a GPU and by measurement on a CPU.
+    """Choose the format for mixed-precision training: by capability on a GPU, by measurement on a CPU.
 
-    On a CPU bf16 must be at least 1.3 times as fast as fp32 in a short matrix product, because autocast itself costs some.
+    On a CPU bf16 must be at least 1.3 times as fast as fp32 in a matrix product, because autocast has a cost of its own.
     """
     import torch
 
-    where = device()
-    if where.type == "cuda":
+    kind = device().type
+    if kind == "cuda":
         if torch.cuda.get_device_capability()[0] >= 8:
             return NumberFormat("bf16", "this GPU has bf16 matrix units", {})
         return NumberFormat("fp16", "this GPU has no bf16 matrix units; fp16 with loss scaling", {})
-    if where.type == "mps":
+    if kind == "mps":
         return NumberFormat("fp32", "Apple GPU: mixed precision is not tested here", {})
     formats = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    # A small product first: without bf16 units a full one takes a second, a hundred times as long as in fp32.
+    # A small product first: without bf16 units a large one takes a second, a hundred times as long as in fp32.
     speed = {name: measure_matmul(dtype, size=128, seconds=0.02) for name, dtype in formats.items()}
     if speed["bf16"] > HOPELESS * speed["fp32"]:
-        # In turns, and the best of each: on a busy machine one format alone could meet the bad moment.
+        # In turns, keeping the best of each, so that load on the machine cannot hit one format only.
         rounds = [{name: measure_matmul(dtype, seconds=0.05) for name, dtype in formats.items()} for _ in range(4)]
-        speed = {name: max(one[name] for one in rounds) for name in formats}
+        speed = {name: max(measured[name] for measured in rounds) for name in formats}
     ratio = speed["bf16"] / speed["fp32"]
     if ratio >= 1.3:
         return NumberFormat("bf16", f"matrix products run {ratio:.1f} times as fast as in fp32 here (measured)", speed)
@@ -126,10 +131,12 @@ def choose_dtype() -> NumberFormat:
 
 
 def choose_threads(wanted: int | None = None) -> tuple[int, str]:
-    """How many threads PyTorch should compute with, and why: the fastest of what this machine allows, by measurement.
+    """How many threads PyTorch should use, and the reason: the fastest number that this machine allows, by measurement.
 
-    PyTorch starts one a core that it sees. In a container that may be more than the container's share of time, and then each
-    product waits for threads that do not run. Raises InputError for a number below 1, or of more threads than help.
+    wanted  a number of threads to use instead
+
+    By default PyTorch starts one thread per visible core. In a container that may be more than its limit on processor time allows, and
+    then each product waits for threads that are not running. Raises InputError for an invalid number of threads.
     """
     import torch
 
@@ -154,38 +161,14 @@ def choose_threads(wanted: int | None = None) -> tuple[int, str]:
 
 
 def allowed_processors() -> int:
-    """The processors that this process may use: those it is bound to, or fewer where a control group limits its time."""
+    """The number of processors that this process may use: those it is bound to, or fewer under a control group's limit."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = cgroup.processor_share()
     return count if share is None else max(1, min(count, int(share)))
 
 
-def available_memory() -> int:
-    """Bytes of memory this process may still take: the machine's free memory, or less where a control group sets a limit."""
-    free, left = int(psutil.virtual_memory().available), cgroup.memory_left()
-    return free if left is None else min(free, left)
-
-
-def total_memory() -> int:
-    """Bytes of memory that this process and all beside it may hold together: the machine's, or a control group's limit."""
-    total, limit = int(psutil.virtual_memory().total), cgroup.memory_limit()
-    return total if limit is None else min(total, limit)
-
-
-def peak_memory() -> int:
-    """The most resident memory this process has held so far, in bytes."""
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    if sys.platform == "linux":  # what getrusage says there outlives exec: a small process of a large one would report its parent's
-        status = Path("/proc/self/status").read_text(encoding="utf8")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch on every device."""
+    """Seed the random number generators of Python, NumPy and PyTorch on every device. Raises InputError for an invalid seed."""
     from transformers import set_seed
 
     set_seed(CHECKS["seed"]("seed", seed))

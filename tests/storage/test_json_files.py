@@ -14,7 +14,8 @@ from nbtools.notebooks.content import read_content
 from nbtools.report import write_page
 from nbtools.runs import Job, execute
 from nbtools.runs.store import read_status as read_run_status
-from nbtools.runtime.foreign import ForeignError, Is, Maybe, Whole, fit, parse_json, read_json, read_json_lines
+from nbtools.storage.json_files import parse_json, read_json, read_json_lines
+from nbtools.storage.shapes import Is, JsonError, Maybe, Whole, fit
 from nbtools.training.hub import write_card
 
 ENDLESS = {
@@ -237,9 +238,9 @@ def test_what_a_shape_says():
     shape = {"n": Maybe(Whole(0, 9), 0), "list": [{str: float}], "text": Maybe((str, [str]), ""), "one": Maybe(Is(1, "a"))}
     assert fit({"list": [], "text": None, "more": 3}, shape) == {"list": [], "n": 0, "text": "", "more": 3}
     for bad in ({}, [], {"list": 3}, {"list": [{"a": True}]}, {"list": [], "n": 10}, {"list": [], "one": True}, {"list": [], "text": [1]}):
-        with pytest.raises(ForeignError):
+        with pytest.raises(JsonError):
             fit(bad, shape)
-    with pytest.raises(ForeignError, match=r"holds nan as list\[0\]\.a, which must be a finite number"):
+    with pytest.raises(JsonError, match=r"holds nan as list\[0\]\.a, which must be a finite number"):
         fit(parse_json('{"list": [{"a": NaN}]}'), shape)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from environments.cgroup import make_group
 from nbtools.errors import MachineError
-from nbtools.runtime import cgroup
+from nbtools.system import cgroup
 
 NO_LIMIT = 9_223_372_036_854_771_712  # as version 1 writes it
 
@@ -96,7 +96,7 @@ def test_the_share_of_the_processors(system: Path) -> None:
 def test_a_real_limit_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process of a group that may hold 2 GB: what a notebook's kernel would be told."""
     monkeypatch.undo()
-    code = "from nbtools.runtime import available_memory, total_memory; print(available_memory(), total_memory())"
+    code = "from nbtools.system import available_memory, total_memory; print(available_memory(), total_memory())"
     try:
         real = make_group(2 * 10**9)
     except MachineError as error:

@@ -1,4 +1,4 @@
-"""Text for places whose encoding may lack a character: a redirect on Windows, a terminal without UTF-8. Output degrades, and goes on."""
+"""Text output that never fails for lack of a character: a redirect on Windows, a terminal without UTF-8, a spreadsheet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nbtools.errors import one_line
 
 P = ParamSpec("P")
 
-# What the course's own messages use beyond ASCII, as a reader would write it without.
+# Plain ASCII for the other characters that the course's own messages use.
 PLAIN = {
     "●": "*", "○": ".", "★": "*", "☆": ".", "□": "?", "␣": "_", "⏎": "\\n", "⇥": "\\t",
     "–": "-", "—": "-", "−": "-", "‐": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "·": "*", "×": "x", "±": "+-",
@@ -24,16 +24,16 @@ PLAIN = {
 }  # fmt: skip
 ESCAPED_BYTES = re.compile("[\udc80-\udcff]+")  # how Python keeps the bytes of a file name that it cannot decode (PEP 383)
 SURROGATES = re.compile("[\ud800-\udfff]")
-PLAIN_OR_ESCAPED = "nbtools.plain_or_escaped"  # the name of the error handler below, for encode(errors=…)
+PLAIN_OR_ESCAPED = "nbtools.plain_or_escaped"  # the error handler below, for encode(errors=…)
 
 
 def _plain_or_escaped(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Encode one character that the encoding lacks: as plain ASCII where that reads the same, else as an escape such as "\\u65e5"."""
+    """Encode one character that the encoding lacks: as equivalent ASCII, else as an escape such as "\\u65e5"."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     character, following = error.object[error.start], error.start + 1
     if ESCAPED_BYTES.match(character):
-        return bytes([ord(character) - 0xDC00]), following  # the byte of the file name itself
+        return bytes([ord(character) - 0xDC00]), following  # the original byte of the file name
     plain = PLAIN.get(character, unicodedata.normalize("NFKC", character))  # NFKC: "…" is "...", "²" is "2"
     return plain if plain.isascii() else character.encode("ascii", "backslashreplace").decode("ascii"), following
 
@@ -43,9 +43,9 @@ codecs.register_error(PLAIN_OR_ESCAPED, _plain_or_escaped)
 
 @contextmanager
 def tolerant_output() -> Iterator[None]:
-    """Within this context standard output and standard error write as ASCII the characters that they cannot encode.
+    """In this context standard output and standard error replace characters that they cannot encode by ASCII.
 
-    An error handler that the user chose (`PYTHONIOENCODING=ascii:replace`) stays.
+    An error handler that the user chose (`PYTHONIOENCODING=ascii:replace`) is kept.
     """
     changed: list[tuple[io.TextIOWrapper, str | None]] = []
     for stream in (sys.stdout, sys.stderr):
@@ -61,7 +61,7 @@ def tolerant_output() -> Iterator[None]:
 
 
 def say(text: object, *, file: TextIO | None = None) -> None:
-    """Print a line, in ASCII where the stream lacks a character. For the library's messages: its user's streams stay as they are."""
+    """Print a message; characters that the stream cannot encode are replaced by ASCII, and the stream itself is not reconfigured."""
     stream = file or sys.stdout
     try:
         print(text, file=stream, flush=True)
@@ -71,7 +71,7 @@ def say(text: object, *, file: TextIO | None = None) -> None:
 
 
 def decoration(function: Callable[P, None]) -> Callable[P, None]:
-    """Decorates a function that only prints something beside a notebook's work: what goes wrong in it is a printed line, not an error."""
+    """Decorate a function that only prints something: an error in it is printed as one line, and does not stop the notebook."""
 
     @functools.wraps(function)
     def shown(*arguments: P.args, **keywords: P.kwargs) -> None:
@@ -84,6 +84,14 @@ def decoration(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def without_surrogates(text: str) -> str:
-    """`text` as UTF-8 can hold it: the bytes of file names that Python keeps as surrogates are decoded, and other surrogates replaced."""
+    """`text` without surrogates, so that UTF-8 can encode it.
+
+    Undecodable bytes of file names, which Python keeps as surrogates (PEP 383), are decoded; other surrogates become U+FFFD.
+    """
     decoded = ESCAPED_BYTES.sub(lambda found: found[0].encode("utf8", "surrogateescape").decode("utf8", "replace"), text)
     return SURROGATES.sub("\ufffd", decoded)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """`text` for a CSV file, with an apostrophe if a spreadsheet would take it for a formula: "'=1+1" (OWASP, CSV injection)."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -1,6 +1,6 @@
-"""An IPython extension that ends a kernel, with all processes that it has started, once the process that started the kernel is gone.
+"""An IPython extension that ends a kernel and all its child processes once the process that started the kernel has ended.
 
-ipykernel watches its parent too, but leaves the kernel's own children behind: the processes of a training, for example.
+ipykernel watches its parent too, but leaves the kernel's own children running: the processes of a training, for example.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 import psutil
 
 POLL_SECONDS = 0.5
-GRACE_SECONDS = 5.0  # for the running cell to leave its files in order after the interrupt
-END_SECONDS = 1.0  # between the request to end and the end by force
+GRACE_SECONDS = 5.0  # for the running cell to clean up after the interrupt
+END_SECONDS = 1.0  # between terminating a process and killing it
 
 
 class ParentWatch(threading.Thread):
-    """Waits for the end of the parent process; then interrupts the running cell, ends all children, and ends this process."""
+    """Waits until the parent process has ended; then interrupts the running cell, ends all child processes, and exits."""
 
     def __init__(self, shell: Any) -> None:
         super().__init__(name="parent-watch", daemon=True)
-        # As jupyter_client notes it where it is a number and not a Windows handle: the parent may have ended by now.
+        # jupyter_client sets the variable (on Windows to a handle); it is right even if the parent has already ended.
         self.parent = int(os.environ.get("JPY_PARENT_PID") or os.getppid()) if os.name == "posix" else os.getppid()
         self.idle = threading.Event()
         self.idle.set()
@@ -34,7 +34,7 @@ class ParentWatch(threading.Thread):
 
     def run(self) -> None:
         if os.name == "posix":
-            while os.getppid() == self.parent:  # a child gets another parent at once, even where nobody collects the dead one
+            while os.getppid() == self.parent:  # an orphan gets a new parent at once, even if the old one stays a zombie
                 time.sleep(POLL_SECONDS)
         else:
             with contextlib.suppress(psutil.Error):
@@ -64,7 +64,7 @@ def _end(processes: set[psutil.Process]) -> None:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Take the place of ipykernel's own watch, which starts with the kernel and would end it before its children."""
+    """Replace ipykernel's own watch, which starts with the kernel and would end it before its children."""
     from ipykernel.kernelapp import IPKernelApp
 
     IPKernelApp.instance().poller = ParentWatch(shell)

@@ -1,6 +1,6 @@
-"""Limits that Linux control groups set to this process: of a container, of Binder, of a batch system. Versions 2 and 1.
+"""Limits of this process's Linux control groups (versions 1 and 2), as set by containers, Binder and batch systems.
 
-A group's limit counts everything in it together, so what is left here shrinks with what a Jupyter server and other kernels hold.
+A limit applies to all processes in a group together, so a Jupyter server and other kernels reduce what is left for this one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 UNLIMITED = 2**60  # bytes; version 1 writes "no limit" as a number somewhat below 2**63
-# limit, use, and the lines of memory.stat for file pages: active, inactive, and those of both that a process has mapped
+# Files for the limit and for usage, and the entries of memory.stat for cached file pages: active, inactive, and mapped by a process.
 MEMORY_FILES = {
     2: ("memory.max", "memory.current", ("active_file", "inactive_file", "file_mapped")),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file", "total_mapped_file")),
@@ -19,17 +19,18 @@ MEMORY_FILES = {
 
 
 def groups_around(controller: str) -> tuple[int, list[Path]]:
-    """The version, 2 or 1, in which `controller` ("memory" or "cpu") rules this process, and the folders of its group and of those around
-    it, innermost first; no folders where there are no control groups.
+    """The control groups of this process: their version (1 or 2) and their folders, innermost first; no folders without control groups.
 
-    A container is often shown its own group as the root, while its membership names the path that the host sees. So a folder that is
-    not there is passed over, and the root always counts.
+    controller  "memory" or "cpu"
+
+    In a container the root is often the container's own group, while `/proc/self/cgroup` names the path on the host. So folders that do
+    not exist are skipped, and the root is always included.
     """
     try:
         lines = [line.split(":", 2) for line in MEMBERSHIP.read_text(encoding="utf8").splitlines()]
     except OSError:
         return 2, []  # not Linux
-    paths = {name: path for _, names, path in lines for name in names.split(",")}  # version 2 has one line, without a name
+    paths = {name: path for _, names, path in lines for name in names.split(",")}  # version 2 has one line, without a controller
     version = 1 if controller in paths else 2
     root = ROOT / controller if version == 1 else ROOT
     parts = [part for part in paths.get(controller if version == 1 else "", "/").split("/") if part]
@@ -38,7 +39,7 @@ def groups_around(controller: str) -> tuple[int, list[Path]]:
 
 
 def _memory() -> Iterator[tuple[int, int]]:
-    """Limit and free bytes of each group around this process that has a limit."""
+    """The limit and the free bytes of each group of this process that has a limit."""
     version, folders = groups_around("memory")
     limit, used, names = MEMORY_FILES[version]
     for folder in folders:
@@ -53,21 +54,21 @@ def _memory() -> Iterator[tuple[int, int]]:
 
 
 def memory_limit() -> int | None:
-    """The bytes of memory that the tightest group around this process may hold in all; None where there is no limit."""
+    """The smallest memory limit among the groups of this process, in bytes; None without a limit."""
     return min((limit for limit, _ in _memory()), default=None)
 
 
 def memory_left() -> int | None:
-    """The bytes that this process may still take before a group's limit is reached; None where there is no limit.
+    """The bytes that this process can allocate before a group reaches its limit; None without a limit.
 
-    File pages that are only cached do not count as taken: the kernel drops them when it needs room. Those that a process has mapped do
-    (a library's code, a model's file): they are part of what that process holds.
+    Cached file pages count as free, because the kernel drops them when memory is needed, unless a process has mapped them (a library's
+    code, a model's file).
     """
     return min((free for _, free in _memory()), default=None)
 
 
 def processor_share() -> float | None:
-    """The processors' worth of time that the tightest group around this process may use; None where there is no limit."""
+    """The smallest limit on processor time among the groups of this process, in processors; None without a limit."""
     version, folders = groups_around("cpu")
     shares = []
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Progress with the time left, for anything that takes longer than two seconds."""
+"""Progress bars with the remaining time, for anything that takes longer than two seconds."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ Item = TypeVar("Item")
 
 
 def progress_wanted() -> bool:
-    """False where `NBTOOLS_PROGRESS=0` turns everything off that moves: stored outputs must not depend on how fast a machine is."""
+    """Whether to show progress; `NBTOOLS_PROGRESS=0` switches it off, so that stored outputs do not depend on the machine's speed."""
     return os.environ.get("NBTOOLS_PROGRESS", "1") != "0"
 
 
 def progress(items: Iterable[Item], label: str, total: int | None = None, unit: str = "it") -> tqdm[Item]:
-    """Iterate over `items`, showing a text bar with the time left once two seconds have passed.
+    """Iterate over `items`, with a progress bar and the remaining time, shown on standard error once two seconds have passed.
 
-    Text on purpose: a bar drawn by a widget is stored in a notebook as a view without a model.
+    items  what to iterate over
+    label  in front of the bar
+    total  the number of items, if they have no length
+    unit   the name of one item
+
+    The bar is text, because a widget's bar is stored in a notebook as a view without its model.
     """
     off = not progress_wanted()
     return tqdm(items, desc=label, total=total, unit=unit, delay=2, leave=False, disable=off, file=sys.stderr, mininterval=0.5)
 
 
 def quiet_libraries() -> None:
-    """Silence the libraries' own progress bars and the notices that no reader can act on."""
+    """Silence the libraries' own progress bars, and warnings that a reader cannot act on."""
     from huggingface_hub.utils import disable_progress_bars as quiet_hub
     from transformers.utils import logging as transformers_logging
 

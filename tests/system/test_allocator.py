@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from nbtools.runtime import allocator, keep_freed_memory
+from nbtools.system import allocator, keep_freed_memory
 
 MB = 2**20
 

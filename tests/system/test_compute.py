@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from nbtools.runtime import compute
-from nbtools.runtime.compute import NumberFormat, available_memory, choose_dtype, device, measure_matmul, peak_memory, seed_everything
+from nbtools.system import compute
+from nbtools.system.compute import NumberFormat, choose_dtype, choose_threads, device, measure_matmul, seed_everything
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def test_a_gpu_computes_attention_without_cudnn(named: str | None, monkeypatch: 
     """Its gradients were seen to be NaN; the switch is PyTorch's, and there on every build."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("NBTOOLS_DEVICE", named) if named else monkeypatch.delenv("NBTOOLS_DEVICE", raising=False)
-    compute._leave_out_cudnn_attention.cache_clear()
+    compute._disable_cudnn_attention.cache_clear()
     torch.backends.cuda.enable_cudnn_sdp(True)
     assert device().type == "cuda"
     assert not torch.backends.cuda.cudnn_sdp_enabled() and torch.backends.cuda.flash_sdp_enabled()
@@ -89,28 +88,6 @@ def test_number_format_as_torch_names_it() -> None:
     assert [NumberFormat(name, "", {}).torch_dtype for name in ("fp32", "bf16", "fp16")] == [torch.float32, torch.bfloat16, torch.float16]
 
 
-@pytest.mark.parametrize(("left", "free"), [(None, 8_000), (4_030, 4_030), (90_000, 8_000), (0, 0)])
-def test_memory_is_the_lesser_of_machine_and_container(left: int | None, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute.cgroup, "memory_left", lambda: left)
-    monkeypatch.setattr(compute.psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000))
-    assert available_memory() == free
-
-
-@pytest.mark.parametrize(("limit", "total"), [(None, 9_000), (5_000, 5_000), (90_000, 9_000)])
-def test_all_memory_is_the_lesser_of_machine_and_container(limit: int | None, total: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute.cgroup, "memory_limit", lambda: limit)
-    monkeypatch.setattr(compute.psutil, "virtual_memory", lambda: SimpleNamespace(total=9_000))
-    assert compute.total_memory() == total
-
-
-def test_peak_memory_is_in_bytes_and_grows() -> None:
-    before = peak_memory()
-    held = np.ones(before // 8 + 10**7)  # doubles: as much again as ever held, and more
-    after = peak_memory()
-    assert before > 10**7 and after >= before + 5 * 10**7
-    del held
-
-
 def test_seed_reaches_every_generator() -> None:
     def draw() -> tuple[float, float, float]:
         seed_everything(7)
@@ -123,10 +100,6 @@ def test_seed_reaches_every_generator() -> None:
 
 
 def test_threads_are_one_a_core_unless_less_is_allowed_or_asked_for(monkeypatch):
-    import torch
-
-    from nbtools.runtime import choose_threads, compute
-
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
     assert choose_threads(3) == (3, "asked for")
@@ -138,10 +111,6 @@ def test_threads_are_one_a_core_unless_less_is_allowed_or_asked_for(monkeypatch)
 
 
 def test_where_a_container_allows_less_the_faster_number_of_threads_is_measured(monkeypatch):
-    import torch
-
-    from nbtools.runtime import choose_threads, compute
-
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     threads = 4
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
@@ -156,8 +125,6 @@ def test_where_a_container_allows_less_the_faster_number_of_threads_is_measured(
 
 @pytest.mark.parametrize(("share", "count"), [(None, 8), (2.5, 2), (0.5, 1), (90.0, 8)])
 def test_a_cgroups_share_of_time_counts_as_processors(share, count, monkeypatch):
-    from nbtools.runtime import compute
-
     monkeypatch.setattr(compute.cgroup, "processor_share", lambda: share)
     monkeypatch.setattr(compute.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert compute.allowed_processors() == count

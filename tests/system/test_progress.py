@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from nbtools.runtime import progress
+from nbtools.system import progress
 
-LINES = "from nbtools.runtime import progress\nimport time, sys\nprint(sum(progress(range(3), 'adding', unit='number')))\n"
+LINES = "from nbtools.system import progress\nimport time, sys\nprint(sum(progress(range(3), 'adding', unit='number')))\n"
 
 
 def test_items_pass_through() -> None:
@@ -46,7 +46,7 @@ def test_a_bar_goes_to_the_error_stream_and_not_into_what_is_printed() -> None:
 
 def test_quiet_libraries_turns_their_bars_off() -> None:
     code = (
-        "from nbtools.runtime import quiet_libraries\nquiet_libraries()\n"
+        "from nbtools.system import quiet_libraries\nquiet_libraries()\n"
         "from transformers.utils import logging\nprint(logging.is_progress_bar_enabled(), logging.get_verbosity() == logging.ERROR)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The C library's allocator, while a training asks for the same large blocks again and again."""
+"""The C library's memory allocator, while a training repeatedly allocates the same large blocks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _DEFAULT = 128 * 1024  # bytes, both
-_LARGE = 60 * 2**20  # bytes; a block larger than this goes back all the same: kept, it would leave a hole that nothing fills
+_LARGE = 60 * 2**20  # bytes; larger blocks are still returned to the system: kept, each would leave a hole that nothing fits into
 
 
 @contextlib.contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """Within this context glibc keeps what is freed instead of giving it back to the system; afterwards all of it goes back.
+    """In this context glibc keeps freed memory instead of returning it to the system; afterwards it is returned.
 
-    A step of training frees and takes hundreds of blocks of several MB. Given back each time, they come as fresh pages that the
-    system must clear first: a tenth of a step for GPT-2 small (benchmarks/README.md). Other C libraries are left as they are.
+    A training step allocates and frees hundreds of blocks of several MB. If each is returned, the next comes as new pages, which the
+    system must clear first: a tenth of a step for GPT-2 small (benchmarks/README.md). Has no effect with other C libraries.
     """
     library = _glibc()
     if library is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nbtools.runtime import index_unreachable, installing, ran_out_of_disk, run_installer
+from nbtools.system import index_unreachable, installing, run_installer
 
 
 def test_the_exit_code_and_all_that_was_printed_come_back(tmp_path: Path):
@@ -27,6 +27,5 @@ def test_an_interrupted_child_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     assert children[0].returncode not in (None, 0)
 
 
-def test_what_pip_says_of_the_index_and_of_the_disk():
+def test_an_index_that_does_not_answer_is_recognized():
     assert index_unreachable("WARNING: Retrying (Retry(total=4") and not index_unreachable("No matching distribution found")
-    assert ran_out_of_disk("OSError: [Errno 28] No space left on device") and not ran_out_of_disk("Retrying (")

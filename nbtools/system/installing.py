@@ -1,4 +1,4 @@
-"""Run pip or uv as a child process, with a bar drawn from the bytes that arrive, and tell the two failures that are nobody's code."""
+"""Run pip or uv as a child process, with a progress bar, and recognize that no package index answered."""
 
 from __future__ import annotations
 
@@ -7,19 +7,28 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from nbtools.runtime.progress import progress
+from nbtools.system.progress import progress
 
 UNREACHABLE = (
-    "Retrying (", "NewConnectionError", "Connection refused", "Failed to establish", "Failed to fetch", "ProxyError", "SSLError",
+    "Connection refused",
+    "Failed to establish",
+    "Failed to fetch",
     "NameResolutionError",
-)  # fmt: skip
-LOOK_SECONDS = 0.2
+    "NewConnectionError",
+    "ProxyError",
+    "Retrying (",
+    "SSLError",
+)
+POLL_SECONDS = 0.2
 
 
 def run_installer(command: Sequence[str], folder: Path, label: str, total_bytes: int | None = None) -> tuple[int, str]:
-    """Run `command`, whose downloads and temporary files go below `folder`; its exit code and all that it printed.
+    """Run a command of pip or uv, and return its exit code and everything that it printed. An interrupt also ends the command.
 
-    The child is ended when this is interrupted. total_bytes  that are awaited, for the bar to know its end
+    command      the program and its arguments
+    folder       for its downloads and temporary files
+    label        in front of the progress bar
+    total_bytes  the expected size of its downloads, if known: the end of the bar
     """
     log = folder / "log.txt"
     environment = os.environ | dict.fromkeys(["TMPDIR", "TEMP", "TMP"], str(folder))
@@ -28,8 +37,8 @@ def run_installer(command: Sequence[str], folder: Path, label: str, total_bytes:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment)
         try:
             while not _ended(child):
-                there = _bytes_under(folder) // 10**6
-                bar.update((there if total is None else min(there, total)) - bar.n)
+                done = _bytes_under(folder) // 10**6
+                bar.update((done if total is None else min(done, total)) - bar.n)
         finally:
             if child.poll() is None:
                 child.terminate()
@@ -38,18 +47,13 @@ def run_installer(command: Sequence[str], folder: Path, label: str, total_bytes:
 
 
 def index_unreachable(log: str) -> bool:
-    """Whether what pip or uv printed says that no package index answered."""
+    """Whether the output of pip or uv means that no package index answered."""
     return any(word in log for word in UNREACHABLE)
-
-
-def ran_out_of_disk(log: str) -> bool:
-    """Whether what pip or uv printed says that the disk was full."""
-    return "No space left" in log or "Errno 28" in log
 
 
 def _ended(child: subprocess.Popen[bytes]) -> bool:
     try:
-        child.wait(timeout=LOOK_SECONDS)
+        child.wait(timeout=POLL_SECONDS)
     except subprocess.TimeoutExpired:
         return False
     return True
@@ -62,5 +66,5 @@ def _bytes_under(folder: Path) -> int:
             try:
                 total += (Path(root) / name).stat().st_size
             except OSError:
-                continue  # gone between the listing and the look
+                continue  # deleted since it was listed
     return total

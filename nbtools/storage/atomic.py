@@ -1,0 +1,149 @@
+"""Atomic writes: files and folders are completed under a temporary name, then renamed, so that no half-written one has a final name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nbtools.system.output import say, without_surrogates
+
+MARK = ".nbtools.json"  # in a folder that `atomic_folder` wrote: its kind, and the SHA-256 of each file
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a UTF-8 file, so that `path` holds either all of `text` or its earlier content.
+
+    Line ends are kept. Surrogates, which UTF-8 cannot hold, are replaced (`without_surrogates`).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf8", newline="") as file:
+            file.write(without_surrogates(text))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner may read
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def replace_text(path: Path, text: str) -> Path:
+    """Write a UTF-8 file; an earlier file with different content is kept as NAME-1, NAME-2, …, with a message."""
+    if path.is_file():
+        if path.read_bytes() == text.encode("utf8"):
+            return path
+        say(f"The earlier {path.name} is kept as {_rename_to_backup(path).name}.")
+    return write_text(path, text)
+
+
+def keep_backup(path: str | Path) -> Path | None:
+    """Rename an existing folder to the first free `NAME-1`, `NAME-2`, … (a file to `STEM-1.EXT`, …), so that nothing overwrites it.
+
+    Returns the new path, or None if there is nothing at `path`.
+    """
+    return _rename_to_backup(Path(path)) if os.path.lexists(path) else None
+
+
+@contextmanager
+def atomic_folder(folder: str | Path, made: str = "cache") -> Iterator[Path]:
+    """Yield an empty temporary folder, which is renamed to `folder` on success and deleted on any error.
+
+    made  the kind of the folder, written into it with the SHA-256 of each of its files
+
+    An existing `folder` is replaced only once the new one is complete. It is deleted if it holds nothing but what an earlier call wrote;
+    otherwise it is kept under another name.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    try:
+        yield temporary
+        files = {path.relative_to(temporary).as_posix(): sha256(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
+        write_text(temporary / MARK, json.dumps({"made": made, "files": files}, indent=1) + "\n")
+        temporary.chmod(0o777 & ~_umask())
+        _move_to(folder, temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _move_to(folder: Path, temporary: Path) -> None:
+    """Rename `temporary` to `folder`. An earlier folder keeps its name if that fails."""
+    if not folder.exists():
+        temporary.replace(folder)
+        return
+    keep = _holds_other_files(folder)
+    if keep:
+        parent, earlier = None, _rename_to_backup(folder)
+    else:
+        parent = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
+        earlier = folder.replace(parent / folder.name)
+    try:
+        temporary.replace(folder)
+    except OSError:
+        earlier.replace(folder)
+        raise
+    finally:
+        if parent is not None:
+            shutil.rmtree(parent)
+    if keep:
+        say(f"{folder.name} contained files that this package did not write, and is kept as {earlier.name}.")
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal. About 0.5 s per GB on a processor with SHA instructions."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def made_as(folder: Path) -> str:
+    """The kind that `atomic_folder` wrote into `folder`; an empty string for any other folder."""
+    return str(_read_mark(folder).get("made", ""))
+
+
+def _holds_other_files(folder: Path) -> bool:
+    """Whether `folder` contains a file that `atomic_folder` did not write, or one that has changed since."""
+    written = _read_mark(folder).get("files")
+    written = written if isinstance(written, dict) else {}
+    for path in folder.rglob("*"):
+        if path.is_symlink() or (path.is_file() and path != folder / MARK):
+            name = path.relative_to(folder).as_posix()
+            if path.is_symlink() or name not in written or sha256(path) != written[name]:
+                return True
+    return False
+
+
+def _read_mark(folder: Path) -> dict[str, Any]:
+    """The content of the mark in `folder`; empty if it is missing or damaged."""
+    try:
+        mark = json.loads((folder / MARK).read_text(encoding="utf8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return mark if isinstance(mark, dict) else {}
+
+
+def _rename_to_backup(path: Path) -> Path:
+    stem, ending = (path.name, "") if path.is_dir() else (path.stem, path.suffix)
+    number = 1
+    while os.path.lexists(backup := path.with_name(f"{stem}-{number}{ending}")):
+        number += 1
+    return path.rename(backup)
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
