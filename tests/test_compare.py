@@ -4,7 +4,7 @@ import pytest
 from nbtools.compare import attention_shift, sample_pairs, top_gains
 from nbtools.errors import InputError
 from nbtools.generation import generate, next_tokens
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 
 from nbtools.errors import InputError
 from nbtools.evaluation import WINDOW, copied_spans, evaluate
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 TEXTS = ["A good film.", "Bad, slow and far too long.", "The cast is fine, the plot is not; I would still see it again. " * 3]
 

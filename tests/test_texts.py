@@ -20,7 +20,7 @@ from nbtools.evaluation import copied_spans
 from nbtools.tasks import score_texts
 from nbtools.texts import check_texts, repair
 from nbtools.tokens import token_texts
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 from tools.mini.corpus import read_corpus, split_corpus
 
 WORDS = "A good film that goes on for a while. "

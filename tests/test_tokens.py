@@ -1,7 +1,7 @@
 import pytest
 
 from nbtools.tokens import decode, id_texts, token_texts, visible
-from tests.models_at_hand import mini
+from tests.small_models import mini
 
 AWKWARD = [
     "The café was  great\n\nBye",

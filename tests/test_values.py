@@ -16,7 +16,7 @@ from nbtools.generation import ROOT, SamplingParams, TextTree, generate, next_to
 from nbtools.profiles import PROFILES
 from nbtools.values import CHECKS, Number, near_miss, shown
 from nbtools.widgets import Microscope, PromptLab
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 PROMPT = "The movie was"
 NO_NUMBERS = [math.nan, math.inf, -math.inf, "3", "a", b"3", [1], {}, True, np.bool_(True), Decimal(1), 1 + 2j, 10**400, -(10**9), 1e30]

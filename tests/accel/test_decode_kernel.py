@@ -11,7 +11,7 @@ from nbtools.accel.decode_kernel import DecodeKernel
 from nbtools.accel.native import native_library
 from nbtools.accel.weights import read_weights
 from nbtools.generation import generate
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 pytestmark = pytest.mark.skipif(not available("decode_kernel"), reason="no C++ compiler here")
 

@@ -11,7 +11,7 @@ from nbtools.accel import BF16_GAP, Decoder, available, decoder, decoder_for, re
 from nbtools.accel.decode_kernel import MAX_TOKENS, DecodeKernel
 from nbtools.accel.weights import read_weights
 from nbtools.generation import generate
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 GPT2 = {"vocab_size": 211, "n_positions": 96, "n_embd": 64, "n_layer": 3, "n_head": 4}
 LLAMA = {"vocab_size": 211, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,

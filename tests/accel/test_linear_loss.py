@@ -8,7 +8,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 
 from nbtools.accel import linear_loss
 from nbtools.accel.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding
-from tests.models_at_hand import needs_a_compiler
+from tests.small_models import needs_a_compiler
 
 PATHS = [False, pytest.param(True, marks=needs_a_compiler)]
 

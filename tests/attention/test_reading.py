@@ -10,7 +10,7 @@ from nbtools.attention import Reading, read_attention, rollout, trace_attention
 from nbtools.attention.reading import MODES, output_matrices
 from nbtools.errors import InputError, ModelError
 from nbtools.models import LanguageModel
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 TEXT = "The plot was thin, but the acting was good."
 KINDS = ["gpt2", "llama"]

@@ -4,7 +4,7 @@ import torch
 
 from nbtools.data import Tokens, pack, tokenize
 from nbtools.errors import InputError
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 TEXTS = ["A good film.", "Bad, slow and far too long for what it has to say about the sea.", "Seen it twice! " * 12, "Fine."]
 

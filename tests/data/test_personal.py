@@ -7,7 +7,7 @@ import pytest
 from nbtools.data import describe_personal_data, examine_texts, find_personal_data, load_reviews
 from nbtools.data.personal import mask
 from nbtools.errors import InputError
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 FOUND = {
     "e-mail address": ["Write to jane.doe+films@mail.example.org please.", "x_y@a-b.de"],

@@ -6,7 +6,7 @@ from transformers import GenerationConfig
 from nbtools.generation import Sampler, SamplingParams, generate, sample_inverse_cdf, uniforms
 from nbtools.generation.beams import PromptRepetition
 from nbtools.generation.decoding import Continuation, decode
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 
 def test_padding_is_not_a_repetition_of_end_of_text():

@@ -7,7 +7,7 @@ import torch
 
 from nbtools.errors import InputError
 from nbtools.generation import ROOT, SamplingParams, TextTree, generate, next_tokens, uniforms
-from tests.models_at_hand import mini
+from tests.small_models import mini
 
 PROMPT = "The movie was"
 SAMPLED = {"temperature": 0.9, "top_k": 40, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.2}

@@ -14,7 +14,7 @@ import pytest
 
 from tests.hub import contents
 from tests.hub.standin import HubStandIn
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_" + "StandInSecret0123456789"

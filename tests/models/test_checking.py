@@ -6,7 +6,7 @@ import pytest
 
 from nbtools.errors import InputError, ModelError, UnreachableError
 from nbtools.models import inspect_model, save_model
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 
 def test_the_shipped_model():

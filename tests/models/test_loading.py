@@ -8,7 +8,7 @@ from nbtools.errors import InputError, MachineError, ModelError, UnreachableErro
 from nbtools.models import inspect_model, load_model, locate, parameter_table, save_model
 from nbtools.models.loading import MINI_FOLDER
 from nbtools.profiles import PROFILES, get_profile
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 
 def test_mini_ships_in_the_package_and_plain_transformers_loads_it():

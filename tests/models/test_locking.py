@@ -17,7 +17,7 @@ from nbtools.evaluation import evaluate
 from nbtools.generation import ROOT, SamplingParams, TextTree, generate, next_logits, stream
 from nbtools.models import LanguageModel, evaluating, exclusive, lock_of
 from nbtools.training import finetune
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 PROMPT, TEXT = "The movie was", "The plot was thin, but the acting was good."
 VALUES: dict[str, Any] = {"max_new_tokens": 24, "seed": 3, "temperature": 0.9}

@@ -15,8 +15,8 @@ import torch
 
 from nbtools.errors import CourseError, MachineError, ModelError
 from nbtools.models import inspect_model, load_model, save_model, screening
-from tests.models_at_hand import tiny
 from tests.security.hostile import Runs
+from tests.small_models import tiny
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 

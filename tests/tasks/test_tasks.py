@@ -24,7 +24,7 @@ from nbtools.tasks import (
     zero_shot,
 )
 from nbtools.tasks.rewriting import FORMS, decode, encode
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from nbtools.training.choices import measure_choices
 from nbtools.training.config import ResolvedConfig
 from nbtools.training.loop import Loop
 from tests.accel.test_fast_path import REVIEWS, batch
-from tests.models_at_hand import needs_a_compiler, tiny
+from tests.small_models import needs_a_compiler, tiny
 
 FINETUNE = sys.modules["nbtools.training.finetune"]  # the package's `finetune` is the function
 

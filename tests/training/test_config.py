@@ -23,7 +23,7 @@ from nbtools.training import FinetuneConfig, TrainingChoices, estimate, finetune
 from nbtools.training.__main__ import config_options, run
 from nbtools.training.choices import measure_choices, reuse_choices
 from nbtools.training.config import ResolvedConfig
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 main_module = importlib.import_module("nbtools.training.__main__")
 

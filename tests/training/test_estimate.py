@@ -26,7 +26,7 @@ from nbtools.training.choices import FORMATS, compiler_available
 from nbtools.training.estimate import computed_tokens
 from nbtools.training.memory import PeakMemory, check_least_memory, held_memory, least_memory
 from nbtools.training.probe import PROBE_STEPS, Probe, disturbance
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 MODULE = importlib.import_module("nbtools.training.estimate")  # the package hands on the function of that name
 PLAN: dict[str, Any] = {"batch_size": 2, "max_steps": 22, "learning_rate": 3e-3, "dtype": "fp32", "compile": False}

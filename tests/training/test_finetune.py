@@ -12,7 +12,7 @@ from nbtools.models import load_model
 from nbtools.training import finetune
 from nbtools.training.callbacks import StopOnNonFinite
 from nbtools.values import CHECKS, Number
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from nbtools.data import load_reviews, load_texts, pack
 from nbtools.errors import InputError, ModelError, RunError, UnreachableError
 from nbtools.evaluation import evaluate
 from nbtools.training import finetune, push_model, write_card, write_metrics
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 pytestmark = pytest.mark.xdist_group("sharing")
 

@@ -12,7 +12,7 @@ import pytest
 from nbtools.errors import InputError
 from nbtools.generation import generate
 from nbtools.training.run_state import QUIET_SECONDS, log_samples, read_run
-from tests.models_at_hand import mini
+from tests.small_models import mini
 
 
 def rows(*steps: int) -> str:

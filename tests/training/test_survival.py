@@ -30,7 +30,7 @@ from nbtools.errors import InputError, RunError
 from nbtools.training import checkpoints, finetune
 from nbtools.training.callbacks import StopOnNonFinite
 from nbtools.values import CHECKS, Number
-from tests.models_at_hand import needs_a_compiler, tiny
+from tests.small_models import needs_a_compiler, tiny
 
 STEPS, CHECKPOINT_STEPS = 60, 7  # no checkpoint falls on a row of the curve, nor on the end of an epoch of 16 steps
 EVENTS = trainer_callback.CallbackHandler
