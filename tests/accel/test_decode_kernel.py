@@ -32,7 +32,7 @@ def test_without_it_texts_are_the_same(fresh_native, why, monkeypatch):
     release(mini().model)
 
 
-def test_widths_that_it_cannot_read_in_whole_steps_are_not_given_to_it():
+def test_widths_that_the_kernel_cannot_read_are_decoded_without_it():
     assert DecodeKernel.fits(read_weights(tiny().model, torch.float32, torch.Tensor.contiguous))
     from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -161,7 +161,7 @@ def test_changed_weights_are_noticed(change):
     assert found.numpy() == pytest.approx(logits_of(lm.model, [row])[0][-1].numpy(), abs=1e-4)
 
 
-def test_a_weight_that_lies_inside_another_tensor_is_read_as_well():
+def test_a_weight_that_is_a_view_of_another_tensor_is_supported():
     lm = tiny()
     whole = torch.zeros(33)
     lm.model.transformer.ln_f.bias = torch.nn.Parameter(whole[1:])
@@ -186,7 +186,7 @@ def test_a_decoder_is_kept_until_it_is_released_and_goes_with_its_model():
     assert len(decoder._prepared) == before - 1
 
 
-def test_in_the_models_own_format_nothing_is_copied_that_lies_right():
+def test_in_the_models_format_weights_with_the_right_layout_are_not_copied():
     model = tiny("llama").model
     weights = read_weights(model, torch.float32, torch.Tensor.contiguous)
     assert weights.layers[0].up.weight.data_ptr() == model.model.layers[0].mlp.up_proj.weight.data_ptr()

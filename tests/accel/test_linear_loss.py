@@ -42,7 +42,7 @@ def test_loss_and_gradients_are_the_librarys(monkeypatch, compiled, chunk, count
 
 @pytest.mark.slow(6)
 @pytest.mark.parametrize("compiled", PATHS)
-def test_in_bf16_it_is_no_further_from_the_truth_than_the_library(compiled):
+def test_in_bf16_it_is_as_close_to_the_exact_value_as_the_library(compiled):
     hidden, weight, labels = example(tokens=64, width=64, vocabulary=1000)
     truth = ForCausalLMLoss(hidden @ weight.T, None, len(weight), shift_labels=labels)
     low_hidden, low_weight = (part.detach().bfloat16().requires_grad_() for part in (hidden, weight))

@@ -85,7 +85,7 @@ def test_stop_is_asked_after_every_token() -> None:
     assert len(list(TextTree(mini(), PROMPT).grow(ROOT, 50, 0, SamplingParams(temperature=1.0), lambda: next(answers)))) == 3
 
 
-def test_what_cannot_be_done_is_said() -> None:
+def test_impossible_requests_are_refused() -> None:
     tree = TextTree(mini(), PROMPT)
     with pytest.raises(InputError, match="beam search"):
         next(tree.grow(ROOT, 1, 0, SamplingParams(num_beams=2)))

@@ -140,7 +140,7 @@ def test_accumulated_gradients_are_those_of_one_big_batch(kind: str, path: str, 
     assert tuned.steps == 1 and tuned.tokens_seen == 8 * 16 and tuned.parameters["gradient_accumulation_steps"] == 4
 
 
-def test_a_mean_of_means_would_be_told_from_the_mean_over_tokens() -> None:
+def test_a_mean_of_means_differs_from_the_mean_over_tokens() -> None:
     """The test above can fail: with unequal numbers of labels the two differ by far more than its tolerance."""
     packed = blocks(kind=Unequal)
     parts = []

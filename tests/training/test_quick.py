@@ -1,4 +1,4 @@
-"""Where notebook 05 gets its fine-tuned model from: the newest one at hand, else a quick one that is trained and kept."""
+"""The fine-tuned model of notebook 05: the newest one that exists, else a quick one that is trained and cached."""
 
 from __future__ import annotations
 
