@@ -1,4 +1,4 @@
-"""Two models on one prompt: the next tokens that gained probability, the change of attention, and the text of each."""
+"""Compare two models: tokens that gained probability, changes in attention, and generated texts."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ class Shift:
     """A candidate for the next token, with its probability under each model."""
 
     text: str
+    """The token, with visible spaces."""
     before: float
+    """Probability under the first model."""
     after: float
+    """Probability under the second model."""
 
     @property
     def change(self) -> float:
@@ -35,15 +38,15 @@ class Shift:
 
 @checked(count=(1, 100_000), floor=(0.0, 1.0))
 def top_gains(base: LanguageModel, tuned: LanguageModel, prompt: str, count: int = 10, floor: float = 1e-3) -> list[Shift]:
-    """The next tokens after `prompt` whose log-probability rose most from `base` to `tuned`.
+    """Return the next tokens after `prompt` whose log-probability rose most from `base` to `tuned`.
 
     base    the first model
     tuned   the second model, with the same tokenizer
     prompt  the text before the token
-    count   how many tokens are returned
-    floor   the least probability in either model; without it the list would contain tokens whose probability stays negligible
+    count   maximum number of tokens to return
+    floor   minimum probability in at least one of the models; it excludes tokens whose probability stays negligible
 
-    Raises InputError for models with different tokens.
+    Raises InputError for models with different tokenizers.
     """
     _same_tokens(base, tuned)
     p, q = (next_logits(lm, prompt).double().softmax(-1).numpy() for lm in (base, tuned))
@@ -54,28 +57,41 @@ def top_gains(base: LanguageModel, tuned: LanguageModel, prompt: str, count: int
 
 
 def attention_shift(base: LanguageModel, tuned: LanguageModel, text: str) -> np.ndarray:
-    """The Jensen-Shannon divergence of each head's attention in two models: float64 [layers, heads], in bits (Lin, 1991).
+    """Return the Jensen-Shannon divergence (Lin, 1991) between two models' attention weights: float64 [layers, heads], in bits.
 
-    0 means the same weights, 1 disjoint ones. It is averaged over the tokens of `text` but the first, which can only attend to itself.
-    Raises InputError for a text of a single token and for models with different tokens.
+    base   the first model
+    tuned  the second model, with the same tokenizer
+    text   the text on which both are run
+
+    0 means equal weights, 1 disjoint weights. The divergence is averaged over the tokens of `text` except the first, which can only attend
+    to itself.
+
+    Raises InputError for a text of a single token and for models with different tokenizers.
     """
     _same_tokens(base, tuned)
     p, q = (trace_attention(lm, text).weights.astype(np.float64)[:, :, 1:] for lm in (base, tuned))
     if p.shape[2] == 0:
-        raise InputError("The text is a single token, which can attend to nothing else.", "Give a longer text.")
+        raise InputError("The text is a single token, which can only attend to itself.", "Give a longer text.")
     middle = (p + q) / 2
     return (_entropy(middle) - (_entropy(p) + _entropy(q)) / 2).mean(axis=-1)
 
 
 def _entropy(weights: np.ndarray) -> np.ndarray:
-    """In bits, over the last axis; 0 log 0 is 0."""
+    """Entropy over the last axis, in bits, with 0 log 0 = 0."""
     return -(weights * np.log2(np.where(weights > 0, weights, 1.0))).sum(axis=-1)
 
 
 def sample_pairs(base: LanguageModel, tuned: LanguageModel, prompts: Sequence[str], **sampling: Any) -> list[dict[str, Any]]:
-    """What each model writes after each prompt with the same values and the same seed.
+    """Generate a text from each prompt with both models, with the same sampling parameters and seed.
 
-    Rows with prompt, before, after, seed and decoding. sampling: the fields of `nbtools.generation.SamplingParams` but num_samples.
+    base      the first model
+    tuned     the second model
+    prompts   the prompts
+    sampling  fields of `nbtools.generation.SamplingParams`, except num_samples
+
+    Returns one dict per prompt with the keys prompt, before, after, seed and decoding.
+
+    Raises InputError for prompts that are not strings, an unknown option or an invalid value.
     """
     prompts = check_texts(prompts, "prompts")
     params = SamplingParams.from_options("sample_pairs", sampling, without=("num_samples",))

@@ -1,24 +1,27 @@
-"""One exception family: every error a person can cause says what is wrong and what to do about it."""
+"""Exceptions for errors that a user can cause; each says what is wrong and what to do."""
 
 from __future__ import annotations
 
 import re
 
-# What a terminal obeys or a line is reordered by: control characters but tab and line feed, Unicode's marks of direction,
-# and halves of surrogate pairs, which no encoding can write.
+# Control characters, which a terminal would execute, except tab and line feed; bidirectional characters, which reorder a line; and
+# surrogates, which cannot be encoded.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """`text` with its control characters as "<U+001B>": what comes from a file, a name or a model is shown, and never obeyed."""
-    return CONTROLS.sub(lambda one: f"<U+{ord(one[0]):04X}>", text)
+    """Return `text` with control characters written as "<U+001B>", so that a terminal shows them instead of executing them."""
+    return CONTROLS.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
 
 
 class CourseError(Exception):
-    """A mistake or a missing thing that the user can mend.
+    """An error that the user can correct.
 
-    `problem` is one line that says what is wrong, `remedy` one line that says what to do. Notebooks and the command line
-    show these two lines and no traceback. Both may quote names and texts from anywhere, so control characters are shown as such.
+    problem  one line that says what is wrong
+    remedy   one line that says what to do
+
+    Notebooks and the command line show these two lines instead of a traceback. Control characters in them are made visible, because they
+    may quote names and texts from files.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -30,36 +33,36 @@ class CourseError(Exception):
         return f"{self.problem}\n  -> {self.remedy}"
 
     def _render_traceback_(self) -> list[str]:
-        """IPython calls this instead of formatting the stack."""
+        """Called by IPython instead of formatting the traceback."""
         return [f"{type(self).__name__}: {self.problem}", f"  -> {self.remedy}"]
 
 
 def one_line(error: Exception) -> str:
-    """What is wrong, and what to do where that is known, as one line for a person."""
+    """Return an error as one line: what is wrong and, if known, what to do."""
     if isinstance(error, CourseError):
         return f"{error.problem} {error.remedy}"
     return printable(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 class InputError(CourseError):
-    """An argument, a parameter or a file is not what it must be."""
+    """An argument, a parameter or a file is invalid."""
 
 
 class ModelError(CourseError):
-    """A model cannot be found, read, checked or saved."""
+    """A model cannot be found, loaded, checked or saved."""
 
 
 class DataError(CourseError):
-    """The reviews cannot be found or are not what was expected."""
+    """Texts or reviews cannot be found or read, or do not have the expected format."""
 
 
 class UnreachableError(CourseError):
-    """A network place (the Hub, a package index) does not answer or is switched off."""
+    """A network service (the Hub, a package index) cannot be reached or is switched off."""
 
 
 class MachineError(CourseError):
-    """This machine lacks something that the work needs: a package, memory, disk."""
+    """This machine lacks something that is needed: a package, memory, disk space."""
 
 
 class RunError(CourseError):
-    """A notebook run could not start or did not finish."""
+    """A run of a notebook could not start or did not finish."""

@@ -1,5 +1,4 @@
-"""How well a model predicts texts it has not seen: token-exact negative log-likelihood, perplexity, bits per byte; and a
-check for text that it copied."""
+"""Evaluate a language model: negative log-likelihood per token, perplexity, bits per byte, and a check for copied training text."""
 
 from __future__ import annotations
 
@@ -22,37 +21,38 @@ if TYPE_CHECKING:
     from nbtools.data import Packed, Tokens
     from nbtools.models import LanguageModel
 
-WINDOW = 512  # tokens a review is scored in at once: one scheme for every model, whatever it was trained with
-STRIDE = 256  # a longer review is scored in windows that overlap, so that every token sees at least this many before it
-_LOGITS = 2**24  # most logits held at once (64 MiB in fp32)
+WINDOW = 512  # tokens per window; the same for every model, so that scores do not depend on the block size of training
+STRIDE = 256  # tokens by which the windows of a longer text move; every scored token has at least this much context
+_MAX_LOGITS = 2**24  # logits held in memory at a time (64 MiB in fp32)
 
 
 @dataclass(frozen=True)
 class Score:
-    """The negative log-likelihood of a set of texts.
-
-    nll      sum over all scored tokens, in nats; a text's end-of-text token is scored with it
-    tokens   number of scored tokens; bytes: length of the texts in UTF-8; reviews: number of texts
-    per_review  float64 [reviews], each text's share of `nll`, in the order of the texts
-    """
+    """The negative log-likelihood of a set of texts under a model."""
 
     nll: float
+    """Sum over all scored tokens, in nats; the end-of-text token after each text is scored as well."""
     tokens: int
+    """Number of scored tokens."""
     bytes: int
+    """Length of the texts in UTF-8."""
     reviews: int
+    """Number of texts."""
     per_review: np.ndarray
+    """float64 [reviews]; negative log-likelihood of each text, in nats."""
 
     @property
     def perplexity(self) -> float:
-        """exp(nll / tokens): depends on the tokenizer, so compare it only between models that share one."""
+        """exp(nll / tokens); comparable only between models with the same tokenizer."""
         return math.exp(self.nll / self.tokens)
 
     @property
     def bits_per_byte(self) -> float:
-        """nll / (ln 2 * bytes): comparable between tokenizers."""
+        """nll / (ln 2 * bytes); comparable between models with different tokenizers."""
         return self.nll / math.log(2) / self.bytes
 
     def to_dict(self) -> dict[str, float | int]:
+        """Return the scores as a dict that can be stored as JSON."""
         return {
             "perplexity": self.perplexity,
             "bits_per_byte": self.bits_per_byte,
@@ -69,19 +69,24 @@ class Score:
 
 @dataclass(frozen=True)
 class _Window:
-    review: int
+    review: int  # index of the text
     ids: np.ndarray
-    scored: int  # the last `scored` tokens count; those before are context
+    scored: int  # the last `scored` tokens are scored; those before are context
 
 
 def evaluate(lm: LanguageModel, texts: Dataset | Sequence[str], label: str = "validation") -> Score:
-    """Score every text alone, in fp32: begun by end-of-text, each of its tokens once, and the end-of-text after it.
+    """Compute the negative log-likelihood of texts under a model, in fp32.
 
-    The scheme does not depend on how the model was trained: windows of 512 tokens (or the model's context, if shorter) that
-    move by half of that; a token counts in the first window that reaches it. Sums and token counts, not means of batch means:
-    those weigh short batches too much. A control token that a text spells out is scored as text.
+    lm     the model
+    texts  a collection of strings, or a data set with a column `text`
+    label  name of the texts in the progress bar
 
-    Raises InputError when there is nothing to score, and for anything but a collection of strings.
+    Each text is scored separately: it is preceded by end-of-text, each of its tokens is scored once, and then the end-of-text after it.
+    Long texts are scored in windows of 512 tokens (or the model's context, if shorter) that move by half their length; a token is scored
+    in the first window that contains it. Sums are divided by token counts at the end; a mean of batch means would give short batches too
+    much weight. A control token spelled out in a text is scored as plain text.
+
+    Raises InputError if there is no text to score, and for anything but a collection of strings.
     """
     import numpy as np
     import torch
@@ -117,11 +122,11 @@ def _windows(lm: LanguageModel, tokens: Tokens) -> Iterator[_Window]:
 
 
 def _batches(windows: list[_Window], vocabulary: int) -> Iterator[list[_Window]]:
-    """Windows of similar length together, so that little is computed for padding, and few enough for the logits' memory."""
+    """Group windows of similar length into batches, so that there is little padding and the logits fit into memory."""
     batch: list[_Window] = []
     for window in windows:
         longest = len(batch[0].ids) if batch else len(window.ids)
-        if batch and (len(batch) + 1) * longest * vocabulary > _LOGITS:
+        if batch and (len(batch) + 1) * longest * vocabulary > _MAX_LOGITS:
             yield batch
             batch = []
         batch.append(window)
@@ -130,7 +135,7 @@ def _batches(windows: list[_Window], vocabulary: int) -> Iterator[list[_Window]]
 
 
 def _score(lm: LanguageModel, batch: list[_Window]) -> list[float]:
-    """Each window's sum over its scored tokens, in nats. Padding stands at the end, where causal attention cannot see it."""
+    """Return each window's sum over its scored tokens, in nats. Padding is at the end, so earlier tokens do not attend to it."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -143,48 +148,55 @@ def _score(lm: LanguageModel, batch: list[_Window]) -> list[float]:
     for row, window in enumerate(batch):
         end = len(window.ids)
         predicted = logits[row, end - 1 - window.scored : end - 1].float()
-        wanted = ids[row, end - window.scored : end].to(lm.device)
-        sums.append(cross_entropy(predicted, wanted, reduction="none").double().sum().item())
+        targets = ids[row, end - window.scored : end].to(lm.device)
+        sums.append(cross_entropy(predicted, targets, reduction="none").double().sum().item())
     return sums
 
 
 @dataclass(frozen=True)
 class CopiedSpan:
-    """Words of a generated text that stand, in the same order, in a training text. `training_text` is its index."""
+    """Consecutive words of a generated text that also occur in a training text."""
 
     words: str
+    """The words, without case and punctuation."""
     length: int
+    """Number of words."""
     training_text: int
+    """Index of the training text."""
 
 
 @checked(words=(1, 10_000))
 def copied_spans(text: str, corpus: Dataset | Sequence[str], words: int = 8) -> list[CopiedSpan]:
-    """The longest runs of at least `words` words that `text` shares with a text of `corpus`, longest first.
+    """Return the longest spans of at least `words` words that `text` shares with a text of `corpus`, longest first.
 
-    Words are compared without case and punctuation at their edges. Memory does not grow with the corpus: the n-grams of
-    `text` are kept and the corpus is read past them. Raises InputError for a text that is no string, or a corpus that is no collection of
-    strings.
+    text    the generated text
+    corpus  the training texts: a collection of strings, or a data set with a column `text`
+    words   minimum number of words in a span
+
+    Words are compared without case and surrounding punctuation. Only the n-grams of `text` are kept in memory, not those of the corpus.
+
+    Raises InputError if `text` is not a string or `corpus` not a collection of strings.
     """
-    mine = _words(check_text(text))
-    grams: dict[tuple[str, ...], list[int]] = {}
-    for at in range(len(mine) - words + 1):
-        grams.setdefault(tuple(mine[at : at + words]), []).append(at)
-    best: dict[int, tuple[int, int]] = {}  # where a run begins in `text` -> (its length, training text)
-    for index, other in enumerate(check_texts(corpus, "corpus")):
-        theirs = _words(other)
-        for there in range(len(theirs) - words + 1):
-            for here in grams.get(tuple(theirs[there : there + words]), ()):
+    generated = _words(check_text(text))
+    ngrams: dict[tuple[str, ...], list[int]] = {}
+    for start in range(len(generated) - words + 1):
+        ngrams.setdefault(tuple(generated[start : start + words]), []).append(start)
+    best: dict[int, tuple[int, int]] = {}  # start of a span in `text` -> (its length, index of the training text)
+    for index, training_text in enumerate(check_texts(corpus, "corpus")):
+        training = _words(training_text)
+        for j in range(len(training) - words + 1):
+            for i in ngrams.get(tuple(training[j : j + words]), ()):
                 length = words
-                while here + length < len(mine) and there + length < len(theirs) and mine[here + length] == theirs[there + length]:
+                while i + length < len(generated) and j + length < len(training) and generated[i + length] == training[j + length]:
                     length += 1
-                if length > best.get(here, (0, 0))[0]:
-                    best[here] = (length, index)
+                if length > best.get(i, (0, 0))[0]:
+                    best[i] = (length, index)
     spans, end = [], 0
-    for here in sorted(best):
-        length, index = best[here]
-        if here + length > end:  # a run inside a longer one says nothing new
-            spans.append(CopiedSpan(" ".join(mine[here : here + length]), length, index))
-            end = here + length
+    for start in sorted(best):
+        length, index = best[start]
+        if start + length > end:  # not contained in an earlier span
+            spans.append(CopiedSpan(" ".join(generated[start : start + length]), length, index))
+            end = start + length
     return sorted(spans, key=lambda span: -span.length)
 
 
@@ -193,9 +205,13 @@ def _words(text: str) -> list[str]:
 
 
 def block_nll(lm: LanguageModel, packed: Packed, block: int) -> np.ndarray:
-    """What each place of a block pays for the token after it, in nats: float64 [block size], 0 in the last place, which predicts nothing.
+    """Return the loss at each position of a packed block for the token after it, in nats: float64 [block size], 0 at the last position.
 
-    As in training: documents apart, labels shifted once by the model.
+    lm      the model
+    packed  the blocks
+    block   index of the block
+
+    As in training, documents in the block do not attend to each other.
     """
     import torch
 
@@ -205,5 +221,5 @@ def block_nll(lm: LanguageModel, packed: Packed, block: int) -> np.ndarray:
     labels = item.pop("labels")
     with evaluating(lm.model), torch.inference_mode():
         logits = lm.model(**item, use_cache=False).logits[0].double()
-    wanted = torch.nn.functional.pad(labels[0, 1:], (0, 1), value=IGNORED)
-    return torch.nn.functional.cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORED).cpu().numpy()
+    targets = torch.nn.functional.pad(labels[0, 1:], (0, 1), value=IGNORED)
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED).cpu().numpy()

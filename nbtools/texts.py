@@ -1,4 +1,4 @@
-"""Where a caller's texts come in: a list of strings is accepted, a single string or anything else is not taken for one."""
+"""Check texts given by the caller: collections of strings are accepted, a single string or anything else is refused."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ SHOWN = 40  # characters of a text that an error quotes
 
 
 def repair(text: str) -> str:
-    """`text` as Unicode that can be encoded: two halves of a surrogate pair are joined, a lone half becomes U+FFFD."""
+    """Return `text` as Unicode that can be encoded: surrogate pairs are joined, and a lone surrogate becomes U+FFFD."""
     if not SURROGATES.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def say(message: str) -> None:
-    """Tell the person something that does not stop the work, on standard error."""
+    """Print a note on standard error."""
     print(f"Note: {message}", file=sys.stderr)
 
 
 def check_text(text: Any, name: str = "text") -> str:
-    """`text`, repaired. Raises InputError for anything but a string."""
+    """Return `text`, repaired. Raises InputError for anything but a string."""
     if not isinstance(text, str):
         raise InputError(f"{name} is {describe(text)}, not text.", "Give a string.")
     repaired = repair(text)
     if repaired != text:
-        say(f"{name} holds half of a character (a lone surrogate), now U+FFFD.")
+        say(f"{name} contains half of a character (a lone surrogate), replaced by U+FFFD.")
     return repaired
 
 
 def check_texts(texts: Any, name: str = "texts") -> list[str]:
-    """The texts of a list, of any iterable of strings, or of the column `text` of a data set or table; repaired.
+    """Return the texts of an iterable of strings, or of the column `text` of a data set or table, repaired.
 
-    Raises InputError for a single string, for anything that is no such collection, and for an item that is no string, with its index.
+    texts  the collection
+    name   its name, for errors
+
+    Raises InputError for a single string, for anything else that is not such a collection, and for an item that is not a string.
     """
     found = list(_items(texts, name))
     wrong = [index for index, text in enumerate(found) if not isinstance(text, str)]
@@ -50,14 +53,14 @@ def check_texts(texts: Any, name: str = "texts") -> list[str]:
     repaired = [repair(str(text)) for text in found]
     changed = [index for index, (before, after) in enumerate(zip(found, repaired, strict=True)) if before != after]
     if changed:
-        say(f"{name}: {len(changed):,} with half of a character (a lone surrogate), now U+FFFD; the first is {name}[{changed[0]}].")
+        say(f"{name}: {len(changed):,} with half of a character (a lone surrogate), replaced by U+FFFD; the first is {name}[{changed[0]}].")
     return repaired
 
 
 def _items(texts: Any, name: str) -> Iterable[Any]:
     if isinstance(texts, str):
         raise InputError(
-            f"{name} is a single string, where a list of texts is meant.",
+            f"{name} is a single string, not a list of texts.",
             f"Put it into a list: [{texts[:SHOWN]!r}{'…' * (len(texts) > SHOWN)}]",
         )
     columns = getattr(texts, "column_names", None)
@@ -69,22 +72,22 @@ def _items(texts: Any, name: str) -> Iterable[Any]:
         )
     if columns is not None:
         if "text" not in columns:
-            raise InputError(f"{name} has no column 'text', but {', '.join(columns)}.", "Give one column of it, as a list of strings.")
+            raise InputError(f"{name} has no column 'text', but {', '.join(columns)}.", "Give one of its columns, as a list of strings.")
         return texts["text"]  # type: ignore[no-any-return]
     if isinstance(texts, (bytes, bytearray, Mapping)) or not isinstance(texts, Iterable):
-        part = " Give one part, such as reviews.train." if hasattr(texts, "train") else ""
-        raise InputError(f"{name} is {describe(texts)}, not a list of strings.", f'Give a list such as ["a text", "another text"].{part}')
+        hint = " Give one part, such as reviews.train." if hasattr(texts, "train") else ""
+        raise InputError(f"{name} is {describe(texts)}, not a list of strings.", f'Give a list such as ["a text", "another text"].{hint}')
     return texts
 
 
 def escape_markdown(text: str) -> str:
-    """`text` on one line, with the characters escaped that Markdown would take for markup."""
+    """Return `text` on one line, with the characters escaped that Markdown would read as markup."""
     escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|" else letter for letter in text)
     return " ".join(escaped.split())
 
 
 def describe(value: Any) -> str:
-    """What a value is, for an error: `None`, `nan (a float)`, `3 (an int)`, `a dict`."""
+    """Describe a value for an error: `None`, `nan (a float)`, `3 (an int)`, `a dict`."""
     kind = type(value).__name__
     if value is None:
         return "None"
@@ -94,6 +97,6 @@ def describe(value: Any) -> str:
 
 
 def describe_kind(value: Any) -> str:
-    """The type of a value with its article: `an int`, `a dict`."""
+    """Return the type of a value with an article: `an int`, `a dict`."""
     kind = type(value).__name__
     return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"

@@ -1,4 +1,4 @@
-"""How a token looks, and which characters of the text it covers: the one place that knows."""
+"""Text of tokens for display, and the characters that each token covers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ SPACE, NEWLINE, TAB = "␣", "⏎", "⇥"
 
 
 def visible(text: str) -> str:
-    """`text` with spaces, line breaks and tabs made visible, and every other control character and mark of direction as "<U+202E>"."""
+    """Return `text` with visible spaces, line breaks and tabs, and other control and bidirectional characters as "<U+202E>".
+
+    Raises InputError if `text` is not a string.
+    """
     if not isinstance(text, str):
-        raise InputError(f"{text!r} is no text.", "Give text; `decode` makes it from token ids.")
+        raise InputError(f"{text!r} is not text.", "Give a string; `decode` makes it from token ids.")
     return printable(text).replace(" ", SPACE).replace("\n", NEWLINE).replace("\t", TAB)
 
 
 @checked()
 def token_texts(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[str]]:
-    """The ids of `text` and, for each, the characters that it covers.
+    """Return the token ids of `text` and the characters that each token covers.
 
-    Byte-level tokenizers cut inside a character (an emoji is four bytes). Offsets then give the same character to each of its
-    tokens; all but the first show as "·", so that the texts joined, without "·", are `text` again.
+    Byte-level tokenizers split inside a character (an emoji is four bytes). The offsets of all its tokens then cover the same character;
+    all tokens but the first are shown as "·", so that joining the texts without "·" gives `text`.
     """
     text = repair(text)
     encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
@@ -40,32 +43,32 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int
 
 
 def control_tokens_in(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> dict[str, int]:
-    """In how many of `texts` each of the tokenizer's control tokens stands, spelled out (`<|endoftext|>`, say)."""
-    spelled = [str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    counts = Counter(one for text in texts for one in spelled if one in text)
+    """Return how many of `texts` contain each of the tokenizer's control tokens, spelled out (for example `<|endoftext|>`)."""
+    control_tokens = [str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    counts = Counter(token for text in texts for token in control_tokens if token in text)
     return dict(counts.most_common())
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    """The text of `ids` without special tokens, spaces as they are."""
+    """Return the text of `ids` without special tokens; spaces are not changed."""
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 @checked()
 def id_texts(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
-    """What each id would add to a text, for ids that come from a model and have no offsets (candidates, say).
+    """Return the text of each id on its own, for example of candidates for the next token, which have no offsets.
 
-    An id that is only a part of a character shows its bytes as hexadecimal.
+    An id that is only part of a character is shown as its bytes in hexadecimal.
     """
     texts = []
-    for one in ids:
-        text = str(tokenizer.decode([one]))
-        texts.append(text if "�" not in text else f"<bytes {_as_bytes(str(tokenizer.convert_ids_to_tokens(one)))}>")
+    for token_id in ids:
+        text = str(tokenizer.decode([token_id]))
+        texts.append(text if "�" not in text else f"<bytes {_as_bytes(str(tokenizer.convert_ids_to_tokens(token_id)))}>")
     return texts
 
 
 def _as_bytes(token: str) -> str:
-    """Hexadecimal bytes of a byte-level token, undoing GPT-2's table of printable stand-ins (Radford et al., 2019)."""
+    """Return the bytes of a byte-level token in hexadecimal, by inverting GPT-2's byte-to-character table (Radford et al., 2019)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     shifted = [byte for byte in range(256) if byte not in printable]
     table = {chr(byte): byte for byte in printable} | {chr(256 + rank): byte for rank, byte in enumerate(shifted)}

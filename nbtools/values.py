@@ -1,7 +1,7 @@
-"""Checks of single values: an option is checked by its name, in one table, before any work starts.
+"""Check single values: one table holds the check of each option, by name.
 
-One name means the same everywhere (in functions, notebooks and on the command line), so its bounds are written once, here. The upper bounds
-are far above what is useful: they stop a slip of the keyboard before it takes all memory.
+A name means the same in functions, in notebooks and on the command line, so its bounds are defined once, here. The upper bounds are far
+above useful values; they catch typing errors that would take all memory.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ LISTS = re.compile(r"(?:Sequence|Iterable|list)\[(str|int|float)\]")
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number from `low` to `high`; calling it checks a value and returns it as Python's int or float.
+    """A finite number from `low` to `high`; calling it checks a value and returns it as a Python int or float.
 
-    NumPy's numbers are accepted; True, False and text are not numbers here.
+    NumPy numbers are accepted; bool and text are not.
     """
 
     low: float = -math.inf
@@ -47,11 +47,11 @@ class Number:
             raise InputError(f"{name} is {shown(value)}, which is not {self._noun()}.", f"Give {self}.")
         try:
             number = int(value) if self.whole else float(value)
-        except (OverflowError, ValueError):  # an int that no float can hold
+        except (OverflowError, ValueError):  # an int too large for a float
             number = math.inf
         enough = number > self.low if self.above else number >= self.low
         few_enough = number < self.high if self.below else number <= self.high
-        if not enough or not few_enough or abs(number) == math.inf:  # the first two are False of NaN
+        if not enough or not few_enough or abs(number) == math.inf:  # both comparisons are False for NaN
             raise InputError(f"{name} is {shown(value)}.", f"Give {self}.")
         return number
 
@@ -66,7 +66,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Text:
-    """Text; with `options`, one of them."""
+    """A string or, if there are `options`, one of them."""
 
     options: tuple[str, ...] = ()
 
@@ -82,21 +82,21 @@ class Text:
 
 
 def switch(name: str, value: Any) -> bool:
-    """True or False, NumPy's included; numbers and words are refused."""
+    """Check that `value` is a bool or a NumPy bool. Raises InputError for anything else, including 0 and 1."""
     if isinstance(value, bool) or type(value).__name__ in {"bool_", "bool"}:
         return bool(value)
     raise InputError(f"{name} is {shown(value)}.", "Give True or False.")
 
 
 def path(name: str, value: Any) -> str | os.PathLike[str]:
-    """A path as text or as an object, and not empty."""
+    """Check that `value` is a non-empty path, as text or as a path object. Raises InputError for anything else."""
     if isinstance(value, (str, os.PathLike)) and os.fspath(value) and "\0" not in str(value):
         return value
     raise InputError(f"{name} is {shown(value)}, which is not a path.", "Give the path of a file or folder.")
 
 
 def count(high: int, low: int = 1) -> Number:
-    """A whole number from `low` to `high`."""
+    """Return the check for a whole number from `low` to `high`."""
     return Number(low, high, whole=True)
 
 
@@ -125,10 +125,10 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "compile": switch,
     "dtype": Text(("fp32", "bf16", "fp16")),
     "report_to": Text(),
-    # More threads than processors only wait; of a hundred thousand, the system refuses one and the process ends.
+    # More threads than processors do not help, and with a hundred thousand the system refuses one and the process ends.
     "threads": count(max(64, 4 * (os.cpu_count() or 1))),
     # both
-    "seed": count(2**32 - 1, low=0),  # what NumPy takes
+    "seed": count(2**32 - 1, low=0),  # the range of a NumPy seed
     # data
     "block_size": count(10**6, low=2),
     **{name: count(10**9) for name in ("max_reviews", "max_texts", "train_reviews")},
@@ -138,7 +138,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 
 class Checked:
-    """Base of a frozen dataclass whose fields are checked, and converted, by `CHECKS`. None passes where the annotation allows it."""
+    """Base class of a frozen dataclass whose fields are checked and converted by `CHECKS`; None is accepted if the annotation allows it."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
@@ -148,10 +148,14 @@ class Checked:
 
     @classmethod
     def from_options(cls, caller: str, options: Mapping[str, Any], also: Iterable[str] = (), without: Collection[str] = ()) -> Self:
-        """The values in `options`. Raises InputError for a name that `caller` does not take, with the nearest one.
+        """Create an instance from keyword arguments.
 
-        also     further names that `caller` takes, for the advice
-        without  fields that `caller` does not take
+        caller   name of the function that was called, for errors
+        options  the keyword arguments
+        also     further options of `caller`, listed in the error
+        without  fields that are not options of `caller`
+
+        Raises InputError for an unknown option, with the most similar name, and for an invalid value.
         """
         known = [field.name for field in fields(cls) if field.name not in without]  # type: ignore[arg-type]
         check_names(caller, options, known, also)
@@ -159,10 +163,12 @@ class Checked:
 
 
 def checked(**bounds: tuple[float, float]) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
-    """A decorator: every argument must be what its annotation says, and lie within `bounds` or, by its name, in those of `CHECKS`.
+    """Return a decorator that checks a function's arguments against their annotations and against bounds.
 
-    Checked, and converted, are the annotations `str`, `int`, `float`, `bool`, `str | Path`, lists of texts or numbers, and any of these
-    with `None`; a parameter with another annotation is left to the function. Raises InputError.
+    bounds  lowest and highest value by parameter; other parameters are checked by `CHECKS` if their name is listed there
+
+    Arguments annotated `str`, `int`, `float`, `bool`, `str | Path`, as lists of strings or numbers, or as any of these with `None`, are
+    checked and converted; others are left to the function. The decorated function raises InputError for an invalid argument.
     """
 
     def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
@@ -188,7 +194,7 @@ def checked(**bounds: tuple[float, float]) -> Callable[[Callable[Parameters, Ret
 
 
 def _check_of(name: str, annotation: str, bounds: tuple[float, float] | None) -> Callable[[str, Any], Any] | None:
-    """The check that an annotation stands for, None for one that is left to the function."""
+    """Return the check for an annotation, or None if the argument is left to the function."""
     kind = annotation.removesuffix(" | None")
     low, high = bounds or (-math.inf, math.inf)
     if found := LISTS.fullmatch(kind):
@@ -203,11 +209,11 @@ def _check_of(name: str, annotation: str, bounds: tuple[float, float] | None) ->
 def _numbers(check: Number, name: str, value: Any) -> list[Any]:
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise InputError(f"{name} is {shown(value)}, which is not a list.", "Give a list of numbers.")
-    return [check(f"{name}[{index}]", one) for index, one in enumerate(value)]
+    return [check(f"{name}[{index}]", number) for index, number in enumerate(value)]
 
 
 def check_names(caller: str, given: Iterable[str], known: Iterable[str], also: Iterable[str] = ()) -> None:
-    """Raise InputError for the first name in `given` that is not in `known`; the advice lists `known` and `also`."""
+    """Raise InputError for the first name in `given` that is not in `known`; the error lists `known` and `also`."""
     known = list(known)
     for name in given:
         if name not in known:
@@ -216,17 +222,17 @@ def check_names(caller: str, given: Iterable[str], known: Iterable[str], also: I
 
 
 def near_miss(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """ "Did you mean …? " with the name in `known` that `name` is most like, letter case and outer blanks aside; or an empty text."""
-    by_lower = {one.lower(): one for one in known}
+    """Return "Did you mean …? " with the most similar name in `known`, ignoring case and surrounding spaces, or an empty string."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.strip().lower(), by_lower, n=1, cutoff=cutoff)
     return f"Did you mean {by_lower[near[0]]!r}? " if near else ""
 
 
 def shown(value: Any) -> str:
-    """`value` as an error quotes it: on one line, and not longer than that."""
+    """Return `value` as quoted in an error: on one line of at most 80 characters."""
     try:
         text = repr(value)
-    except ValueError:  # an int of more digits than Python prints
+    except ValueError:  # an int with more digits than Python converts to text
         text = f"a number of about {value.bit_length() * 0.30103:,.0f} digits"
     text = " ".join(text.split())
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -176,7 +176,7 @@ UNTRIED = {  # public names that are not walked, each with its reason
 
 def good_arguments() -> dict[str, dict[str, Any]]:
     """For each function that is walked, arguments with which it works."""
-    from tests.models_at_hand import tiny
+    from tests.small_models import tiny
 
     lm = tiny()
     packed = nbtools.pack(["A film that I liked very much. " * 20], lm, 16)

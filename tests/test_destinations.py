@@ -31,7 +31,7 @@ from nbtools.storage import destination, keep_backup, write_text
 from nbtools.storage.destinations import BUNDLE, FETCHED, FINETUNE, MODEL, RUN, SITE, SWEEP
 from nbtools.training import TrainingChoices, checkpoints
 from nbtools.widgets import TrainingMonitor
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 from tools.bundle import make_bundle
 from tools.mini.pretrain import pretrain
 from tools.mini.recipe import Recipe

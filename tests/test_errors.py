@@ -6,7 +6,7 @@ import pytest
 from nbtools import errors
 
 
-def test_every_error_is_one_family_with_a_problem_and_a_remedy():
+def test_every_error_is_a_course_error_with_a_problem_and_a_remedy():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert len(kinds) > 5 and all(issubclass(kind, errors.CourseError) for kind in kinds)
     error = errors.InputError("This is wrong.", "Do that.")
@@ -14,7 +14,7 @@ def test_every_error_is_one_family_with_a_problem_and_a_remedy():
 
 
 def test_a_notebook_shows_two_lines_and_no_traceback():
-    """IPython asks an exception for its own rendering; held to IPython itself."""
+    """IPython calls the exception's own method for rendering; tested with IPython itself."""
     pytest.importorskip("IPython")
     program = (
         "from IPython.core.interactiveshell import InteractiveShell as S; from nbtools.errors import InputError\n"
@@ -26,12 +26,12 @@ def test_a_notebook_shows_two_lines_and_no_traceback():
     assert "Traceback" not in output and "line 1" not in output
 
 
-def test_importing_the_package_loads_no_torch():
+def test_importing_the_package_does_not_import_torch():
     program = "import sys, nbtools; assert not {'torch', 'transformers', 'datasets'} & set(sys.modules); print(nbtools.__version__)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_every_public_name_is_there_and_an_unknown_one_is_not():
+def test_every_public_name_exists_and_an_unknown_name_raises():
     import nbtools
 
     for name in nbtools.__all__:

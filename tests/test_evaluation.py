@@ -6,22 +6,22 @@ import torch
 
 from nbtools.errors import InputError
 from nbtools.evaluation import WINDOW, copied_spans, evaluate
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 TEXTS = ["A good film.", "Bad, slow and far too long.", "The cast is fine, the plot is not; I would still see it again. " * 3]
 
 
-def by_hand(lm, text):
-    """Sum of -ln p over the text and its end, from one forward pass over the whole of it."""
+def reference_nll(lm, text):
+    """Return the sum of -ln p over the text and its end-of-text token, from one forward pass, and the number of tokens."""
     ids = torch.tensor([[lm.document_id, *lm.tokenizer(text)["input_ids"], lm.document_id]])
     with torch.inference_mode():
         logits = lm.model(ids, use_cache=False).logits[0].double()
     return torch.nn.functional.cross_entropy(logits[:-1], ids[0, 1:], reduction="sum").item(), ids.shape[1] - 1
 
 
-def test_the_score_is_the_sum_over_each_text_alone():
+def test_the_score_is_the_sum_over_texts_scored_separately():
     lm = mini()
-    sums, counts = zip(*(by_hand(lm, text) for text in TEXTS), strict=True)
+    sums, counts = zip(*(reference_nll(lm, text) for text in TEXTS), strict=True)
     score = evaluate(lm, TEXTS)
     assert score.tokens == sum(counts) and score.bytes == sum(len(text.encode()) for text in TEXTS)
     assert score.per_review == pytest.approx(sums, rel=1e-5)
@@ -29,7 +29,7 @@ def test_the_score_is_the_sum_over_each_text_alone():
     assert score.bits_per_byte == pytest.approx(sum(sums) / math.log(2) / score.bytes, rel=1e-5)
 
 
-def test_it_is_the_models_own_loss_when_there_is_one_text():
+def test_the_score_of_one_text_equals_the_models_loss():
     lm = mini()
     ids = torch.tensor([[lm.document_id, *lm.tokenizer(TEXTS[1])["input_ids"], lm.document_id]])
     with torch.inference_mode():
@@ -38,20 +38,20 @@ def test_it_is_the_models_own_loss_when_there_is_one_text():
     assert score.nll / score.tokens == pytest.approx(loss, rel=1e-5)
 
 
-def test_it_is_not_the_mean_of_batch_means():
+def test_perplexity_is_not_the_mean_of_batch_means():
     score = evaluate(mini(), TEXTS)
     lengths = [len(mini().tokenizer(text)["input_ids"]) + 1 for text in TEXTS]
     mean_of_means = math.exp(np.mean(score.per_review / lengths))
     assert abs(mean_of_means - score.perplexity) > 1
 
 
-def test_neither_order_nor_company_changes_a_text():
+def test_the_score_of_a_text_does_not_depend_on_the_order_of_the_texts():
     lm = mini()
     score, backwards = evaluate(lm, TEXTS), evaluate(lm, TEXTS[::-1])
     assert score.per_review == pytest.approx(backwards.per_review[::-1], rel=1e-6)
 
 
-def test_a_long_text_is_scored_in_windows_each_token_once_with_enough_context():
+def test_a_long_text_is_scored_in_windows_and_each_token_once():
     lm = tiny(context=16)
     text = "The sea was calm and the sky was clear when the old ship came home to the harbour. " * 4
     ids = [lm.document_id, *lm.tokenizer(text)["input_ids"], lm.document_id]
@@ -65,32 +65,32 @@ def test_a_long_text_is_scored_in_windows_each_token_once_with_enough_context():
             before, end = end, min(end + 8, len(ids))
             window = ids[end - 16 : end]
             logits = lm.model(torch.tensor([window]), use_cache=False).logits[0]
-            fresh = end - before
-            total += torch.nn.functional.cross_entropy(logits[-fresh - 1 : -1], torch.tensor(ids[before:end]), reduction="sum").item()
-            scored += fresh
+            new = end - before
+            total += torch.nn.functional.cross_entropy(logits[-new - 1 : -1], torch.tensor(ids[before:end]), reduction="sum").item()
+            scored += new
     score = evaluate(lm, [text])
     assert score.tokens == scored == len(ids) - 1
     assert score.nll == pytest.approx(total, rel=1e-5)
 
 
-def test_the_scheme_is_the_same_whatever_the_block_size_of_training(monkeypatch):
-    """A perplexity that moved with block_size could be bettered by choosing it: nothing but the model and the text may count."""
+def test_the_score_does_not_depend_on_the_block_size_of_training(monkeypatch):
+    """A perplexity that depended on block_size could be improved by choosing it; only the model and the texts may matter."""
     import inspect
 
     assert set(inspect.signature(evaluate).parameters) == {"lm", "texts", "label"} and WINDOW == 512
 
 
-def test_training_mode_is_left_as_it_was():
+def test_evaluation_does_not_change_training_mode():
     lm = tiny()
     lm.model.train()
     evaluate(lm, ["A film."])
     assert lm.model.training
 
 
-def test_nothing_to_score_is_refused():
-    for nothing in ([], [""]):
+def test_no_texts_or_only_empty_ones_are_refused():
+    for texts in ([], [""]):
         with pytest.raises(InputError, match="no text"):
-            evaluate(mini(), nothing)
+            evaluate(mini(), texts)
 
 
 CORPUS = [
@@ -100,15 +100,15 @@ CORPUS = [
 ]
 
 
-def test_a_copied_run_is_found_whatever_its_case_and_punctuation():
+def test_a_copied_span_is_found_despite_case_and_punctuation():
     (span,) = copied_spans("He said: a DARK and stormy night, the rain fell in torrents; really", CORPUS)
     assert span.words == "a dark and stormy night the rain fell in torrents" and span.length == 10 and span.training_text == 0
 
 
-def test_common_words_out_of_order_are_no_copy():
+def test_common_words_in_another_order_are_not_a_copy():
     assert copied_spans("the night was dark the rain in torrents fell and stormy it was a", CORPUS) == []
 
 
-def test_of_two_overlapping_runs_the_longer_one_is_reported():
+def test_of_two_overlapping_spans_the_longer_one_is_reported():
     (span,) = copied_spans("the rain fell in torrents, and we went home at last", CORPUS, words=4)
     assert span.training_text == 2 and span.length == 11

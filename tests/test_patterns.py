@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import nbtools
-from nbtools.data.cleaning import clean, plain_of_html, tidy
+from nbtools.data.cleaning import clean, html_to_text, tidy
 
 PACKAGE = Path(nbtools.__file__).parent
 FACTOR = 16  # how much longer the long input is
@@ -178,7 +178,7 @@ def test_a_quadratic_pattern_is_seen(source):
     assert any(growth(pattern, case) > MOST for case in hurtful(pattern))
 
 
-@pytest.mark.parametrize("clean", [clean, tidy, plain_of_html])
+@pytest.mark.parametrize("clean", [clean, tidy, html_to_text])
 @pytest.mark.parametrize(
     "parts",
     [("a", " ", "b"), ("a", "\n", "b"), ("", "<br", ">"), ("<br", " ", "x"), ("<", "p ", ""), ("&#", "9", ";"), ("", "\r\n \t", "b")],

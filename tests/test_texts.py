@@ -1,4 +1,4 @@
-"""Where texts come in: what is no list of strings is refused, halves of characters are repaired, control tokens are text."""
+"""Texts given by the caller: only lists of strings are accepted, lone surrogates are repaired, control tokens are read as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nbtools.evaluation import copied_spans
 from nbtools.tasks import score_texts
 from nbtools.texts import check_texts, repair
 from nbtools.tokens import token_texts
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 from tools.mini.corpus import read_corpus, split_corpus
 
 WORDS = "A good film that goes on for a while. "
@@ -59,12 +59,12 @@ TAKES_TEXTS = {
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )  # fmt: skip
-def test_what_is_no_list_of_texts_is_not_taken_apart_or_learned_as_words(tmp_path, name, value, words):
+def test_anything_but_a_list_of_strings_is_refused(tmp_path, name, value, words):
     if value is None and name == "validation":
-        return  # no validation is wanted
+        return  # None means no validation
     with pytest.raises(InputError, match=words):
         TAKES_TEXTS[name](value, tmp_path)
-    assert not list(tmp_path.iterdir())  # before anything was begun
+    assert not list(tmp_path.iterdir())  # refused before any work began
 
 
 def test_every_kind_of_collection_of_strings_is_accepted():
@@ -73,11 +73,11 @@ def test_every_kind_of_collection_of_strings_is_accepted():
         assert check_texts(given) == ["a", "b"]
 
 
-HALVES = ["\ud83d", "a \ud83d b", "\ude00 at the start", "two \ud83d\ud83d halves"]
+LONE_SURROGATES = ["\ud83d", "a \ud83d b", "\ude00 at the start", "two \ud83d\ud83d halves"]
 
 
-@pytest.mark.parametrize("text", HALVES)
-def test_half_of_an_emoji_is_repaired_where_texts_come_in(tmp_path, text, capsys):
+@pytest.mark.parametrize("text", LONE_SURROGATES)
+def test_half_of_an_emoji_is_repaired_by_every_function(tmp_path, text, capsys):
     lm = tiny()
     fixed = repair(text)
     assert fixed.encode() and "\ufffd" in fixed
@@ -90,7 +90,7 @@ def test_half_of_an_emoji_is_repaired_where_texts_come_in(tmp_path, text, capsys
     assert "half of a character" in capsys.readouterr().err
 
 
-@pytest.mark.slow(13)  # the first to draw and to decode
+@pytest.mark.slow(13)  # imports matplotlib and compiles the decoder
 def test_half_of_an_emoji_does_not_stop_a_live_view():
     lm, text = tiny(), "a \ud83d b"
     assert AttentionExplorer(lm, text).text == repair(text)
@@ -101,7 +101,7 @@ def test_both_halves_of_an_emoji_become_the_emoji():
     assert repair("a \ud83d\ude00 b") == "a \U0001f600 b" and repair("plain") == "plain"
 
 
-def test_half_of_an_emoji_in_a_file_costs_neither_the_file_nor_the_text(tmp_path):
+def test_a_text_with_half_of_an_emoji_in_a_file_is_kept(tmp_path):
     lines = [f'{{"text": "Text number {number} has an odd end \\ud83d"}}' for number in range(12)]
     (tmp_path / "odd.jsonl").write_text("\n".join(lines))
     texts = load_texts(tmp_path / "odd.jsonl")
@@ -110,7 +110,7 @@ def test_half_of_an_emoji_in_a_file_costs_neither_the_file_nor_the_text(tmp_path
     assert read_corpus(tmp_path / "corpus.jsonl")[0].text.endswith("\ufffd")
 
 
-def test_a_file_name_that_is_no_unicode_does_not_stop_a_folder(tmp_path):
+def test_a_file_name_that_is_not_unicode_does_not_stop_a_folder(tmp_path):
     for number in range(12):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff%d.txt" % number)).write_text(f"This is text number {number}.")
     texts = load_texts(tmp_path)
@@ -123,7 +123,7 @@ def test_a_spelled_out_control_token_does_not_end_a_document(text, kind, capsys)
     lm = tiny(kind)
     packed = pack([text, WORDS * 4], lm, 32)
     ends = np.flatnonzero(packed.input_ids[0] == lm.document_id)
-    assert set(ends) <= set(np.flatnonzero(packed.position_ids[0] == 0))  # every end-of-text begins a document that sees none before it
+    assert set(ends) <= set(np.flatnonzero(packed.position_ids[0] == 0))  # every end-of-text token starts a document
     assert capsys.readouterr().err.count(f"{MARK} in 1") == 1
     assert lm.tokenizer.decode(tokenize([text], lm)[0]) == text
     row = {name: value[None] for name, value in packed[0].items() if name != "labels"}
@@ -138,11 +138,11 @@ def test_a_spelled_out_control_token_does_not_end_a_document(text, kind, capsys)
 def test_texts_of_a_chat_template_can_keep_their_control_tokens(capsys):
     lm = mini()
     assert tokenize([f"a{MARK}b"], lm, control_tokens=True)[0].tolist() == lm.tokenizer(f"a{MARK}b")["input_ids"]
-    assert lm.document_id not in tokenize([f"a{MARK}b"], lm)[0].tolist()  # not from the other's cache
+    assert lm.document_id not in tokenize([f"a{MARK}b"], lm)[0].tolist()  # the cache keeps both apart
     assert lm.document_id in pack([f"{WORDS}{MARK}{WORDS}"], lm, 16, control_tokens=True).input_ids[0, 1:]
 
 
-def test_the_score_of_a_text_counts_each_of_its_tokens_once_though_it_spells_out_a_control_token():
+def test_a_spelled_out_control_token_is_scored_as_text():
     lm = mini()
     text = f"One film.{MARK}Another."
     assert evaluate(lm, [text]).tokens == len(tokenize([text], lm)[0]) + 1

@@ -100,7 +100,7 @@ class MasterAdamW(torch.optim.Optimizer):
         return (_Part * len(parts))(*parts), len(parts), torch.get_num_threads()
 
     def _update(self, weight: torch.nn.Parameter, state: dict[str, Any], numbers: tuple[float, ...]) -> None:
-        """What `adamw.cpp` does with one parameter, in PyTorch's operations."""
+        """Update one parameter like `adamw.cpp`, with PyTorch operations."""
         shrink, new1, new2, rate, root, keep, eps = numbers
         tensors = self.masters.get(weight, weight.data), weight.data, weight.grad, state["exp_avg"], state["exp_avg_sq"]
         for master, working, grad, first, second in zip(*(each.view(-1).split(PIECE) for each in tensors), strict=True):  # type: ignore[union-attr]
@@ -116,7 +116,7 @@ class MasterAdamW(torch.optim.Optimizer):
         # The base class casts every moment to the format of its parameter, which is bf16 here.
         weights = [weight for group in self.param_groups for weight in group["params"]]
         for number, saved in state_dict["state"].items():
-            self.state[weights[number]] = {name: part.clone() if torch.is_tensor(part) else part for name, part in saved.items()}
+            self.state[weights[number]] = {name: value.clone() if torch.is_tensor(value) else value for name, value in saved.items()}
 
 
 class _Part(ctypes.Structure):  # as in adamw.cpp

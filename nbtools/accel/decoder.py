@@ -151,7 +151,7 @@ _preparing = threading.Lock()
 
 
 def decoder_for(model: Any, dtype: torch.dtype) -> Decoder | None:
-    """The decoder of `model` in `dtype`, or None for a model that only transformers can decode.
+    """Return the decoder of `model` in `dtype`, or None for a model that only transformers can decode.
 
     It is kept with the model, one number format at a time, and made again when any weight has changed since.
     """
@@ -190,7 +190,7 @@ def _make(model: Any, dtype: torch.dtype) -> Decoder:
 
 @functools.cache
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether oneDNN's packed weights work here: tried, because PyTorch documents these operations for its compiler only.
+    """Return whether oneDNN's packed weights work here; this is tested, because PyTorch documents these operations for its compiler only.
 
     They multiply a few rows about twice as fast as `linear` does with unpacked weights (measured, see benchmarks/README.md).
     """

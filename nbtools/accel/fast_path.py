@@ -35,12 +35,12 @@ _PROGRAMS: weakref.WeakKeyDictionary[torch.nn.Module, Any] = weakref.WeakKeyDict
 
 
 def has_adapters(model: Any) -> bool:
-    """Whether `model` is peft's wrapper around a model of the library."""
+    """Return whether `model` is peft's wrapper around a transformers model."""
     return hasattr(model, "peft_config")
 
 
 def fits(model: Any) -> bool:
-    """Whether `model` is of a tested family, without a bias on the output layer, and trained completely or by its adapters alone."""
+    """Return whether `model` is of a tested family, has no output bias, and is trained completely or only by its adapters."""
     if not enabled():
         return False
     plain = model.get_base_model() if has_adapters(model) else model
@@ -88,8 +88,8 @@ class FastPath:
             self.working = {weight: torch.nn.Parameter(weight.detach().to(torch.bfloat16)) for weight in self._matrices()}
         self._put(self.working)
         if not self.compiled:
-            for part in self._activations():
-                part.forward = functools.partial(torch.nn.functional.gelu, approximate="tanh")
+            for activation in self._activations():
+                activation.forward = functools.partial(torch.nn.functional.gelu, approximate="tanh")
             return
         for block in self._blocks():
             block._compiled_call_impl = _PROGRAMS.get(block)
@@ -110,8 +110,8 @@ class FastPath:
         for copy in self.working.values():
             copy.grad = None
         if not self.compiled:
-            for part in self._activations():
-                del part.forward
+            for activation in self._activations():
+                del activation.forward
             return
         for block in self._blocks():
             block._compiled_call_impl = None
@@ -130,7 +130,7 @@ class FastPath:
     def _blocks(self) -> list[Any]:
         """The transformer blocks: the list of modules with one entry per layer."""
         depth = self.plain.config.num_hidden_layers
-        return list(next(part for part in self.model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == depth))
+        return list(next(module for module in self.model.modules() if isinstance(module, torch.nn.ModuleList) and len(module) == depth))
 
     @property
     def masters(self) -> dict[torch.nn.Parameter, torch.Tensor]:
@@ -139,19 +139,19 @@ class FastPath:
 
     def _put(self, others: dict[torch.nn.Parameter, torch.nn.Parameter]) -> None:
         """Replace parameters wherever they are used."""
-        for part in self.model.modules():
-            for name, weight in part._parameters.items():
+        for module in self.model.modules():
+            for name, weight in module._parameters.items():
                 if weight in others:
-                    part._parameters[name] = others[weight]
+                    module._parameters[name] = others[weight]
 
     def _activations(self) -> list[Any]:
-        return [part for part in self.model.modules() if isinstance(part, NewGELUActivation)]
+        return [module for module in self.model.modules() if isinstance(module, NewGELUActivation)]
 
     def _matrices(self) -> list[Any]:
         """The weights of all linear layers, the output layer's included."""
         from transformers.pytorch_utils import Conv1D
 
-        layers = (part for part in self.model.modules() if isinstance(part, (torch.nn.Linear, Conv1D)))
+        layers = (module for module in self.model.modules() if isinstance(module, (torch.nn.Linear, Conv1D)))
         return list(dict.fromkeys(layer.weight for layer in layers))
 
     def _forward(

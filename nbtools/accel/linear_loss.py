@@ -64,10 +64,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         half = -(-len(hidden) // 2)
         for begin in range(0, len(hidden), half):
             rows = slice(begin, begin + half)
-            part = _Logits(hidden[rows], working, labels[rows], compiled)
-            loss += part.loss()
-            part.write_gradients(count, grad_hidden[rows], grad_weight, add=begin > 0)
-            del part  # its logits are freed before the next ones are computed
+            logits = _Logits(hidden[rows], working, labels[rows], compiled)
+            loss += logits.loss()
+            logits.write_gradients(count, grad_hidden[rows], grad_weight, add=begin > 0)
+            del logits  # frees them before the next ones are computed
         ctx.save_for_backward(grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype))
         ctx.gradient = gradient
         return loss / count
@@ -99,7 +99,7 @@ class _Logits:
             columns = labels[rows] - begin
             self.of_label[rows] = logits[rows, columns].float()
             self.chunks.append((slice(begin, end), logits, weight[begin:end], rows, columns))
-        largest, totals = (torch.stack(part) for part in zip(*parts, strict=True))
+        largest, totals = (torch.stack(values) for values in zip(*parts, strict=True))
         top = largest.amax(0)
         self.log_total = top + ((largest - top).exp() * totals).sum(0).log()
 
@@ -116,7 +116,7 @@ class _Logits:
             error = (self.of_label[rows] - self.log_total[rows]).exp() - 1
             logits[rows, columns] = (error * factor[rows]).to(logits.dtype)
             if grad_weight is not None:
-                grad_weight[chunk].addmm_(logits.t(), self.hidden, beta=int(add))  # with beta=0 what it held is ignored, NaN included
+                grad_weight[chunk].addmm_(logits.t(), self.hidden, beta=int(add))  # with beta=0 earlier content is ignored, even NaN
             grad_hidden.addmm_(logits, weight, beta=int(number > 0))
 
 

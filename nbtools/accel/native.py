@@ -1,4 +1,4 @@
-"""The switch of this package, and the only place that builds its C++ sources: once per processor and compiler, on Linux."""
+"""Switch the package on or off, and compile its C++ sources, once per processor and compiler, on Linux."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FLAGS = (
 
 
 def enabled() -> bool:
-    """Whether anything in this package may be used; `NBTOOLS_ACCEL=0` says no."""
+    """Return whether this package may be used; `NBTOOLS_ACCEL=0` switches it off."""
     return os.environ.get("NBTOOLS_ACCEL") != "0"
 
 
@@ -64,7 +64,7 @@ def native_library(name: str) -> ctypes.CDLL | None:
 
 
 def _writable_by_others(library: Path) -> Path | None:
-    """The first of the library and its two folders in the cache that another user owns or that everybody may write to, or None.
+    """Return the first of the library and its two cache folders that another user owns or that everyone may write to, or None.
 
     Code that such a user puts there would run with our rights. A sticky folder such as /tmp, where only owners rename, may be open to all.
     """

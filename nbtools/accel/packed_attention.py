@@ -44,8 +44,8 @@ def packed_attention(
     batch, heads, tokens, width = query.shape
     scaling = width**-0.5 if scaling is None else scaling
     if (groups := heads // key.shape[1]) > 1:
-        key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
-    query, key, value = (part.to(value.dtype).reshape(batch * heads, tokens, width) for part in (query, key, value))
+        key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
+    query, key, value = (tensor.to(value.dtype).reshape(batch * heads, tokens, width) for tensor in (query, key, value))
     index = torch.arange(tokens, device=query.device)
     begin = torch.zeros_like(index)[None] if position_ids is None else index - position_ids  # where each token's document begins
     with torch.autocast(query.device.type, enabled=False):  # it would take the softmax to fp32 and back
@@ -78,7 +78,7 @@ class _PackedAttention(torch.autograd.Function):
             weights = _weights(query, key, begin, ctx.scaling, rows, seen)
             dropped, grad_weights = weights, torch.bmm(outer[:, rows], value[:, seen].transpose(1, 2))
             if ctx.dropout:
-                dropped, grad_weights = (part * kept[number] / (1 - ctx.dropout) for part in (weights, grad_weights))
+                dropped, grad_weights = (tensor * kept[number] / (1 - ctx.dropout) for tensor in (weights, grad_weights))
             grad_value[:, seen].baddbmm_(dropped.transpose(1, 2), outer[:, rows])
             grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
             grad_query[:, rows] = torch.bmm(grad_scores, key[:, seen]) * ctx.scaling

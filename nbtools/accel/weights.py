@@ -1,4 +1,4 @@
-"""The weights of a GPT-2 or Llama model, arranged for decoding, and the reasons why other models are left to transformers."""
+"""The weights of a GPT-2 or Llama model, arranged for decoding, and the reasons why other models are decoded by transformers."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def ablate_heads(lm: LanguageModel, text: str, ablations: Sequence[Heads], words
 
 
 def ablate_each_head(lm: LanguageModel, text: str, words: Sequence[int]) -> np.ndarray:
-    """The change of the log-probabilities of `words` when each head in turn is ablated: float64 [layers, heads, words], in nats."""
+    """Return the change in log-probability of `words` with each head ablated in turn: float64 [layers, heads, words], in nats."""
     config = lm.model.config
     shape = (config.num_hidden_layers, config.num_attention_heads)
     single: list[Heads] = [[(layer, head)] for layer in range(shape[0]) for head in range(shape[1])]

@@ -62,7 +62,7 @@ def measure_cost(
         for once in seconds:
             for index, (X, mask) in enumerate(inputs):
                 marks = [time.perf_counter()]
-                Q, K, V = (part[None, None] for part in (X @ W).chunk(3, dim=-1))
+                Q, K, V = (tensor[None, None] for tensor in (X @ W).chunk(3, dim=-1))
                 marks.append(time.perf_counter())
                 scaled_dot_product(Q, K, V, mask)
                 marks.append(time.perf_counter())

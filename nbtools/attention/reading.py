@@ -63,7 +63,7 @@ class Reading:
     """float32 [layers, heads, tokens]: the norm of what a token's value adds to the residual stream, ‖v W_O‖."""
 
     def cell(self, layer: int, head: int, row: int, column: int) -> Cell:
-        """The weight of token `column` for token `row`, step by step. Raises InputError for indices that do not exist."""
+        """Return the weight of token `column` for token `row`, step by step. Raises InputError for an invalid index."""
         count = len(self.trace.ids)
         if not (0 <= layer < self.trace.layers and 0 <= head < self.trace.heads and 0 <= row < count and 0 <= column < count):
             raise InputError(f"There is no weight at layer {layer}, head {head}, row {row}, column {column}.", "All of these count from 0.")
@@ -77,7 +77,7 @@ class Reading:
         return Cell(product, scale, -np.inf if masked else product * scale, masked, total, weight)
 
     def weights(self, layer: int, mode: str = "raw") -> np.ndarray:
-        """The weights of one layer in one of four modes: float32 [heads, tokens, tokens], or [1, tokens, tokens] for rollout.
+        """Return the weights of one layer in one of four modes: float32 [heads, tokens, tokens], or [1, tokens, tokens] for rollout.
 
         raw             the model's own weights; rows sum to 1
         without first   without the first token, which heads attend to when there is nothing to attend to (Xiao et al., 2023,
@@ -133,7 +133,7 @@ def output_projections(lm: LanguageModel) -> list[Any]:
     for block in blocks:
         attention = getattr(block, "attn", None) or getattr(block, "self_attn", None)
         found.append(getattr(attention, "c_proj", None) or getattr(attention, "o_proj", None))
-    if not found or any(one is None for one in found):
+    if not found or any(projection is None for projection in found):
         raise ModelError(f"The output projections of {lm.name} were not found.", "GPT-2 and Llama-like models have them.")
     return found
 
@@ -171,14 +171,14 @@ def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: f
     import torch
 
     groups = query.shape[1] // key.shape[1]
-    key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
+    key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = query @ key.transpose(-1, -2) * scale
     count = scores.shape[-1]
     later = torch.ones(count, count, dtype=torch.bool, device=scores.device).triu(1)
     weights = scores.masked_fill(later, -torch.inf).softmax(-1)
     arrays = {"queries": query, "keys": key, "values": value, "weights": weights}
-    _records.get().append({name: part[0].float().cpu().numpy() for name, part in arrays.items()} | {"scale": float(scale)})
+    _records.get().append({name: array[0].float().cpu().numpy() for name, array in arrays.items()} | {"scale": float(scale)})
     return (weights @ value).transpose(1, 2), weights
 
 

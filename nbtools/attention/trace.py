@@ -96,7 +96,7 @@ def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> str:
 
 
 def token_ids(lm: LanguageModel, text: str) -> list[int]:
-    """The ids of `text` without special tokens. Raises what `check_text` raises."""
+    """Return the ids of `text` without special tokens. Raises the errors of `check_text`."""
     return list(lm.tokenizer(check_text(lm, text), add_special_tokens=False)["input_ids"])
 
 

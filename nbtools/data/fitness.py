@@ -1,4 +1,4 @@
-"""What a model will make of texts before it is trained on them: how many tokens, how much is cut, what looks wrong."""
+"""Check texts before training on them: number of tokens, texts longer than the context, and anything unusual."""
 
 from __future__ import annotations
 
@@ -16,52 +16,62 @@ if TYPE_CHECKING:
 
     from nbtools.models import LanguageModel
 
-SAMPLE = 2_000  # texts that are looked at
-FEW_BYTES = 2.5  # a token, where English reviews have 4 to 5: the tokenizer does not know this kind of text
-HUGE = 50  # contexts: a text that is so long fills many blocks by itself
+SAMPLE = 2_000  # number of texts examined
+MIN_BYTES_PER_TOKEN = 2.5  # English reviews have 4 to 5; fewer means that the tokenizer was not trained on this kind of text
+MAX_CONTEXTS = 50  # a text longer than this many contexts gets a warning, because it fills many blocks by itself
 
 
 @dataclass(frozen=True)
 class Fitness:
-    """tokens: of all texts, by the sample's measure; bytes_per_token; over_context: share of texts longer than the model's context;
-    warnings: lines of what is unusual, and what to do about it."""
+    """What a model's tokenizer makes of a set of texts."""
 
     texts: int
+    """Number of texts."""
     tokens: int
+    """Number of tokens in all texts, estimated from the sample."""
     bytes_per_token: float
+    """UTF-8 bytes per token."""
     median: int
+    """Median length of a text, in tokens."""
     longest: int
+    """Length of the longest text, in tokens."""
     over_context: float
+    """Fraction of texts longer than the model's context."""
     warnings: list[str]
+    """One line for each unusual property, with advice."""
 
     def __repr__(self) -> str:
         lines = [
             f"{self.texts:,} texts, about {self.tokens:,} tokens: {self.bytes_per_token:.1f} bytes each; "
-            f"median {self.median:,} tokens a text, longest {self.longest:,}; {self.over_context:.0%} longer than the model's context"
+            f"median {self.median:,} tokens per text, longest {self.longest:,}; {self.over_context:.0%} longer than the model's context"
         ]
         return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
 
 
 def examine_texts(texts: Dataset | Sequence[str], lm: LanguageModel) -> Fitness:
-    """How `lm`'s tokenizer sees the first SAMPLE of `texts`. Raises InputError where there are none."""
-    every = texts_of(texts)
-    if not every:
+    """Measure the first 2,000 of `texts` with the tokenizer of `lm`.
+
+    Raises InputError if `texts` is empty or not a collection of strings.
+    """
+    all_texts = texts_of(texts)
+    if not all_texts:
         raise InputError("There are no texts to look at.", "Give at least one.")
-    sample = every[:SAMPLE]
+    sample = all_texts[:SAMPLE]
     lengths = np.diff(tokenize(sample, lm).starts)
     size = sum(len(text.encode()) for text in sample)
     per_token = size / max(1, int(lengths.sum()))
     warnings = []
-    if per_token < FEW_BYTES:
+    if per_token < MIN_BYTES_PER_TOKEN:
         warnings.append(
-            f"{lm.name}'s tokenizer needs a token for every {per_token:.1f} bytes (English: 4 to 5): another language, or no prose? "
-            "Training takes that much longer, and a model that read such text in pretraining would do better."
+            f"{lm.name}'s tokenizer needs one token per {per_token:.1f} bytes (English: 4 to 5). The text may be in another language, or "
+            "not prose. Training takes longer, and a model pretrained on such text would do better."
         )
-    if (most := int(lengths.max())) > HUGE * lm.context:
-        warnings.append(f"One text has {most:,} tokens. It fills {most // lm.context:,} contexts by itself: cut it at chapters if you can.")
+    if (longest := int(lengths.max())) > MAX_CONTEXTS * lm.context:
+        contexts = longest // lm.context
+        warnings.append(f"One text has {longest:,} tokens. It fills {contexts:,} contexts by itself: split it into chapters if you can.")
     if np.median(lengths) < 8:
         warnings.append("Half of the texts are shorter than 8 tokens: is it the right column?")
-    total = round(int(lengths.sum()) * len(every) / len(sample))
+    total = round(int(lengths.sum()) * len(all_texts) / len(sample))
     return Fitness(
-        len(every), total, per_token, int(np.median(lengths)), int(lengths.max()), float((lengths > lm.context).mean()), warnings
+        len(all_texts), total, per_token, int(np.median(lengths)), int(lengths.max()), float((lengths > lm.context).mean()), warnings
     )

@@ -1,7 +1,7 @@
-"""Rows of text out of a file of any common kind, one after the other, so that a file larger than memory can be read.
+"""Read rows of text from files of common formats, one at a time, so that a file larger than memory can be read.
 
-Every reader yields (place, value): "line 12" and what stands there. What cannot be used is told to `Notes`, with its place; only what
-makes the complete file useless raises.
+Every reader yields (position, value), for example ("line 12", "A good film."). Rows that cannot be used are recorded in `Notes` with their
+position; an error is raised only if the entire file is unusable.
 """
 
 from __future__ import annotations
@@ -25,45 +25,43 @@ ENDINGS = (*TEXT, *TABLE, *LINES, *VALUE, *PARQUET)
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How files are read; None: found out, and said where it is a guess.
-
-    column    name of the column with the text, or a path such as "data.text"
-    encoding  of text files
-    unit      "line", "paragraph" or "document": what one text is in a plain text file
-    """
+class ReadOptions:
+    """How files are read. None means that the value is determined from the file; a guess is recorded in the notes."""
 
     column: str | None = None
+    """Name of the column with the text, or a path such as "data.text"."""
     encoding: str | None = None
+    """Encoding of text files."""
     unit: str | None = None
+    """What one text is in a plain text file: "line", "paragraph" or "document"."""
 
 
-def read_rows(path: Path, reading: Reading, notes: Notes) -> Rows:
-    """The rows of one file. Raises InputError or DataError where it cannot be read at all."""
+def read_rows(path: Path, options: ReadOptions, notes: Notes) -> Rows:
+    """Yield the rows of one file. Raises InputError or DataError if the file cannot be read at all."""
     kind = kind_of(path)
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path.name} is empty.", "Give a file with some text in it.")
         if kind in PARQUET:
-            yield from read_parquet(path, reading.column, notes)
+            yield from read_parquet(path, options.column, notes)
             return
-        encoding = text_encoding(path, reading.encoding, notes)
+        encoding = text_encoding(path, options.encoding, notes)
         if kind in TEXT:
-            # The lines of a Markdown file are headings, lists and tables: it is a document.
-            yield from read_plain(path, encoding, reading.unit or ("document" if kind == ".md" else None), notes)
+            # The lines of a Markdown file are headings, list items and table rows, so the file is one document.
+            yield from read_plain(path, encoding, options.unit or ("document" if kind == ".md" else None), notes)
         elif kind in TABLE:
-            yield from read_csv(path, reading.column, encoding, notes)
+            yield from read_csv(path, options.column, encoding, notes)
         else:
-            yield from read_json(path, reading.column, encoding, notes, lines=kind in LINES)
+            yield from read_json(path, options.column, encoding, notes, lines=kind in LINES)
     except UNREADABLE as error:
-        raise DataError(f"{path.name} cannot be read: {error}", "Look at its permissions, or get it again.") from None
+        raise DataError(f"{path.name} cannot be read: {error}", "Check its permissions, or download it again.") from None
 
 
 def kind_of(path: Path) -> str:
-    """The ending that tells the kind of file, without .gz or .xz. Raises InputError for one that is not known."""
+    """Return the suffix that tells the format, without .gz or .xz. Raises InputError for an unknown suffix."""
     ending = Path(path.stem).suffix.lower() if path.suffix.lower() in COMPRESSED else path.suffix.lower()
     if ending not in ENDINGS:
         raise InputError(
-            f"{path.name} is no kind of file that can be read here.", f"Give one of {', '.join(ENDINGS)}, or a folder of them."
+            f"{path.name} is not a kind of file that can be read here.", f"Give one of {', '.join(ENDINGS)}, or a folder of them."
         )
     return ending

@@ -1,4 +1,4 @@
-"""JSON lines, and JSON files that are one value: an array, an object of columns, an object around an array, or a single object."""
+"""Read JSON Lines, and JSON files with one value: an array, an object of columns, an object with an array in it, or a single object."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbtools.data.columns import Field, find, leaves, turns
+from nbtools.data.columns import TextField, flatten, get_path, parse_turns
 from nbtools.data.notes import Notes
-from nbtools.data.opening import LONGEST, decoded, lines_of
+from nbtools.data.opening import MAX_LINE_LENGTH, decoded, lines_of
 from nbtools.errors import DataError
 from nbtools.system import available_memory
 
-VALUE_SHARE = 32  # a JSON value is held whole, and its objects can take that many times its characters
+BYTES_PER_CHARACTER = 32  # memory that a parsed JSON value can take, per character of the file
 AS_LINES = 'Write one object per line instead, as .jsonl: {"text": "…"}.'
 
 
 def read_json(path: Path, column: str | None, encoding: str, notes: Notes, *, lines: bool) -> Iterator[tuple[str, Any]]:
-    """The texts of a file. lines: whether its name says that it has one value per line (.jsonl)."""
+    """Yield the texts of a JSON file. lines: whether its suffix says that it has one value per line (.jsonl)."""
     if not _is_one_value(path, encoding, lines):
         yield from _lines(path, column, encoding, notes)
         return
@@ -27,21 +27,21 @@ def read_json(path: Path, column: str | None, encoding: str, notes: Notes, *, li
     except (ValueError, RecursionError) as error:
         if lines:
             raise DataError(f"{path.name}: no line of it is JSON.", 'A line looks like {"text": "…"}.') from None
-        raise DataError(f"{path.name} is no JSON: {error}.", 'Mend it, or write one object per line: {"text": "…"}.') from None
+        raise DataError(f"{path.name} is not valid JSON: {error}.", 'Correct it, or write one object per line: {"text": "…"}.') from None
     rows, column = _rows(value, column, path.name, notes)
-    field = Field(column, path.name, notes)
+    field = TextField(column, path.name, notes)
     for number, row in enumerate(rows, 1):
-        yield f"item {number}", field.of(row, f"item {number}")
+        yield f"item {number}", field.extract(row, f"item {number}")
 
 
 def _is_one_value(path: Path, encoding: str, lines: bool) -> bool:
-    """Told by the first two lines: one value per line when the first is complete and another follows.
+    """Return whether the file is one JSON value, judged by its first two non-empty lines.
 
-    A first line that is no JSON is a damaged line in a .jsonl file, unless it only opens an array or object, and in a .json file the
-    beginning of a value over many lines.
+    If the first line is complete and another follows, the file has one value per line. A first line that is not valid JSON is a damaged
+    line in a .jsonl file, unless it only opens an array or object; in a .json file it is the start of a value that spans many lines.
     """
     with decoded(path, encoding) as file:
-        filled = (line.strip() for line in iter(lambda: file.readline(LONGEST + 1), "") if line.strip())
+        filled = (line.strip() for line in iter(lambda: file.readline(MAX_LINE_LENGTH + 1), "") if line.strip())
         first, second = next(filled, ""), next(filled, "")
     if not first.startswith(("[", "{")):
         return False
@@ -52,7 +52,7 @@ def _is_one_value(path: Path, encoding: str, lines: bool) -> bool:
     try:
         json.loads(first)
     except (ValueError, RecursionError):
-        # A damaged first line of many: the next one is complete.
+        # If the second line is complete, only the first one is damaged.
         return not _is_object(second)
     return False
 
@@ -65,7 +65,7 @@ def _is_object(line: str) -> bool:
 
 
 def _lines(path: Path, column: str | None, encoding: str, notes: Notes) -> Iterator[tuple[str, Any]]:
-    field = Field(column, path.name, notes)
+    field = TextField(column, path.name, notes)
     good = bad = 0
     with decoded(path, encoding) as file:
         for number, line in enumerate(lines_of(file, path), 1):
@@ -75,59 +75,60 @@ def _lines(path: Path, column: str | None, encoding: str, notes: Notes) -> Itera
                 value = json.loads(line)
             except (ValueError, RecursionError):
                 bad += 1
-                notes.add("lines that are no JSON", f"line {number}")
+                notes.add("lines that are not valid JSON", f"line {number}")
                 continue
             good += 1
-            yield f"line {number}", field.of(value, f"line {number}")
+            yield f"line {number}", field.extract(value, f"line {number}")
     if bad and not good:
         raise DataError(f"{path.name}: no line of it is JSON.", 'A line looks like {"text": "…"}.')
 
 
 def _value(path: Path, encoding: str) -> Any:
-    most = available_memory() // VALUE_SHARE
+    limit = available_memory() // BYTES_PER_CHARACTER
     with decoded(path, encoding) as file:
-        text = file.read(most + 1)
-    if len(text) > most:
-        raise DataError(f"{path.name} is one JSON value of more than {most / 1e6:,.0f} million characters, too much to hold.", AS_LINES)
+        text = file.read(limit + 1)
+    if len(text) > limit:
+        size = f"more than {limit / 1e6:,.0f} million characters"
+        raise DataError(f"{path.name} is one JSON value of {size}, too large for this machine's memory.", AS_LINES)
     return json.loads(text)
 
 
 def _rows(value: Any, column: str | None, where: str, notes: Notes) -> tuple[list[Any], str | None]:
-    """The rows in a value, and the column in them."""
+    """Return the rows in a JSON value, and the column in those rows."""
     if isinstance(value, list):
-        return ([value] if turns(value) else value), column
+        return ([value] if parse_turns(value) else value), column
     if not isinstance(value, dict):
         return [value], column
     if columns := _columns(value):
         count = len(next(iter(columns.values())))
         return [{name: cells[index] for name, cells in columns.items()} for index in range(count)], column
-    arrays = {path: inner for path, inner in leaves(value).items() if isinstance(inner, list) and inner and not turns(inner)}
+    arrays = {path: inner for path, inner in flatten(value).items() if isinstance(inner, list) and inner and not parse_turns(inner)}
     chosen = next((path for path in arrays if column and f"{column}.".startswith(f"{path}.")), None)
     inside = column.removeprefix(chosen).removeprefix(".") if chosen and column else column
-    if chosen is None and len(arrays) == 1 and (column is None or find(value, column) is None):
+    if chosen is None and len(arrays) == 1 and (column is None or get_path(value, column) is None):
         chosen = next(iter(arrays))
     if chosen is not None:
         notes.remark(f"{where}: the rows are the array under {chosen!r}")
         return arrays[chosen], inside or None
-    if _alike(value) and (column is None or find(value, column) is None):
+    if _alike(value) and (column is None or get_path(value, column) is None):
         notes.remark(f"{where}: the rows are the {len(value):,} objects in its one object")
         return list(value.values()), column
     return [value], column
 
 
 def _alike(value: Mapping[str, Any]) -> bool:
-    """Whether an object holds nothing but objects that have a name in common: rows under their ids."""
+    """Return whether all values of an object are objects with a key in common, that is, rows keyed by their ids."""
     inner = list(value.values())
-    return len(inner) > 1 and all(isinstance(one, dict) for one in inner) and bool(set.intersection(*map(set, inner)))
+    return len(inner) > 1 and all(isinstance(row, dict) for row in inner) and bool(set.intersection(*map(set, inner)))
 
 
 def _columns(value: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Columns of equal length, as lists or, as pandas writes them, as objects with the same keys; empty for anything else."""
+    """Return columns of equal length, given as lists or, as pandas writes them, as objects with the same keys; {} for anything else."""
     inner = list(value.values())
-    if inner and all(isinstance(one, list) for one in inner):
+    if inner and all(isinstance(cells, list) for cells in inner):
         columns = dict(value)
-    elif len(inner) > 0 and all(isinstance(one, dict) and one and all(key.isdecimal() for key in one) for one in inner):
-        if any(one.keys() != inner[0].keys() for one in inner):
+    elif len(inner) > 0 and all(isinstance(cells, dict) and cells and all(key.isdecimal() for key in cells) for cells in inner):
+        if any(cells.keys() != inner[0].keys() for cells in inner):
             return {}
         columns = {name: list(cells.values()) for name, cells in value.items()}
     else:

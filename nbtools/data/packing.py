@@ -1,4 +1,4 @@
-"""Tokenize once, then pack reviews into blocks of equal length so that no token is padding."""
+"""Tokenize texts, with a cache, and pack them into blocks of equal length without padding."""
 
 from __future__ import annotations
 
@@ -22,19 +22,17 @@ if TYPE_CHECKING:
     from nbtools.models import LanguageModel
 
 
-IGNORED = -100  # a label that the loss leaves out
+IGNORED = -100  # the label that the loss ignores
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Many texts as ids, without special tokens.
-
-    ids     int32, all texts one after the other
-    starts  int64, where each text begins, and the total at the end: text i is ids[starts[i]:starts[i + 1]]
-    """
+    """Token ids of many texts, without special tokens. Text i is ids[starts[i]:starts[i + 1]]."""
 
     ids: np.ndarray
+    """int32 [tokens], all texts concatenated."""
     starts: np.ndarray
+    """int64 [texts + 1], the index at which each text starts, and the number of tokens."""
 
     def __post_init__(self) -> None:
         if self.starts[0] != 0 or self.starts[-1] != len(self.ids):
@@ -49,18 +47,16 @@ class Tokens:
 
 @dataclass
 class Packed:
-    """Blocks of `block_size` tokens; a torch Dataset of what a causal model's forward takes.
-
-    input_ids     int32 [blocks, block_size]
-    position_ids  int32 [blocks, block_size], 0 where a document, or the rest of one that an edge cut, begins
-    document_ids  int32 [blocks, block_size], which text a token belongs to
-    counts        reviews, tokens, blocks; what the edges cut; what did not fill a last block
-    """
+    """Blocks of `block_size` tokens, usable as a torch Dataset; an item holds keyword arguments of a causal model's forward method."""
 
     input_ids: np.ndarray
+    """int32 [blocks, block_size]."""
     position_ids: np.ndarray
+    """int32 [blocks, block_size]; 0 at the start of a document and at the start of a block."""
     document_ids: np.ndarray
+    """int32 [blocks, block_size]; index of the text that a token belongs to."""
     counts: dict[str, int]
+    """Reviews, tokens and blocks; reviews cut by a block edge, tokens after the cut, and tokens left over."""
 
     @property
     def block_size(self) -> int:
@@ -73,8 +69,8 @@ class Packed:
         import torch
 
         ids = torch.from_numpy(self.input_ids[index].astype(np.int64))
-        # The model shifts the labels itself: label t is compared with the prediction made at t - 1. A block's first token is
-        # predicted by nothing; marked so, it is also left out of the count by which Trainer divides the loss.
+        # The model shifts the labels itself: label t is compared with the prediction made at t - 1. Nothing predicts the first token of a
+        # block; ignored, it is also left out of the number of tokens by which Trainer divides the loss.
         labels = ids.clone()
         labels[0] = IGNORED
         return {"input_ids": ids, "labels": labels, "position_ids": torch.from_numpy(self.position_ids[index].astype(np.int64))}
@@ -89,16 +85,20 @@ class Packed:
 
 
 def texts_of(part: Dataset | Sequence[str]) -> list[str]:
-    """The texts of a part of the reviews, or of any collection of strings. Raises InputError for anything else (`check_texts`)."""
+    """Return the texts of a data set or any collection of strings. Raises InputError for anything else (see `check_texts`)."""
     return check_texts(part)
 
 
 def tokenize(texts: Dataset | Iterable[str], lm: LanguageModel, label: str = "tokenizing", *, control_tokens: bool = False) -> Tokens:
-    """The ids of `texts`, from the cache when the same texts met the same tokenizer before.
+    """Tokenize `texts`, or load the ids from the cache if the same texts were tokenized with the same tokenizer before.
 
-    control_tokens   what becomes of a control token that a text spells out, such as `<|endoftext|>`. False: it is text like any other,
-                     and a note says so, because a text that ends documents inside would be several. True: it is the control token (texts
-                     that a chat template has rendered need this)
+    texts           a collection of strings, or a data set with a column `text`
+    lm              the model whose tokenizer is used
+    label           label of the progress bar
+    control_tokens  how a control token spelled out in a text, such as `<|endoftext|>`, is read. False: as plain text, with a note, because
+                    as a control token it would end the document. True: as the control token, which text from a chat template needs
+
+    Raises InputError for anything but a collection of strings.
     """
     texts = check_texts(texts)
     if not control_tokens and (spelled := control_tokens_in(lm.tokenizer, texts)):
@@ -110,29 +110,35 @@ def tokenize(texts: Dataset | Iterable[str], lm: LanguageModel, label: str = "to
     pieces: list[np.ndarray] = []
     for start in progress(range(0, len(texts), 256), label, unit="x256 texts"):
         batch = lm.tokenizer(
-            texts[start : start + 256], add_special_tokens=False, split_special_tokens=not control_tokens,
-            return_attention_mask=False, verbose=False,
-        )  # fmt: skip
+            texts[start : start + 256],
+            add_special_tokens=False,
+            split_special_tokens=not control_tokens,
+            return_attention_mask=False,
+            verbose=False,
+        )
         pieces += [np.asarray(ids, dtype=np.int32) for ids in batch["input_ids"]]
     starts = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
     tokens = Tokens(np.concatenate(pieces) if pieces else np.zeros(0, np.int32), starts)
-    with atomic_folder(folder) as aside:
-        np.save(aside / "ids.npy", tokens.ids)
-        np.save(aside / "starts.npy", tokens.starts)
+    with atomic_folder(folder) as temporary:
+        np.save(temporary / "ids.npy", tokens.ids)
+        np.save(temporary / "starts.npy", tokens.starts)
     return tokens
 
 
 def pack(part: Dataset | Sequence[str], lm: LanguageModel, block_size: int | None = None, *, control_tokens: bool = False) -> Packed:
-    """Pack the texts of `part`, in its order, into blocks of `block_size` tokens (None: the profile's value).
+    """Pack texts, in their order, into blocks of `block_size` tokens.
 
-    Each document begins with the end-of-text token, at position 0: its first word is predicted from end-of-text alone, and
-    the last word of the document before learns to predict end-of-text. Documents in a block must not attend to each other;
-    transformers keeps them apart by the restarting positions when the model is called with `use_cache=False` and without an
-    attention mask. A document that a block's edge cuts goes on in the next block, at position 0 and without its beginning.
+    part            a collection of strings, or a data set with a column `text`
+    lm              the model that the blocks are for
+    block_size      tokens per block; None: the profile's value
+    control_tokens  how control tokens spelled out in a text are read, see `tokenize`
 
-    A text that spells out a control token cannot end its document early: see `tokenize`, also for `control_tokens`.
+    Each document starts with the end-of-text token at position 0: its first word is predicted from end-of-text alone, and the last word
+    of the previous document learns to predict end-of-text. Documents in a block must not attend to each other; transformers separates
+    them by their restarting positions if the model is called with `use_cache=False` and without an attention mask. A document cut by a
+    block edge continues in the next block, at position 0 and without its beginning.
 
-    Raises InputError when the block is longer than the model's context or the texts do not fill one block.
+    Raises InputError if the block is longer than the model's context or the texts do not fill one block.
     """
     block_size = min(lm.defaults.block_size, lm.context) if block_size is None else CHECKS["block_size"]("block_size", block_size)
     if not 2 <= block_size <= lm.context:

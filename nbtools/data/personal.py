@@ -1,4 +1,4 @@
-"""A simple scan for personal data and keys, before anything is trained on or shared. It finds what has a form; names it cannot find."""
+"""A simple scan for personal data and keys, to run before training or sharing. It finds data with a fixed format, not names."""
 
 from __future__ import annotations
 
@@ -22,23 +22,27 @@ KINDS: dict[str, re.Pattern[str]] = {
     "card number": re.compile(r"(?<![\d.-])(?:\d[ -]?){12,18}\d(?![\d-])"),
     "bank account (IBAN)": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
 }
-SHOWN = 2  # characters at each end of what was found
+SHOWN = 2  # characters shown at each end of a match
 
 
 @dataclass(frozen=True)
 class PersonalData:
-    """Something that looks like personal data. text: which of the texts, from 0; masked: its first and last characters only."""
+    """A match that looks like personal data."""
 
     kind: str
+    """A key of KINDS, such as "e-mail address"."""
     text: int
+    """Index of the text."""
     masked: str
+    """The first and last characters only."""
 
 
 @checked()
 def find_personal_data(texts: Sequence[str]) -> list[PersonalData]:
-    """Everything in `texts` that has the form of an address, a number or a key, in order; nothing of it is given whole.
+    """Return everything in `texts` that has the format of an address, a number or a key, in order and masked.
 
-    Card numbers must pass Luhn's check (ISO/IEC 7812-1) and IBANs theirs (ISO 13616), or any long number would be one.
+    Card numbers must pass the Luhn check (ISO/IEC 7812-1) and IBANs the mod-97 check (ISO 13616); otherwise any long number would match.
+    Raises InputError for anything but a collection of strings.
     """
     found = []
     for number, text in enumerate(check_texts(texts)):
@@ -52,18 +56,21 @@ def find_personal_data(texts: Sequence[str]) -> list[PersonalData]:
 
 
 def mask(text: str) -> str:
-    """The first and last characters; what stands between is not shown, nor how long it is."""
+    """Return the first and last characters of `text`; neither the rest nor its length is shown."""
     return f"{text[:SHOWN]}…{text[-SHOWN:]}" if len(text) > 3 * SHOWN else "…"
 
 
 def describe_personal_data(found: Sequence[PersonalData]) -> str:
-    """One line a kind, with a few masked examples; or one line that says nothing was found, and what that means."""
+    """Return one line per kind with a few masked examples, or one line saying that nothing was found and what that means."""
     if not found:
-        return "No e-mail address, telephone number, card, bank account or key was found. Names and stories are not looked for: read some."
+        return (
+            "No e-mail address, telephone number, card, bank account or key was found. Names and stories are not looked for: "
+            "read some of the texts."
+        )
     lines = []
-    for kind, count in Counter(one.kind for one in found).most_common():
-        examples = list(dict.fromkeys(one.masked for one in found if one.kind == kind))[:3]
-        texts = len({one.text for one in found if one.kind == kind})
+    for kind, count in Counter(match.kind for match in found).most_common():
+        examples = list(dict.fromkeys(match.masked for match in found if match.kind == kind))[:3]
+        texts = len({match.text for match in found if match.kind == kind})
         lines.append(f"{count:,} × {kind} in {texts:,} text{'' if texts == 1 else 's'}, such as {', '.join(examples)}")
     return "\n".join(
         [*lines, "A model may repeat what it was trained on. Take them out before training, and before sharing model or data."]
@@ -71,11 +78,11 @@ def describe_personal_data(found: Sequence[PersonalData]) -> str:
 
 
 def _is_real(kind: str, text: str) -> bool:
-    digits = [int(one) for one in text if one.isdigit()]
+    digits = [int(character) for character in text if character.isdigit()]
     if kind == "card number":
-        doubled = [sum(divmod(2 * digit, 10)) if place % 2 else digit for place, digit in enumerate(reversed(digits))]
+        doubled = [sum(divmod(2 * digit, 10)) if index % 2 else digit for index, digit in enumerate(reversed(digits))]
         return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and sum(doubled) % 10 == 0
     if kind == "bank account (IBAN)":
         plain = text.replace(" ", "")
-        return int("".join(str(int(one, 36)) for one in plain[4:] + plain[:4])) % 97 == 1
+        return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
     return True

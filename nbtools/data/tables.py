@@ -1,4 +1,4 @@
-"""One column of a table: CSV with whatever stands between its fields, and Parquet."""
+"""Read one column of a table from a CSV file, with any common delimiter, or from a Parquet file."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from nbtools.data.columns import LIKELY, Field, choose_column
+from nbtools.data.columns import COMMON_NAMES, TextField, choose_column
 from nbtools.data.notes import Notes
-from nbtools.data.opening import LONGEST, SNIFFED, decoded, lines_of
+from nbtools.data.opening import MAX_LINE_LENGTH, SAMPLE_SIZE, decoded, lines_of
 from nbtools.errors import DataError
 from nbtools.system import available_memory
 
 DELIMITERS = (",", ";", "\t", "|")
-SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=([^\r\n])"?[\r\n]*', re.IGNORECASE)  # Excel's first line, which is no row
-LOOKED_AT = 50  # rows, to tell the delimiter and whether there is a line of names
+SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=([^\r\n])"?[\r\n]*', re.IGNORECASE)  # a first line that Excel understands, not a row
+SAMPLE_ROWS = 50  # rows from which the delimiter and the presence of a header are detected
 
-Row = tuple[int, list[str]]  # the line that it begins at, its fields
+Row = tuple[int, list[str]]  # the line at which it starts, its fields
 
 
 def read_csv(path: Path, column: str | None, encoding: str, notes: Notes) -> Iterator[tuple[str, Any]]:
-    """The cells of the column with the text, each with the line that its row begins at."""
-    csv.field_size_limit(LONGEST)
+    """Yield (position, cell) for the column with the text; the position is the line at which the row starts."""
+    csv.field_size_limit(MAX_LINE_LENGTH)
     with decoded(path, encoding, newline="") as file:
-        sample = file.read(SNIFFED)
+        sample = file.read(SAMPLE_SIZE)
         file.seek(0)
         skipped = 0
-        if said := SEPARATOR_LINE.fullmatch(sample.partition("\n")[0]):
+        if declared := SEPARATOR_LINE.fullmatch(sample.partition("\n")[0]):
             file.readline()
-            skipped, delimiter = 1, said[1]
+            skipped, delimiter = 1, declared[1]
         else:
             delimiter = "\t" if ".tsv" in path.name.lower()[-7:] else guess_delimiter(sample)
         lines = lines_of(file, path, skipped + 1)
@@ -43,22 +43,25 @@ def read_csv(path: Path, column: str | None, encoding: str, notes: Notes) -> Ite
             rows = ((number, [line.rstrip("\r\n")]) for number, line in enumerate(lines, skipped + 1) if line.strip())
             yield from _cells(path, column, rows, notes)
             return
-        kept = _Kept(lines)
-        reader = csv.reader(kept, delimiter=delimiter)
+        buffer = _RowBuffer(lines)
+        reader = csv.reader(buffer, delimiter=delimiter)
         try:
-            yield from _cells(path, column, _numbered(reader, kept, path, skipped), notes)
+            yield from _cells(path, column, _numbered(reader, buffer, path, skipped), notes)
         except csv.Error as error:
             line = reader.line_num + skipped
-            raise DataError(f"{path.name}, line {line}: {error}.", "Look at that line; a quotation mark may be missing.") from None
+            raise DataError(f"{path.name}, line {line}: {error}.", "Check that line; a quotation mark may be missing.") from None
 
 
 def guess_delimiter(sample: str) -> str | None:
-    """The delimiter by which most of the first rows have as many fields, and more than one. None: commas and the like are punctuation."""
+    """Return the delimiter that gives most of the first rows the same number of fields, above one; None if there is no such delimiter.
+
+    None means that commas and similar characters are punctuation, and the file is a single column.
+    """
     shares: dict[str, tuple[float, int]] = {}
     names: list[str] = []
     for delimiter in DELIMITERS:
         try:
-            rows = [row for row in islice(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), LOOKED_AT) if row]
+            rows = [row for row in islice(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), SAMPLE_ROWS) if row]
         except csv.Error:
             rows = []
         width = len(rows[0]) if rows else 0
@@ -69,12 +72,12 @@ def guess_delimiter(sample: str) -> str | None:
             shares.setdefault(delimiter, (0.0, 0))
     if not shares:
         return ","
-    best = max(shares, key=lambda one: shares[one])
-    return best if shares[best][0] > 0.5 or set(names) & set(LIKELY) else None
+    best = max(shares, key=lambda delimiter: shares[delimiter])
+    return best if shares[best][0] > 0.5 or set(names) & set(COMMON_NAMES) else None
 
 
-class _Kept:
-    """Lines, of which those since the present row began are kept."""
+class _RowBuffer:
+    """Iterates over lines and keeps those of the current row."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self.lines = lines
@@ -86,19 +89,19 @@ class _Kept:
             yield line
 
 
-def _numbered(reader: Any, kept: _Kept, path: Path, skipped: int) -> Iterator[Row]:
-    """The rows, each with the line that it begins at. Raises DataError for a row that runs to the end of the file, its quotes open."""
+def _numbered(reader: Any, buffer: _RowBuffer, path: Path, skipped: int) -> Iterator[Row]:
+    """Yield the rows, each with the line at which it starts. Raises DataError for a quotation mark that is never closed."""
     line = skipped + 1
     for row in reader:
         following = skipped + reader.line_num + 1
-        if following - line > 1 and _is_open(kept.row, reader.dialect.delimiter):
+        if following - line > 1 and _is_open(buffer.row, reader.dialect.delimiter):
             raise DataError(
                 f"{path.name}, line {line}: a quotation mark is opened here and never closed.",
-                "Close it, or write it twice where it is meant.",
+                "Close it, or double it if it is part of the text.",
             )
         if row:
             yield line, row
-        line, kept.row = following, []
+        line, buffer.row = following, []
 
 
 def _is_open(lines: list[str], delimiter: str) -> bool:
@@ -110,7 +113,7 @@ def _is_open(lines: list[str], delimiter: str) -> bool:
 
 
 def _cells(path: Path, column: str | None, rows: Iterator[Row], notes: Notes) -> Iterator[tuple[str, Any]]:
-    first = list(islice(rows, LOOKED_AT))
+    first = list(islice(rows, SAMPLE_ROWS))
     if not first:
         raise DataError(f"{path.name} holds no rows.", "Give a table with a line of column names and rows below.")
     header, below = first[0][1], [row for _, row in first[1:] if len(row) == len(first[0][1])]
@@ -120,24 +123,24 @@ def _cells(path: Path, column: str | None, rows: Iterator[Row], notes: Notes) ->
     else:
         del first[0]
     if twice := [name for name, count in Counter(header).items() if count > 1]:
-        raise DataError(f"{path.name}, line 1: two columns have the same name, {twice[0]!r}.", "Give each column a name of its own.")
+        raise DataError(f"{path.name}, line 1: two columns have the same name, {twice[0]!r}.", "Give each column a different name.")
     sample = dict(zip(header, below[0] if below else [""] * len(header), strict=False))
-    at = header.index(choose_column(sample, column, path.name))
+    index = header.index(choose_column(sample, column, path.name))
     for line, row in chain(first, rows):
         if len(row) != len(header):
-            notes.add(f"rows with another number of fields than the {len(header)} of the first line", f"line {line}")
+            notes.add(f"rows that do not have {len(header)} fields like the first line", f"line {line}")
             continue
-        yield f"line {line}", row[at]
+        yield f"line {line}", row[index]
 
 
 def _has_names(header: list[str], below: list[list[str]]) -> bool:
-    """Whether the first line holds names of columns, and not a row like those below it."""
+    """Return whether the first line holds column names, rather than a row like those below it."""
     names = [name.strip() for name in header]
-    if any(name.lower() in LIKELY for name in names) or not below:
+    if any(name.lower() in COMMON_NAMES for name in names) or not below:
         return True
     columns = [[row[index].strip() for row in below] for index in range(len(names))]
     if any(name.replace(".", "").isdecimal() or name in cells for name, cells in zip(names, columns, strict=True) if name):
-        return False  # a number, or a label that comes again
+        return False  # a number, or a value that occurs again below
     if any(not _has_digit(name) and all(map(_has_digit, cells)) for name, cells in zip(names, columns, strict=True)):
         return True  # a name above numbers or dates
     lengths = [
@@ -156,7 +159,7 @@ def _has_digit(text: str) -> bool:
 
 
 def read_parquet(path: Path, column: str | None, notes: Notes) -> Iterator[tuple[str, Any]]:
-    """The values of the column with the text. A nested column is read as it is, and `column` may be a path into it."""
+    """Yield the values of the column with the text; `column` may be a path into a nested column."""
     import pyarrow
     from pyarrow import parquet
 
@@ -168,27 +171,28 @@ def read_parquet(path: Path, column: str | None, notes: Notes) -> Iterator[tuple
             raise DataError(f"{path.name} holds no rows.", "Give a table with some rows.")
         chosen = choose_column(head.to_pylist()[0], column, path.name)
         outer = max((name for name in names if chosen == name or chosen.startswith(f"{name}.")), key=len)
-        _refuse_large_chunks(path, file.metadata, outer)
+        _check_row_groups(path, file.metadata, outer)
         kind = file.schema_arrow.field(outer).type
-        # A string that many rows share stays one, as it is in the file, and each row is taken by itself.
+        # As a dictionary column, a string that many rows share is stored once, as in the file; rows are converted one by one.
         shared = [outer] if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else None
         file = parquet.ParquetFile(path, read_dictionary=shared)
-        field, number = Field(chosen, path.name, notes), 0
+        field, number = TextField(chosen, path.name, notes), 0
         for batch in file.iter_batches(batch_size=100, columns=[outer]):
             for value in batch.column(0):
                 number += 1
-                place = f"row {number}"
-                yield place, field.of({outer: value.as_py()}, place)
+                position = f"row {number}"
+                yield position, field.extract({outer: value.as_py()}, position)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path.name} is no whole Parquet file: {str(error).splitlines()[0]}", "Get it again, or write it anew.") from None
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path.name} is not a complete Parquet file: {reason}", "Download it again, or write a new one.") from None
 
 
-def _refuse_large_chunks(path: Path, metadata: Any, name: str) -> None:
-    """Raise DataError where one group of rows of a column, which may be unpacked at once, would fill a quarter of the free memory."""
+def _check_row_groups(path: Path, metadata: Any, name: str) -> None:
+    """Raise DataError if one row group of a column, which may be unpacked at once, would fill a quarter of the free memory."""
     largest = 0
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        parts = [group.column(index) for index in range(group.num_columns)]
-        inside = [part for part in parts if part.path_in_schema == name or part.path_in_schema.startswith(f"{name}.")]
-        largest = max(largest, sum(part.total_uncompressed_size for part in inside))
+        chunks = [group.column(index) for index in range(group.num_columns)]
+        inside = [chunk for chunk in chunks if chunk.path_in_schema == name or chunk.path_in_schema.startswith(f"{name}.")]
+        largest = max(largest, sum(chunk.total_uncompressed_size for chunk in inside))
     if largest > available_memory() // 4:
-        raise DataError(f"{path.name} unpacks to {largest / 1e9:.1f} GB at a time.", "Write it anew with smaller row groups.")
+        raise DataError(f"{path.name} unpacks to {largest / 1e9:.1f} GB at a time.", "Write it again with smaller row groups.")

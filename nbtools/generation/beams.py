@@ -49,7 +49,7 @@ class _StopWhen(StoppingCriteria):
 def beam_search(
     lm: LanguageModel, texts: Continuation, dtype: torch.dtype, should_stop: Callable[[], bool] | None = None
 ) -> list[list[int]]:
-    """The ids that each row is continued with, up to its end or limit.
+    """Return the ids with which each row is continued, up to its end or limit.
 
     dtype  number format of the arithmetic; where it is not the model's own, it is autocast
     """

@@ -22,11 +22,11 @@ class Continuation:
     seeds: list[int]
     """The seed of each row. A row's draws depend on its own seed alone."""
     params: SamplingParams
-    """How tokens are chosen; its numbers of tokens, samples and beams are not looked at."""
+    """How tokens are chosen; max_new_tokens, num_samples and num_beams are ignored."""
     ends: set[int]
     """Tokens that end a row."""
     depth: int = 0
-    """Tokens that each row already has of its own: so many of its seed's numbers are skipped."""
+    """Number of tokens that each row has already generated; as many uniform numbers of its seed are skipped."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Step:
     row: int
     token: int
     uniform: float | None
-    """The number that it was drawn with; None where tokens are not drawn."""
+    """The uniform number with which it was drawn; None for greedy decoding."""
     distribution: Distribution
-    """What it was chosen from."""
+    """The distribution from which it was chosen."""
 
 
 def decode(engine: Engine, texts: Continuation) -> Iterator[list[Step]]:
-    """Yield the steps of all rows that have not ended, one list per pass of the model. A row leaves at its end or its limit."""
+    """Yield the steps of all unfinished rows, one list per forward pass. A row is finished at an end token or at its limit."""
     sampler = Sampler(texts.params)
     uniforms = [islice(uniform_stream(seed), texts.depth, None) for seed in texts.seeds]
     ids = [list(row) for row in texts.rows]

@@ -31,7 +31,7 @@ class NextTokens:
     lm: LanguageModel
 
     def texts(self, count: int) -> list[str]:
-        """The texts of the `count` likeliest tokens."""
+        """Return the texts of the `count` most probable tokens."""
         return id_texts(self.lm.tokenizer, self.ids[:count].tolist())
 
     @property
@@ -44,7 +44,7 @@ class NextTokens:
 
 
 def next_logits(lm: LanguageModel, prompt: str) -> torch.Tensor:
-    """The logits of the token after `prompt`: float32 [vocabulary]."""
+    """Return the logits of the token after `prompt`: float32 [vocabulary]."""
     return _ids_and_logits(lm, prompt)[1]
 
 

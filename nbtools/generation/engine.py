@@ -39,7 +39,7 @@ class Engine(ABC):
 
 
 class DecoderEngine(Engine):
-    """Of `nbtools.accel`'s decoder: nothing is padded."""
+    """Engine that uses the decoder of `nbtools.accel`, without padding."""
 
     def __init__(self, lm: LanguageModel, decoder: Decoder) -> None:
         self.turns, self.decoder = Turns(lm), decoder
@@ -61,7 +61,7 @@ class DecoderEngine(Engine):
 
 
 class TransformersEngine(Engine):
-    """Of the model's own forward pass, in any of transformers' causal models and on any device. Shorter rows are padded on the left.
+    """Engine that uses the model's forward method, for any causal model and device. Shorter rows are padded on the left.
 
     In another number format than the model's the arithmetic is autocast, so the weights are not copied. A model that returns no
     key-value cache reads all tokens again in each step.
@@ -136,7 +136,7 @@ def make_engine(lm: LanguageModel, dtype: torch.dtype | None = None) -> Engine:
 
 
 def number_format(lm: LanguageModel, name: str | None) -> torch.dtype:
-    """The format that the argument `dtype` of `generate` names. Raises InputError for an unknown name."""
+    """Return the number format for the argument `dtype` of `generate`. Raises InputError for an unknown name."""
     import torch
 
     if name is None:

@@ -1,4 +1,4 @@
-"""The parameters of decoding: one validated object for `generate`, `stream`, `next_tokens`, text trees and the views."""
+"""Sampling parameters: one validated object for `generate`, `stream`, `next_tokens`, text trees and the views."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class SamplingParams(Checked):
     """
 
     do_sample: bool | None = None
-    """Whether tokens are drawn; None means yes when temperature (above 0), top_k, top_p or min_p is given."""
+    """Whether tokens are sampled; None: they are if temperature (above 0), top_k, top_p or min_p is given."""
     temperature: float | None = None
-    """Divides the logits before the softmax; 0 means greedy decoding, whatever the other values say."""
+    """Divides the logits before the softmax; 0 means greedy decoding, regardless of the other values."""
     top_k: int | None = None
     """Keeps the k likeliest tokens; 0 keeps all."""
     top_p: float | None = None
@@ -50,7 +50,7 @@ class SamplingParams(Checked):
 
     @property
     def samples(self) -> bool:
-        """Whether tokens are drawn at random."""
+        """Whether tokens are sampled."""
         if self.temperature is not None and self.temperature < GREEDY_BELOW:
             return False
         if self.do_sample is not None:
@@ -59,11 +59,11 @@ class SamplingParams(Checked):
 
     @property
     def explicitly_greedy(self) -> bool:
-        """Whether greedy decoding was asked for, and not only nothing else."""
+        """Whether greedy decoding was requested explicitly."""
         return not self.samples and (self.temperature is not None or self.do_sample is not None)
 
     def describe(self) -> str:
-        """How tokens are chosen, in a few words, for a table."""
+        """Return how tokens are chosen, in a few words, for a table."""
         values = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
         if not self.samples:
             words = "greedy" if self.num_beams == 1 else f"beam search, {self.num_beams} beams"

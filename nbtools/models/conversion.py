@@ -1,14 +1,13 @@
-"""Turn SmolLM2's GGUF file into a transformers folder: weights as safetensors, the tokenizer rebuilt, ends of text declared.
+"""Convert SmolLM2's GGUF file into a transformers folder: safetensors weights, a rebuilt tokenizer, and the end-of-text tokens.
 
-Weights are stored in fp32 (538 MB, what GPT-2 small takes on the Hub). A Q4_1 weight is `scale * q + minimum` with scale and
-minimum in fp16, and the sum needs more bits than fp16 (11) or bf16 (8) have: 42 % of the weights would be rounded in fp16,
-79 % in bf16 (counted). In fp32 every value is the one that llama.cpp computes with, and loading maps the file as it is.
+Weights are stored in fp32 (538 MB, about the size of GPT-2 small on the Hub). A Q4_1 weight is `scale * q + minimum` with scale and
+minimum in fp16, and the sum needs more mantissa bits than fp16 (11) or bf16 (8) have: 42 % of the weights would be rounded in fp16, 79 %
+in bf16 (counted). In fp32 every weight equals the one that llama.cpp uses, and the file can be memory-mapped.
 
-The tokenizer is not the one that transformers builds from a GGUF: that one leaves out the step that sets every digit apart
-before merging (`tokenizer.ggml.pre = "smollm"`), so spaces before numbers, and digits other than 0 to 9, get ids that the model
-never saw there. This one gives llama.cpp's ids on every one of a list of awkward strings (tests/models/smollm2_tokens.json), where
-transformers' differs on 5 of 87. The vocabulary itself has no token for six control characters (U+0004, 06, 13, 14, 16, 1D):
-they vanish, in llama.cpp as well.
+The tokenizer that transformers builds from a GGUF file lacks the step that splits off every digit before merging
+(`tokenizer.ggml.pre = "smollm"`), so spaces before numbers, and digits other than 0 to 9, get ids that the model never saw there. The
+tokenizer built here gives the same ids as llama.cpp for all of 87 unusual strings (tests/models/smollm2_tokens.json); that of transformers
+differs for 5. The vocabulary has no token for six control characters (U+0004, 06, 13, 14, 16, 1D), which are dropped, as in llama.cpp.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from gguf import GGUFReader
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-# A tensor's name in the GGUF, without its layer, and in transformers.
+# Name of a tensor in the GGUF file, without its layer -> name in transformers.
 NAMES = {
     "token_embd": "embed_tokens",
     "output_norm": "norm",
@@ -41,16 +40,16 @@ NAMES = {
     "ffn_down": "mlp.down_proj",
 }
 FETCH_AGAIN = "Fetch the tested one: nbtools fetch smollm2"
-CONTROL = 3  # a token type of GGUF: text of this kind is a mark (<|im_end|>), never spelled by merges
+CONTROL = 3  # GGUF's token type for control tokens such as <|im_end|>, which merges never produce
 
 
 def convert(gguf_file: Path, folder: Path) -> None:
     """Write the model in `gguf_file` into `folder` as config.json, generation_config.json, model.safetensors and tokenizer files.
 
-    Needs the package `gguf`. Raises ModelError for a GGUF that does not hold SmolLM's kind of Llama.
+    transformers can read GGUF files as well, but it takes four times as long, builds another tokenizer (see above), and marks the model
+    as quantized, so that it cannot be saved. The tests compare these weights with those that transformers reads.
 
-    transformers can read a GGUF too: it takes four times as long, builds another tokenizer (see above), and marks the model as
-    quantized, so that it cannot be saved until the marks are removed. The tests hold these weights to the ones it reads.
+    Needs the package `gguf`. Raises ModelError for a GGUF file that does not hold a Llama model with SmolLM's tokenizer.
     """
     from gguf import GGUFReader
     from safetensors.torch import save_file
@@ -69,7 +68,7 @@ def convert(gguf_file: Path, folder: Path) -> None:
 
 
 def build_config(fields: dict[str, Any]) -> LlamaConfig:
-    """The Llama configuration that the GGUF's fields describe."""
+    """Return the Llama configuration that the fields of the GGUF file describe. Raises ModelError for another architecture."""
     from transformers import LlamaConfig
 
     if fields.get("general.architecture") != "llama":
@@ -89,32 +88,32 @@ def build_config(fields: dict[str, Any]) -> LlamaConfig:
         bos_token_id=fields["tokenizer.ggml.bos_token_id"],
         eos_token_id=fields["tokenizer.ggml.eos_token_id"],
         pad_token_id=fields["tokenizer.ggml.padding_token_id"],
-        tie_word_embeddings=True,  # SmolLM2 has no output layer of its own; _named_weights refuses a GGUF with one
+        tie_word_embeddings=True,  # SmolLM2 has no separate output layer; _named_weights rejects a file with one
         dtype="float32",
     )
 
 
 def _named_weights(reader: GGUFReader, config: LlamaConfig) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each tensor of the GGUF under the name that transformers gives it, as fp32 of shape [outputs, inputs]."""
+    """Yield each tensor of the GGUF file with its name in transformers, as fp32 [outputs, inputs]."""
     import torch
     from gguf.quants import dequantize
 
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads or config.num_attention_heads}
     for tensor in progress(reader.tensors, "weights", unit="tensor"):
         match = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.weight", tensor.name)
-        layer, part = match.groups() if match else (None, "")
-        if part not in NAMES:
+        layer, kind = match.groups() if match else (None, "")
+        if kind not in NAMES:
             raise ModelError(f"This GGUF holds a tensor {tensor.name} that SmolLM2 does not have.", FETCH_AGAIN)
         weight = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
-        if part in heads:
-            weight = _halves_from_pairs(weight, heads[part])
-        yield (f"model.layers.{layer}." if layer else "model.") + NAMES[part] + ".weight", weight
+        if kind in heads:
+            weight = _halves_from_pairs(weight, heads[kind])
+        yield (f"model.layers.{layer}." if layer else "model.") + NAMES[kind] + ".weight", weight
 
 
 def _halves_from_pairs(weight: torch.Tensor, heads: int) -> torch.Tensor:
     """Reorder the rows of each head of a query or key matrix, [heads * width, inputs].
 
-    Rotary positions turn two coordinates at a time. llama.cpp pairs neighbours (0, 1), (2, 3) …; transformers pairs the two
+    Rotary position embeddings rotate coordinates in pairs. llama.cpp pairs neighbours (0, 1), (2, 3) …; transformers pairs the two
     halves, (0, width / 2), (1, width / 2 + 1) …, so the even rows go to the first half and the odd rows to the second.
     """
     rows, inputs = weight.shape
@@ -122,9 +121,9 @@ def _halves_from_pairs(weight: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def build_tokenizer(fields: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """The byte-level BPE tokenizer that the GGUF's fields describe, with every digit a piece of its own before merging.
+    """Return the byte-level BPE tokenizer that the fields of the GGUF file describe, with every digit split off before merging.
 
-    Raises ModelError when the fields describe another kind of tokenizer.
+    Raises ModelError if the fields describe another kind of tokenizer.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -139,8 +138,8 @@ def build_tokenizer(fields: dict[str, Any]) -> PreTrainedTokenizerFast:
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
     )
     inner.decoder = decoders.ByteLevel()
-    marks = [text for text, kind in zip(texts, fields["tokenizer.ggml.token_type"], strict=True) if kind == CONTROL]
-    inner.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in marks])
+    control_tokens = [text for text, kind in zip(texts, fields["tokenizer.ggml.token_type"], strict=True) if kind == CONTROL]
+    inner.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in control_tokens])
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
         bos_token=texts[fields["tokenizer.ggml.bos_token_id"]],

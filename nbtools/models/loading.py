@@ -1,4 +1,4 @@
-"""Find a model by profile, Hub name or folder; load it as safetensors without remote code; save it whole or not at all."""
+"""Find a model by profile, Hub name or folder, load it from safetensors without remote code, and save it atomically."""
 
 from __future__ import annotations
 
@@ -26,20 +26,18 @@ ATTENTION = Text(("sdpa", "eager"))
 
 @dataclass
 class LanguageModel:
-    """A model and the tokenizer that belongs to it.
-
-    name    what the user asked for (profile, Hub name or folder)
-    source  where the weights came from, in words
-    profile the profile whose training defaults apply, or None for a model outside the ladder
-    trained whether a fine-tuning has changed the weights since they were loaded
-    """
+    """A causal language model and its tokenizer."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str
+    """The name that was asked for: a profile, a Hub name or a folder."""
     source: str
+    """Where the weights came from, in words."""
     profile: Profile | None = None
+    """The profile whose training defaults apply; None for a model without a profile."""
     trained: bool = False
+    """Whether fine-tuning has changed the weights since they were loaded."""
 
     @property
     def device(self) -> torch.device:
@@ -47,12 +45,12 @@ class LanguageModel:
 
     @property
     def context(self) -> int:
-        """The most tokens the model can read at once."""
+        """Maximum number of tokens that the model can read at once."""
         return int(self.model.config.max_position_embeddings)
 
     @property
     def document_id(self) -> int:
-        """The id of the token that begins every document and, predicted after its last word, ends it."""
+        """Id of the token that starts every document and, predicted after its last word, ends it."""
         named = self.profile.document_token if self.profile else None
         token = named or self.tokenizer.eos_token
         if token is None:
@@ -61,12 +59,12 @@ class LanguageModel:
 
     @property
     def defaults(self) -> Profile:
-        """The values that `None` stands for: the profile's, or cautious ones for a model outside the ladder."""
+        """Default values for training: the profile's, or conservative ones for a model without a profile."""
         return self.profile or OTHER
 
     @property
     def parameters(self) -> int:
-        """Number of weights; the tied output layer counts once."""
+        """Number of weights; a tied output layer is counted once."""
         return sum(weight.numel() for weight in self.model.parameters())
 
     def __repr__(self) -> str:
@@ -78,10 +76,10 @@ class LanguageModel:
 
 
 def locate(name: str) -> tuple[str, str, Profile | None]:
-    """Where the model called `name` lies: (what transformers is given, the place in words, profile or None).
+    """Return where the model called `name` is: its folder or Hub name, its source in words, and its profile or None.
 
-    Raises InputError for an empty name and for a profile's that is misspelt, UnreachableError where only the Hub has it and the Hub is
-    switched off, ModelError for a profile that must be fetched first and for a folder that holds no model.
+    Raises InputError for an empty name and for a misspelt profile, UnreachableError if the model is only on the Hub and the Hub cannot be
+    reached, ModelError for a profile that must be fetched first and for a folder that holds no model.
     """
     if not isinstance(name, str) or not name.strip():
         raise InputError("The model's name is empty.", f"Give a profile ({', '.join(PROFILES)}), a Hub name or a folder.")
@@ -110,7 +108,7 @@ def locate(name: str) -> tuple[str, str, Profile | None]:
 
 
 def _check_repository(name: str) -> None:
-    """Raise InputError for a name that no repository on the Hub can have."""
+    """Raise InputError for a name that is not valid for a repository on the Hub."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -122,40 +120,42 @@ def _check_repository(name: str) -> None:
         ) from None
 
 
-def _check_name_of(place: str) -> None:
-    """Raise ModelError for a folder whose name is not UTF-8 on disk: tokenizers and safetensors, written in Rust, cannot open it."""
-    if os.name == "posix" and os.fsencode(place) != place.encode("utf8", "replace"):
+def _check_folder_name(folder: str) -> None:
+    """Raise ModelError for a folder whose name is not UTF-8 on disk: the Rust libraries tokenizers and safetensors cannot open it."""
+    if os.name == "posix" and os.fsencode(folder) != folder.encode("utf8", "replace"):
         raise ModelError(
-            f"The name of the folder {without_surrogates(place)} cannot be read as UTF-8 here.",
-            "Set PYTHONUTF8=1 before Python starts; if that is not enough, rename the folder with plain letters.",
+            f"The name of the folder {without_surrogates(folder)} cannot be read as UTF-8 here.",
+            "Set PYTHONUTF8=1 before Python starts; if that is not enough, rename the folder with ASCII letters.",
         )
 
 
 def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = True) -> LanguageModel:
-    """Load a causal language model and its tokenizer, in fp32 and evaluation mode, and print what was loaded.
+    """Load a causal language model and its tokenizer, in fp32 and in evaluation mode.
 
     name       a profile ("mini", "smollm2", "gpt2" …), a Hub name ("owner/name") or a folder
-    attention  "sdpa" (fast) or "eager" (gives attention weights when asked for them)
+    attention  "sdpa" (fast) or "eager" (can return attention weights)
+    verbose    whether to print a summary of the model
 
-    Weights become fp32 whatever type the checkpoint stores: 16-bit weights lose small updates in training. Raises what
-    `locate` and `screen` raise, and ModelError when the files are not a whole causal model in safetensors.
+    Weights are converted to fp32 from whatever type the checkpoint stores, because 16-bit weights lose small updates in training.
+
+    Raises the errors of `locate` and `screen`, and ModelError if the files are not a complete causal language model in safetensors.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quiet_libraries()
-    # A repository without safetensors is refused; transformers would ask a service on the Hub to convert its pickles.
+    # A repository without safetensors is rejected; otherwise transformers would ask a service on the Hub to convert its pickle files.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     ATTENTION("attention", attention)
-    place, source, profile = locate(name)
-    _check_name_of(place)
-    # With the Hub out of reach its client would try for most of a minute before it takes the copy that it has.
+    location, source, profile = locate(name)
+    _check_folder_name(location)
+    # If the Hub cannot be reached, its client would retry for most of a minute before it uses the cached files.
     local = source.startswith("Hugging Face Hub") and hub_state() != "reachable"
     try:
-        screen(name, place, attention, local)
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=local)
-        read: Any = AutoModelForCausalLM.from_pretrained(
-            place,
+        screen(name, location, attention, local)
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False, local_files_only=local)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            location,
             dtype=torch.float32,
             attn_implementation=attention,
             use_safetensors=True,
@@ -165,45 +165,45 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
         )
     except CourseError:
         raise
-    except Exception as error:  # a foreign folder can make transformers and tokenizers raise anything
+    except Exception as error:  # damaged files can make transformers and tokenizers raise any exception
         raise _explain(name, source, error) from error
-    model, found = read
-    if missing := sorted(found["missing_keys"]):
+    model, info = loaded
+    if missing := sorted(info["missing_keys"]):
         first = f"{len(missing)} weights are missing in {name}, {missing[0]} among them."
         raise ModelError(f"{first} They would be random numbers.", "Copy or download the model again.")
-    # transformers 5 warns about an absent loss type on every GPT-2 checkpoint; this is the one that it then uses.
+    # transformers 5 warns about a missing loss type for every GPT-2 checkpoint; this is its default.
     model.config.loss_type = model.loss_type = "ForCausalLM"
     model.to(device())  # type: ignore[arg-type]
-    loaded = LanguageModel(model.eval(), tokenizer, name, source, profile)
+    lm = LanguageModel(model.eval(), tokenizer, name, source, profile)
     if verbose:
-        say(loaded)
-    return loaded
+        say(lm)
+    return lm
 
 
 @exclusively
 def save_model(loaded: LanguageModel, folder: str | Path) -> Path:
-    """Write model and tokenizer into `folder` as safetensors; `folder` then holds all of it or what it held before.
+    """Save the model, as safetensors, and its tokenizer into `folder`; if saving fails, the folder's earlier content stays.
 
-    Only a model that this function saved is replaced. Raises InputError for a folder with anything else in it.
+    Only a model saved by this function is replaced. Raises InputError for a folder with any other content.
     """
     folder = destination(folder, MODEL, "folder")
-    with atomic_folder(folder, "model") as aside:
-        loaded.model.save_pretrained(aside)
-        loaded.tokenizer.save_pretrained(aside)
+    with atomic_folder(folder, "model") as temporary:
+        loaded.model.save_pretrained(temporary)
+        loaded.tokenizer.save_pretrained(temporary)
         if loaded.profile:
-            (aside / "profile.txt").write_text(loaded.profile.name + "\n", encoding="utf8")
+            (temporary / "profile.txt").write_text(loaded.profile.name + "\n", encoding="utf8")
     return folder
 
 
 def parameter_table(loaded: LanguageModel) -> dict[str, int]:
-    """Number of weights by part: token embedding, positions, attention, feed-forward, norms, and an untied output layer."""
-    parts: Counter[str] = Counter()
+    """Return the number of weights by component: embeddings, attention, feed-forward, layer norms, and an untied output layer."""
+    counts: Counter[str] = Counter()
     for name, weight in loaded.model.named_parameters():
-        parts[_part(name)] += weight.numel()
-    return dict(parts.most_common())
+        counts[_component(name)] += weight.numel()
+    return dict(counts.most_common())
 
 
-def _part(name: str) -> str:
+def _component(name: str) -> str:
     if "wte" in name or "embed_tokens" in name:
         return "token embedding"
     if "wpe" in name:
@@ -218,9 +218,9 @@ def _part(name: str) -> str:
 
 
 def _profile_of(folder: Path) -> Profile | None:
-    """The profile that a model saved by this course was tuned from; its training defaults still apply."""
-    mark = folder / "profile.txt"
-    return PROFILES.get(mark.read_text(encoding="utf8").strip()) if mark.is_file() else None
+    """Return the profile that a model saved by `save_model` was tuned from; its training defaults still apply."""
+    file = folder / "profile.txt"
+    return PROFILES.get(file.read_text(encoding="utf8").strip()) if file.is_file() else None
 
 
 def _check_hub(repository: str) -> None:
@@ -237,7 +237,7 @@ def _check_hub(repository: str) -> None:
 
 
 def usable_here() -> str:
-    """The advice given when the Hub is out of reach: the profiles that need no network."""
+    """Return the advice for when the Hub cannot be reached: the profiles that need no network."""
     fetched = (cached("models", "smollm2") / "config.json").is_file()
     return "Profiles that work here: mini, smollm2." if fetched else "What works here: mini, and smollm2 after `nbtools fetch smollm2`."
 
@@ -251,11 +251,11 @@ def _explain(name: str, source: str, error: Exception) -> ModelError | Unreachab
     if isinstance(error, SafetensorError):
         return ModelError(f"The weights of {name} are damaged: {text.strip()}", "Copy or download the model again.")
     if "ignore_mismatched_sizes" in text:
-        return ModelError(f"The weights of {name} are not of the sizes that its config.json says.", "Copy or download the model again.")
+        return ModelError(f"The weights of {name} do not have the shapes that its config.json describes.", "Copy or download it again.")
     if "safetensors" in text:
         return ModelError(f"{name} has no weights in safetensors format.", "Convert it with save_pretrained, or choose another model.")
     if "trust_remote_code" in text or "custom code" in text:
-        return ModelError(f"{name} wants to run its own code, which this course never does.", "Choose a model that transformers knows.")
+        return ModelError(f"{name} needs its own code, which this course never runs.", "Choose a model that transformers supports.")
     if "not a valid model identifier" in text or "404" in text:
         return ModelError(f"The Hub has no model called {name}.", "Check the spelling; Hub names look like owner/name.")
     first = text.strip().splitlines()[0] if text.strip() else "no reason given"

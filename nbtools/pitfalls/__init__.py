@@ -39,7 +39,7 @@ class Pitfalls:
         say(f"Your bet on “{mistake.title}”: {word}.")
 
     def measure(self, name: str) -> Finding:
-        """What the mistake `name` costs; measured at the first call."""
+        """Return the cost of the mistake `name`, measured at the first call."""
         if name not in self.findings:
             mistake = find_mistake(name)
             with exclusive(self.experiment.lm.model):
@@ -63,7 +63,7 @@ def times(factor: float) -> str:
 
 
 def find_mistake(name: str) -> Mistake:
-    """The mistake called `name`. Raises InputError where there is none."""
+    """Return the mistake called `name`. Raises InputError for an unknown name."""
     for mistake in MISTAKES:
         if mistake.name == name:
             return mistake

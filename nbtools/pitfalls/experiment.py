@@ -37,12 +37,12 @@ PROMPT = "The movie was"
 
 @dataclass(frozen=True)
 class Run:
-    """What one training resulted in."""
+    """The result of one training run."""
 
     loss: float
     """Mean of the last ten training losses as the loop saw them, in nats."""
     perplexity: float
-    """Of held-out reviews, scored as everywhere in the course, whatever the training did."""
+    """Perplexity of held-out reviews, always scored by `nbtools.evaluation`, regardless of how the model was trained."""
     ending: float
     """Mean probability of end-of-text where held-out reviews end."""
     useful: float

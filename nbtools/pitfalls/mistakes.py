@@ -20,7 +20,7 @@ VERDICTS = ((0.98, "better"), (1.02, "no difference"), (1.25, "a little worse"),
 
 @dataclass(frozen=True)
 class Finding:
-    """What a mistake cost."""
+    """The measured cost of a mistake."""
 
     headline: str
     """Name of the figure that is predicted."""

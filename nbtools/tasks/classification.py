@@ -237,13 +237,23 @@ def bag_of_words(train: Dataset, validation: Dataset, test: Dataset) -> Classifi
 
 
 def zero_shot(
-    lm: LanguageModel, part: Dataset, *, question: str = "\n\nAll in all, the movie was", words: tuple[str, str] = (" terrible", " great"),
+    lm: LanguageModel,
+    part: Dataset,
+    *,
+    question: str = "\n\nAll in all, the movie was",
+    words: tuple[str, str] = (" terrible", " great"),
     max_tokens: int = 192,
-) -> tuple[Classified, Classified]:  # fmt: skip
-    """Classify without training: after a review and `question`, is the second of `words` more probable than the first?
+) -> tuple[Classified, Classified]:
+    """Classify reviews without training, by which of two words is more probable after a review and a question.
 
-    Returns the predictions as they are, and calibrated: the model's preference after the question alone, without a review, is subtracted,
-    because one word may be more probable whatever the review says (Zhao et al., 2021, https://arxiv.org/abs/2102.09690).
+    lm          the model
+    part        reviews with the columns text and label
+    question    text that is appended to each review
+    words       the words that mean negative and positive
+    max_tokens  maximum length of the review, question and answer together; the beginning of a longer review is cut off
+
+    Returns the predictions without and with calibration. Calibration subtracts the model's preference after the question alone, because one
+    word may be more probable after any review (Zhao et al., 2021, https://arxiv.org/abs/2102.09690).
     """
     import torch
 

@@ -95,7 +95,7 @@ def encode(texts: Sequence[str]) -> tuple[Any, Any]:
 
 
 def decode(ids: Sequence[int]) -> str:
-    """The text of generated ids: without the decoder's start token, up to END."""
+    """Return the text of generated ids, without the decoder's start token and up to END."""
     letters = []
     for index in ids[1:]:
         if index == END:
@@ -105,13 +105,29 @@ def decode(ids: Sequence[int]) -> str:
 
 
 def train_rewriter(
-    pairs: Sequence[tuple[str, str]], held_out: Sequence[tuple[str, str]], *, max_steps: int = 600, batch_size: int = 64,
-    learning_rate: float = 3e-3, width: int = 96, seed: int = 0,
-) -> Rewriter:  # fmt: skip
-    """Train a T5 of two layers (Raffel et al., 2020, https://arxiv.org/abs/1910.10683) on characters, from random weights.
+    pairs: Sequence[tuple[str, str]],
+    held_out: Sequence[tuple[str, str]],
+    *,
+    max_steps: int = 600,
+    batch_size: int = 64,
+    learning_rate: float = 3e-3,
+    width: int = 96,
+    seed: int = 0,
+) -> Rewriter:
+    """Train a T5 model of two layers (Raffel et al., 2020, https://arxiv.org/abs/1910.10683) on characters, from random weights.
 
-    `labels` are the answer itself: the model shifts them to the right to make the decoder's input. Padding in them is left out of the
-    loss (-100). Raises InputError for fewer pairs than a batch.
+    pairs          (source, target) texts to train on
+    held_out       (source, target) texts to measure accuracy on
+    max_steps      optimizer steps
+    batch_size     pairs per step
+    learning_rate  highest learning rate of the one-cycle schedule
+    width          hidden size
+    seed           of the initial weights and of the batches
+
+    The labels are the target itself: the model shifts them to the right to make the decoder's input. Padding in them is ignored by the
+    loss (-100).
+
+    Raises InputError for fewer pairs than a batch.
     """
     import torch
     from transformers import AutoModelForSeq2SeqLM, T5Config
@@ -122,28 +138,37 @@ def train_rewriter(
         )
     quiet_libraries()
     seed_everything(seed)
-    shape = T5Config(
-        vocab_size=len(LETTERS) + 2, d_model=width, d_kv=width // 4, d_ff=2 * width, num_layers=2, num_decoder_layers=2, num_heads=4,
-        dropout_rate=0.0, pad_token_id=PAD, eos_token_id=END, feed_forward_proj="gated-gelu",
-    )  # fmt: skip
-    found = Rewriter(AutoModelForSeq2SeqLM.from_config(shape, attn_implementation="eager"))
-    found.model.config.decoder_start_token_id = found.model.generation_config.decoder_start_token_id = PAD
-    optimizer = torch.optim.AdamW(found.model.parameters(), lr=learning_rate)
+    config = T5Config(
+        vocab_size=len(LETTERS) + 2,
+        d_model=width,
+        d_kv=width // 4,
+        d_ff=2 * width,
+        num_layers=2,
+        num_decoder_layers=2,
+        num_heads=4,
+        dropout_rate=0.0,
+        pad_token_id=PAD,
+        eos_token_id=END,
+        feed_forward_proj="gated-gelu",
+    )
+    rewriter = Rewriter(AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager"))
+    rewriter.model.config.decoder_start_token_id = rewriter.model.generation_config.decoder_start_token_id = PAD
+    optimizer = torch.optim.AdamW(rewriter.model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max_steps, pct_start=0.1)
     generator = random.Random(seed)
     for step in progress(range(1, max_steps + 1), "training the rewriter", unit="step"):
-        found.model.train()
+        rewriter.model.train()
         batch = generator.sample(pairs, batch_size)
         ids, mask = encode([source for source, _ in batch])
         labels, present = encode([target for _, target in batch])
-        loss = found.model(input_ids=ids, attention_mask=mask, labels=labels.masked_fill(present == 0, -100)).loss
+        loss = rewriter.model(input_ids=ids, attention_mask=mask, labels=labels.masked_fill(present == 0, -100)).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(found.model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(rewriter.model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
         if step % max(1, max_steps // 8) == 0 or step == max_steps:
-            answers = found.rewrite([source for source, _ in held_out])
+            answers = rewriter.rewrite([source for source, _ in held_out])
             right = sum(answer == target for answer, (_, target) in zip(answers, held_out, strict=True)) / len(held_out)
-            found.history.append({"step": step, "loss": loss.item(), "right": right})
-    return found
+            rewriter.history.append({"step": step, "loss": loss.item(), "right": right})
+    return rewriter

@@ -1,4 +1,4 @@
-"""How similar a text is to a reference: ROUGE and BLEU, by the libraries that are commonly used to report them."""
+"""Similarity of a text to a reference: ROUGE and BLEU, computed by the libraries commonly used to report them."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class StopOnNonFinite(TrainerCallback):
         self.error = RunError(problem, remedy)
 
     def _last_good_weights(self, step: int, broken: str) -> str:
-        """The end of the advice: where the last good checkpoint is, or an empty text."""
+        """Return the end of the advice, which names the last good checkpoint, or an empty string."""
         last = self.folder / "checkpoints" / f"checkpoint-{step - 1}"
         if broken == "loss" and last.is_dir():
             keep_damaged(last)  # these weights gave that loss

@@ -35,14 +35,14 @@ class OpenRun:
     """A run that is to be trained."""
 
     folder: Path
-    """Where it lies until it is finished."""
+    """Its folder until it is finished."""
     choices: TrainingChoices
     checkpoint: Path | None = None
     """The checkpoint to resume from; None: the beginning."""
 
 
 def output_folder(model: str, output_dir: str | Path | None) -> Path:
-    """The final folder of a run: `output_dir`, or runs/tuned/<model>. Raises what `check_output` raises."""
+    """Return the final folder of a run: `output_dir`, or runs/tuned/<model>. Raises the errors of `check_output`."""
     name = Path(model).name
     if name in ("", ".."):  # "." and "..", which would be the folder of all tuned models, or the one above
         name = Path(model).resolve().name or "model"
@@ -55,12 +55,12 @@ def unfinished(output_dir: Path) -> Path:
 
 
 def resumes_automatically() -> bool:
-    """Whether a training resumes its own interrupted run without resume=True: `nbtools run` sets NBTOOLS_RESUME=1 for that."""
+    """Return whether an interrupted run is resumed without resume=True; `nbtools run` sets NBTOOLS_RESUME=1 for this."""
     return os.environ.get("NBTOOLS_RESUME") == "1"
 
 
 def how_to_resume() -> str:
-    """What a person does to continue an interrupted run."""
+    """Return the advice for resuming an interrupted run."""
     return "Run the same command again to resume it." if resumes_automatically() else "To resume, repeat the call with resume=True."
 
 
@@ -96,12 +96,12 @@ def _keep_interrupted(output_dir: Path) -> Path | None:
 
 
 def has_interrupted(output_dir: Path) -> bool:
-    """Whether there is an interrupted run, of whatever plan."""
+    """Return whether there is an interrupted run, with any configuration."""
     return (unfinished(output_dir) / "plan.json").is_file()
 
 
 def can_resume(output_dir: Path, plan: Mapping[str, Any]) -> bool:
-    """Whether `reopen` would succeed."""
+    """Return whether `reopen` would succeed."""
     if not has_interrupted(output_dir):
         return False
     try:
@@ -127,7 +127,7 @@ def reopen(output_dir: Path, plan: Mapping[str, Any]) -> OpenRun:
 
 
 def _check_resumable(folder: Path, plan: Mapping[str, Any]) -> TrainingChoices:
-    """The choices of the interrupted run in `folder`. Raises InputError where it cannot be continued with `plan`."""
+    """Return the choices of the interrupted run in `folder`. Raises InputError if it cannot be resumed with `plan`."""
     if (folder / BROKEN).is_file():
         problem = read_json(folder / BROKEN, {"problem": str}, START_AGAIN)["problem"]
         raise InputError(
@@ -206,7 +206,7 @@ def finish(output_dir: Path) -> None:
 
 
 def _damage(checkpoint: Path) -> str | None:
-    """How a marked checkpoint differs from what was saved; None where it does not. Sizes come first because they cost nothing."""
+    """Return how a marked checkpoint differs from what was saved, or None. Sizes are compared first, because that is fast."""
     try:
         files = read_json(checkpoint / COMPLETE, {"files": {str: {"bytes": Whole(0), "sha256": str}}})["files"]
         saved = [(checkpoint / name, file["bytes"], file["sha256"]) for name, file in files.items()]

@@ -1,4 +1,4 @@
-"""What is measured and decided once per fine-tuning: number format, threads, compilation. Each with its reason, stored with the run."""
+"""Number format, threads and compilation: measured and chosen once per fine-tuning, and stored with the run together with the reasons."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MEASURE_AGAIN = "Leave choices out, so that they are measured again."
 
 @dataclass(frozen=True)
 class TrainingChoices:
-    """How a fine-tuning computes on this machine. The defaults are transformers' own path in fp32.
+    """How fine-tuning computes on this machine; by default as transformers does, in fp32.
 
     Raises InputError for an invalid value.
     """
@@ -51,7 +51,7 @@ class TrainingChoices:
     loss: str = "library"
     """ "fused" (linear layer and cross-entropy in one, part of the fast path) or "library" (as transformers computes it)."""
     bf16_copies: bool = False
-    """Whether the passes use bf16 copies of the matrices, whose fp32 originals are trained."""
+    """Whether forward and backward passes use bf16 copies of the weight matrices; the fp32 originals are trained."""
     compile: bool = False
     compile_reason: str = ""
     plain_pass_seconds: float | None = None
@@ -68,21 +68,21 @@ class TrainingChoices:
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """The choices in a run's plan.json or metrics.json. Raises InputError where they are missing or invalid."""
+        """Read the choices from a run's plan.json or metrics.json. Raises InputError if they are missing or invalid."""
         if not isinstance(values, Mapping):
             raise InputError(
                 f"choices are of type {type(values).__name__}, not a mapping.", "Give those of an estimate or of a run's metrics.json."
             )
         if missing := REQUIRED - values.keys():
             raise InputError(f"choices lack {', '.join(sorted(missing))}.", "Give those of an estimate or of a run's metrics.json.")
-        return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON stores them, without what was not measured."""
+        """Return the choices as stored in JSON, without values that were not measured."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def describe(self) -> str:
-        """Two lines for a person: number format; threads and compilation."""
+        """Return two lines for display: the number format, then threads and compilation."""
         compiled = "Compiled" if self.compile else "Not compiled"
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         return (
@@ -232,7 +232,7 @@ def undisturbed(model: Any) -> Iterator[None]:
 
 
 def compiler_available() -> bool:
-    """Whether a small program compiles: a compiler without Python's headers does not count."""
+    """Return whether a small program compiles; a compiler without Python's header files is not enough."""
     try:
         compiled = torch.compile(_twice, dynamic=True)
         return bool(compiled(torch.ones(8)).sum() == 16)

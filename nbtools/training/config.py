@@ -1,4 +1,4 @@
-"""The configuration of a fine-tuning: one validated object for `finetune`, `estimate` and `python -m nbtools.training`."""
+"""Configuration of fine-tuning: one validated object for `finetune`, `estimate` and `python -m nbtools.training`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DECISIVE = ("learning_rate", "batch_size", "gradient_accumulation_steps", "max_s
 
 @dataclass(frozen=True)
 class FinetuneConfig(Checked):
-    """The settings of a fine-tuning. None means the profile's value, or that it is measured.
+    """Settings of fine-tuning. None means the profile's value, or a measured value.
 
     Every value is checked, and NumPy's numbers become Python's. Raises InputError for an invalid value.
     """
@@ -105,7 +105,7 @@ class ResolvedConfig(FinetuneConfig):
         return self.batch_size * self.gradient_accumulation_steps * block_size
 
     def to_plan(self, lm: LanguageModel, train: Packed) -> dict[str, Any]:
-        """What `plan.json` holds: every value that decides the result. A resumed run must have the same."""
+        """Return the content of `plan.json`: every value that decides the result. A resumed run must have the same values."""
         settings = {name: getattr(self, name) for name in DECISIVE}
         digest = hashlib.sha256(train.input_ids.tobytes()).hexdigest()
         return {"model": base_name(lm), "block_size": train.block_size, **settings, "blocks_sha256": digest}

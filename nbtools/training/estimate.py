@@ -1,4 +1,4 @@
-"""What a planned fine-tuning takes on this machine, measured with a few probe steps of the same Trainer: time, memory, disk."""
+"""Estimate the time, memory and disk space of a fine-tuning on this machine with a few probe steps of the same Trainer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PROBE_TEXTS = 8  # scored in the probe, of those that the curve scores
 
 @dataclass(frozen=True)
 class Estimate:
-    """What `finetune` with the same arguments and these `choices` will take in this process."""
+    """Estimated cost of `finetune` with the same arguments and these `choices` in this process."""
 
     parts: dict[str, float]
     """Seconds by part: steps, validation, checkpoints, saving, scoring."""
@@ -49,20 +49,20 @@ class Estimate:
     """Optimizer steps of the run."""
     step_seconds: float
     memory_bytes: int
-    """The most that the process will hold."""
+    """Peak memory of the process."""
     free_memory_bytes: int
-    """What the process can have: what it holds and what is free."""
+    """Memory that the process holds, plus free memory."""
     disk_bytes: int
-    """The most that is on the disk at once."""
+    """Peak disk space."""
     kept_bytes: int
-    """What stays on the disk."""
+    """Disk space after the run."""
     free_disk_bytes: int
     choices: TrainingChoices
-    """What was measured; pass them to `finetune`."""
+    """The measured choices; pass them to `finetune`."""
     probe_seconds: float
-    """What the estimate itself took."""
+    """Duration of the estimate itself."""
     disturbance: str = ""
-    """What disturbed the probe; "" for nothing. Otherwise the times are only right if the disturbance lasts."""
+    """Why the probe was disturbed, or "". If it was, the times are only right if the disturbance lasts."""
 
     @property
     def seconds(self) -> float:
@@ -77,7 +77,7 @@ class Estimate:
         disk = f"{_gigabytes(self.disk_bytes)} while it trains, {_gigabytes(self.kept_bytes)} kept, of {_gigabytes(self.free_disk_bytes)}"
         time = f"{_duration(self.seconds)} for {self.steps} steps{f' ({long})' if long else ''}"
         if self.disturbance:
-            time = f"time not known, because the probe was disturbed: {self.disturbance}; if that goes on, {time}"
+            time = f"time not known, because the probe was disturbed: {self.disturbance}; if this continues, {time}"
         return (
             f"{time}\n"
             f"memory: {_gigabytes(self.memory_bytes)} of {_gigabytes(self.free_memory_bytes)}; disk: {disk}\n"
@@ -95,16 +95,22 @@ def estimate(
     scoring: Dataset | Sequence[str] = (),
     **settings: Any,
 ) -> Estimate:
-    """What `finetune` with these arguments will take, in seconds, bytes of memory and bytes of disk, and what it will choose.
+    """Estimate the time (seconds), memory and disk space (bytes) of `finetune` with the same arguments, and what it will choose.
 
-    Pass the estimate's `choices` to `finetune`, so that nothing is measured and compiled a second time.
+    Pass the estimate's `choices` to `finetune`, so that nothing is measured or compiled a second time.
 
-    scoring   texts that are scored beside the training, each as often as it occurs here
-    settings  the fields of `FinetuneConfig`, as in `finetune`
+    lm          the model
+    train       the blocks to train on
+    output_dir  final folder of the run, as in `finetune`
+    validation  texts scored during training, as in `finetune`
+    scoring     texts scored before and after training, each as often as it occurs here
+    settings    the fields of `FinetuneConfig`, as in `finetune`
 
-    Takes seven steps of the run itself with a learning rate of zero, writes one checkpoint beside `output_dir` and scores a few texts.
-    Afterwards weights, gradients, random states, threads and disk are as before. Raises MachineError, with advice, when memory or disk
-    is too small (before anything is tried where the shapes alone show it), and what `finetune` raises for an impossible configuration.
+    It takes seven steps of the run with a learning rate of zero, writes one checkpoint next to `output_dir` and scores a few texts.
+    Afterwards weights, gradients, random states, threads and disk are as before.
+
+    Raises MachineError, with advice, if memory or disk is too small (before the probe if the shapes alone show it), and the errors of
+    `finetune` for an invalid configuration.
     """
     start = time.perf_counter()
     config = FinetuneConfig.from_options("estimate", settings, ("output_dir", "validation", "scoring")).resolve(lm, train)
@@ -179,7 +185,7 @@ def _check_disk(needed: int, free: int, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _adapted(lm: LanguageModel, lora: bool) -> Iterator[Any]:
-    """The model that is trained: `lm`'s own, or within this context the same with adapters."""
+    """Within this context, the model that is trained: that of `lm`, with adapters for LoRA."""
     if not lora:
         yield lm.model
         return
@@ -191,7 +197,7 @@ def _adapted(lm: LanguageModel, lora: bool) -> Iterator[Any]:
 
 
 def computed_tokens(texts: Sequence[str], lm: LanguageModel) -> int:
-    """The tokens that `evaluate` computes for `texts`: many tokens of a long one are in two windows."""
+    """Return the number of tokens that `evaluate` processes for `texts`; most tokens of a long text are in two windows."""
     if not texts:
         return 0
     tokens = tokenize(texts, lm)
@@ -207,7 +213,7 @@ def _spread(texts: list[str]) -> list[str]:
 
 
 def _validations(steps: int) -> int:
-    """How many points of the curve are scored: see `Curve`."""
+    """Return the number of points of the curve that are scored (see `Curve`)."""
     every = evaluation_interval(steps)
     return len({step for step in (*range(every, steps + 1, every), steps) if step % LOGGING_STEPS == 0 or step == 1})
 

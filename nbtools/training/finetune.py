@@ -50,7 +50,7 @@ class Finetuned:
     lm: LanguageModel
     """The fine-tuned model, in evaluation mode."""
     folder: Path
-    """Where `model/` and, later, `metrics.json` are."""
+    """The folder of `model/` and, later, `metrics.json`."""
     packed: Packed
     """The blocks that it was trained on."""
     curve: list[dict[str, Any]]
@@ -61,7 +61,7 @@ class Finetuned:
     seconds: float
     """Time of the training alone."""
     choices: TrainingChoices
-    """What was measured and decided, with reasons."""
+    """Number format, threads and compilation, with reasons."""
     parameters: dict[str, Any]
     """The configuration with every None resolved."""
     reviews: Reviews | OwnTexts | None = None
@@ -177,9 +177,9 @@ def finetune(
 
 def _check_callbacks(callbacks: Any) -> None:
     """Raise InputError for anything that is not a list of Trainer's callbacks."""
-    for one in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
-        if not isinstance(one, TrainerCallback) and not (isinstance(one, type) and issubclass(one, TrainerCallback)):
-            raise InputError(f"A callback is {shown(one)}, which is not a TrainerCallback.", "Give a list of objects of such classes.")
+    for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+        if not isinstance(callback, TrainerCallback) and not (isinstance(callback, type) and issubclass(callback, TrainerCallback)):
+            raise InputError(f"A callback is {shown(callback)}, which is not a TrainerCallback.", "Give a list of TrainerCallback objects.")
     if isinstance(callbacks, TrainerCallback):
         raise InputError("callbacks is a single callback.", "Give a list: [callback].")
 
@@ -214,7 +214,7 @@ def _open(lm: LanguageModel, target: Path, plan: dict[str, Any], resume: bool, c
 
 
 def _curve(loop: Loop, lm: LanguageModel, sample: Sequence[str], prompts: Sequence[str], draw: Draw | None) -> Curve:
-    """The callback that writes `curve.jsonl`, scores `sample` and continues `prompts`."""
+    """Return the callback that writes `curve.jsonl`, scores `sample` and continues `prompts`."""
     folder = loop.run.folder
 
     def validate(step: int) -> dict[str, float]:

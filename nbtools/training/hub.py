@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.errors import InputError, RunError, UnreachableError
-from nbtools.models.screening import refuse_links
+from nbtools.models.screening import check_links
 from nbtools.storage import Kind, destination, replace_text, resolve_path
 from nbtools.storage.atomic import MARK
 from nbtools.storage.json_files import read_json
@@ -94,7 +94,7 @@ def push_model(folder: str | Path, repository: str, *, private: bool = True) -> 
     missing = [name for name in ("config.json", "model.safetensors", "README.md") if not (model / name).is_file()]
     if missing:
         raise InputError(f"{model} lacks {', '.join(missing)}.", "Fine-tune first, then write the card with write_card.")
-    refuse_links(str(model), model)  # the files that they point to would be uploaded
+    check_links(str(model), model)  # the files that they point to would be uploaded
     if hub_state() != "reachable":
         raise UnreachableError("The Hugging Face Hub cannot be reached.", "Share the folder itself: nothing else is needed.")
     try:

@@ -43,9 +43,9 @@ def override_dropout(model: Any, probability: float | None) -> Iterator[None]:
 
 
 def add_lora(lm: LanguageModel) -> Any:
-    """`lm`'s model with low-rank adapters (Hu et al., 2021) beside its frozen weights; their initial values are random.
+    """Return the model of `lm` with randomly initialized LoRA adapters (Hu et al., 2021) and frozen weights.
 
-    Raises MachineError where peft is not installed.
+    Raises MachineError if peft is not installed.
     """
     try:
         from peft import LoraConfig, get_peft_model

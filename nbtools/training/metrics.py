@@ -65,7 +65,7 @@ def write_metrics(tuned: Finetuned, samples: list[dict[str, Any]] | None = None)
 
 
 def read_metrics(folder: str | Path) -> dict[str, Any]:
-    """The metrics of the run in `folder`. Raises InputError when they are missing, damaged or of another schema."""
+    """Return the metrics of the run in `folder`. Raises InputError if they are missing, damaged or have another schema."""
     path = resolve_path(folder) / "metrics.json"
     record = read_json(path, dict, "Run the notebook that writes it again.")
     if record.get("schema") != SCHEMA:
@@ -74,7 +74,7 @@ def read_metrics(folder: str | Path) -> dict[str, Any]:
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """The versions of Python and of the installed ones of `packages`, by default those that can change a result."""
+    """Return the versions of Python and of those of `packages` that are installed; by default, packages that can change a result."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -85,7 +85,7 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """The machine that computes: host, system, device, cores, threads."""
+    """Return a description of the machine: host, system, device, cores, threads."""
     import torch
 
     where = device()

@@ -64,7 +64,7 @@ class Probe(TrainerCallback):
         return [(statistics.fmean(wall for wall, _ in probe), statistics.fmean(ran for _, ran in probe)) for probe in probes]
 
     def disturbance(self) -> str:
-        """What disturbed the probes, in words; "" for nothing."""
+        """Return why the probes were disturbed, or ""."""
         return disturbance(self._probes(), LENGTH) or disturbance(self._scores, 1)
 
     def _lap(self) -> tuple[float, float]:
@@ -96,7 +96,7 @@ class Probe(TrainerCallback):
 
 
 def disturbance(probes: Sequence[tuple[float, float]], length: int) -> str:
-    """What disturbed probes of `length` steps each, in words; "" for nothing.
+    """Return why probes of `length` steps each were disturbed, or "".
 
     probes  wall time of a step and how much of it this thread ran, in seconds
     """

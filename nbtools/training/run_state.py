@@ -1,4 +1,4 @@
-"""The state of a run, read from its files: while it trains in another process, and afterwards."""
+"""Read the state of a run from its files, during training (in another process) and afterwards."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ QUIET_SECONDS = 120  # a run counts as stopped when its files have not changed f
 
 @dataclass(frozen=True)
 class RunState:
-    """What is known about a run."""
+    """The state of a run."""
 
     state: str
     """ "waiting" (no row yet), "running", "stopped", "finished" or "broken" (a value was not finite)."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Rows of the curve."""
     samples: list[dict[str, Any]] = field(default_factory=list)
-    """One per evaluation, with `step` and `texts` (pairs of prompt and continuation)."""
+    """One entry per evaluation, with `step` and `texts` (pairs of prompt and continuation)."""
     plan: dict[str, Any] = field(default_factory=dict)
     """Content of plan.json."""
     line: str = ""
@@ -53,7 +53,7 @@ class RunState:
 
 
 def read_run(output_dir: str | Path) -> RunState:
-    """The state of the run whose final folder is `output_dir`. Raises InputError where there is none."""
+    """Return the state of the run whose final folder is `output_dir`. Raises InputError if there is no such run."""
     target = resolve_path(output_dir)
     folder = unfinished(target) if unfinished(target).is_dir() else target
     if not (folder / "plan.json").is_file():

@@ -11,7 +11,7 @@ from nbtools.accel.decode_kernel import DecodeKernel
 from nbtools.accel.native import native_library
 from nbtools.accel.weights import read_weights
 from nbtools.generation import generate
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 pytestmark = pytest.mark.skipif(not available("decode_kernel"), reason="no C++ compiler here")
 
@@ -32,7 +32,7 @@ def test_without_it_texts_are_the_same(fresh_native, why, monkeypatch):
     release(mini().model)
 
 
-def test_widths_that_it_cannot_read_in_whole_steps_are_not_given_to_it():
+def test_widths_that_the_kernel_cannot_read_are_decoded_without_it():
     assert DecodeKernel.fits(read_weights(tiny().model, torch.float32, torch.Tensor.contiguous))
     from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -11,7 +11,7 @@ from nbtools.accel import BF16_GAP, Decoder, available, decoder, decoder_for, re
 from nbtools.accel.decode_kernel import MAX_TOKENS, DecodeKernel
 from nbtools.accel.weights import read_weights
 from nbtools.generation import generate
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 GPT2 = {"vocab_size": 211, "n_positions": 96, "n_embd": 64, "n_layer": 3, "n_head": 4}
 LLAMA = {"vocab_size": 211, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -161,7 +161,7 @@ def test_changed_weights_are_noticed(change):
     assert found.numpy() == pytest.approx(logits_of(lm.model, [row])[0][-1].numpy(), abs=1e-4)
 
 
-def test_a_weight_that_lies_inside_another_tensor_is_read_as_well():
+def test_a_weight_that_is_a_view_of_another_tensor_is_supported():
     lm = tiny()
     whole = torch.zeros(33)
     lm.model.transformer.ln_f.bias = torch.nn.Parameter(whole[1:])
@@ -186,7 +186,7 @@ def test_a_decoder_is_kept_until_it_is_released_and_goes_with_its_model():
     assert len(decoder._prepared) == before - 1
 
 
-def test_in_the_models_own_format_nothing_is_copied_that_lies_right():
+def test_in_the_models_format_weights_with_the_right_layout_are_not_copied():
     model = tiny("llama").model
     weights = read_weights(model, torch.float32, torch.Tensor.contiguous)
     assert weights.layers[0].up.weight.data_ptr() == model.model.layers[0].mlp.up_proj.weight.data_ptr()

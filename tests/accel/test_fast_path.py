@@ -14,7 +14,7 @@ from nbtools.models import load_model
 from nbtools.system import choose_dtype
 from nbtools.training import finetune
 from nbtools.training.loop import add_lora
-from tests.models_at_hand import mini, needs_a_compiler, tiny
+from tests.small_models import mini, needs_a_compiler, tiny
 
 PATHS = [False, pytest.param(True, marks=[needs_a_compiler, pytest.mark.slow(20)])]
 REVIEWS = ["A fine film. I laughed.", "Dull, long and loud; I left before the end of it.", "See it with somebody you love!"] * 8

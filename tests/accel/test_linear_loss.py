@@ -8,7 +8,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 
 from nbtools.accel import linear_loss
 from nbtools.accel.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding
-from tests.models_at_hand import needs_a_compiler
+from tests.small_models import needs_a_compiler
 
 PATHS = [False, pytest.param(True, marks=needs_a_compiler)]
 
@@ -42,7 +42,7 @@ def test_loss_and_gradients_are_the_librarys(monkeypatch, compiled, chunk, count
 
 @pytest.mark.slow(6)
 @pytest.mark.parametrize("compiled", PATHS)
-def test_in_bf16_it_is_no_further_from_the_truth_than_the_library(compiled):
+def test_in_bf16_it_is_as_close_to_the_exact_value_as_the_library(compiled):
     hidden, weight, labels = example(tokens=64, width=64, vocabulary=1000)
     truth = ForCausalLMLoss(hidden @ weight.T, None, len(weight), shift_labels=labels)
     low_hidden, low_weight = (part.detach().bfloat16().requires_grad_() for part in (hidden, weight))

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from nbtools.accel.packed_attention import QUERIES, packed_attention
-from tests.models_at_hand import needs_a_compiler
+from tests.small_models import needs_a_compiler
 
 DOCUMENTS = [[5, 1, 250, 44], [300], [230, 70]]  # lengths of the documents of each row, across the edges of query blocks
 

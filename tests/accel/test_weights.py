@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from nbtools.accel import unsupported_reason
 from nbtools.generation import generate
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 
 def test_nothing_is_taken_where_the_package_is_switched_off(monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from nbtools.attention import ablate_each_head, ablate_heads, logit_lens
 from nbtools.errors import InputError
 from nbtools.generation import next_tokens
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 TEXT = "The plot was thin, but the acting was"
 WORDS = [5, 300, 4000]

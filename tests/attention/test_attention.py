@@ -223,7 +223,7 @@ def test_trace_of_grouped_keys_equals_the_formula(tokenizer):
     assert not np.allclose(trace.weights[1], unturned.detach().numpy(), atol=1e-2)
 
 
-def test_trace_in_the_middle_of_training_has_no_dropout_and_training_goes_on(tokenizer):
+def test_trace_during_training_has_no_dropout_and_training_continues(tokenizer):
     lm = tiny_gpt2(tokenizer, attn_pdrop=0.9)
     calm = trace_attention(lm, TEXT)
     lm.model.train()

@@ -7,7 +7,7 @@ import pytest
 
 from nbtools.attention import score_heads
 from nbtools.errors import InputError
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 
 def test_scores_are_shares_and_the_same_for_the_same_seed() -> None:

@@ -10,7 +10,7 @@ from nbtools.attention import Reading, read_attention, rollout, trace_attention
 from nbtools.attention.reading import MODES, output_matrices
 from nbtools.errors import InputError, ModelError
 from nbtools.models import LanguageModel
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 TEXT = "The plot was thin, but the acting was good."
 KINDS = ["gpt2", "llama"]
@@ -92,7 +92,7 @@ def test_ways_of_looking_are_what_they_say() -> None:
     assert np.array_equal(reading.weights(1, "rollout")[0], rollout(reading.trace)[1])
 
 
-def test_mistakes_are_said() -> None:
+def test_invalid_arguments_are_refused() -> None:
     reading: Reading = read_attention(mini(), TEXT)
     with pytest.raises(InputError, match="no mode called"):
         reading.weights(0, "sideways")

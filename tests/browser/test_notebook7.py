@@ -10,7 +10,7 @@ import pytest
 
 from nbtools.attention import trace_attention
 from tests.browser.jupyterlab import HANG, find_browser, open_page, run_all, running_lab
-from tests.models_at_hand import mini
+from tests.small_models import mini
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

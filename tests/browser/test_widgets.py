@@ -22,7 +22,7 @@ from nbtools.evaluation import block_nll
 from nbtools.generation import Sampler, SamplingParams, generate, next_logits
 from nbtools.widgets.front_end import script
 from tests.browser.jupyterlab import HANG, Lab, find_browser, open_page, run_all, running_lab, wait_for_kernel
-from tests.models_at_hand import mini
+from tests.small_models import mini
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

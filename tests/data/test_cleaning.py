@@ -36,11 +36,11 @@ def test_cleaning_twice_changes_nothing_more():
         ("Ein schöner Film", 0, False),
     ],
 )
-def test_rows_without_label_or_with_lost_bytes_or_without_words_are_broken(text, label, broken):
+def test_reviews_without_a_label_or_words_or_with_lost_bytes_are_broken(text, label, broken):
     assert is_broken(text, label) is broken
 
 
-def test_the_fingerprint_sees_words_only():
+def test_the_fingerprint_depends_on_words_only():
     assert fingerprint("A good  film.\nReally.") == fingerprint("a GOOD film. really.")
     assert fingerprint("A good film.") != fingerprint("A good film")
     assert 0 <= fingerprint("x") < 2**64

@@ -1,4 +1,4 @@
-"""Texts and tables of one's own in forms that are met in practice: nothing is rewritten, lost or misread in silence."""
+"""Your own texts and tables in the formats met in practice: nothing is changed, lost or misread without a note."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def jsonl(rows):
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-# What stays as it is.
+# What is not changed.
 
 
 @pytest.mark.parametrize(
@@ -45,42 +45,42 @@ def jsonl(rows):
         "x = 1",
     ],
 )
-def test_a_text_is_not_rewritten_in_silence(text):
+def test_a_text_is_not_changed(text):
     assert text.rstrip() in everything(load_texts([*GOOD, text]))
 
 
-def test_line_ends_and_empty_lines_around_a_text_are_all_that_is_changed():
+def test_only_line_endings_and_surrounding_empty_lines_are_changed():
     assert "    first\n\n  second" in everything(load_texts([*GOOD, " \r\n\n    first\r\n\r\n  second\r\n \n"]))
 
 
-def test_html_is_made_plain_where_asked_and_otherwise_noted():
+def test_html_is_converted_on_request_and_otherwise_noted():
     page = "<p class='x'>One <b id=1>bold</b> word &amp; <a href='#'>more</a>.</p><div>Two.</div>"
     cleaned = load_texts([*GOOD, page], clean="html")
     assert "One bold word & more.\nTwo." in everything(cleaned)
-    assert cleaned.notes == ["texts that were changed into plain text (clean='html'): 1 (item 15)"]
+    assert cleaned.notes == ["texts converted to plain text (clean='html'): 1 (item 15)"]
     assert load_texts([*GOOD, page]).notes == [
-        "texts with HTML in them, kept as they are (clean='html' makes plain text of it): 1 (item 15)"
+        "texts with HTML in them, kept as they are (clean='html' converts it to plain text): 1 (item 15)"
     ]
     with pytest.raises(InputError, match="no cleaning 'imdb'"):
         load_texts(GOOD, clean="imdb")
 
 
-def test_an_entity_of_thousands_of_digits_is_no_error():
+def test_an_entity_of_thousands_of_digits_is_not_an_error():
     assert load_texts([*GOOD, f"one &#{'9' * 5_000}; two"], clean="html").counts["kept"] == 15
 
 
 @pytest.mark.parametrize(
     "text", ["Great film", "这部电影很好看", "とても良い映画", "หนังดีมาก", "a\x0bb", "ACGT" * 20, "1 2 3", "Don't bother"]
 )
-def test_short_texts_and_scripts_without_blanks_are_kept(text):
+def test_short_texts_and_scripts_without_spaces_are_kept(text):
     assert text in everything(load_texts([*GOOD, text]))
 
 
-def test_too_short_and_lost_bytes_are_counted_apart():
+def test_too_short_texts_and_lost_bytes_are_counted_separately():
     texts = load_texts([*GOOD, "no", "好", "lost \ufffd bytes here", "a zero\0 in it"])
     assert (texts.counts["too short"], texts.counts["lost bytes"], texts.counts["kept"]) == (2, 2, 14)
     assert texts.notes == [
-        "texts of a single word or none: 2 (item 15, item 16)",
+        "texts of a single word or less: 2 (item 15, item 16)",
         "texts with lost bytes (U+FFFD or zero): 2 (item 17, item 18)",
     ]
 
@@ -102,12 +102,12 @@ WRAPPED = "\n\n".join(
         ("\n\n".join(f"{one} {'It goes on. ' * 60}\nA second line." for one in GOOD), "paragraph", 14),
     ],
 )  # fmt: skip
-def test_a_text_file_is_read_by_the_unit_that_it_has_and_that_is_said(tmp_path, content, unit, kept):
+def test_the_unit_of_a_text_file_is_guessed_and_noted(tmp_path, content, unit, kept):
     texts = load(tmp_path, "a.txt", content)
     assert texts.counts["kept"] == kept and f"one text per {unit}" in texts.notes[0] and "guessed" in texts.notes[0]
 
 
-def test_a_book_is_not_cut_at_its_lines(tmp_path):
+def test_a_wrapped_book_is_not_split_at_its_lines(tmp_path):
     book = "\n\n".join(f"{number} {block}" for number, block in enumerate(WRAPPED.split("\n\n")))
     texts = load(tmp_path, "book.txt", book)
     assert "one text per document" in texts.notes[0] and sum(len(text) < 1_500 for text in everything(texts)) <= 1
@@ -117,7 +117,7 @@ def test_a_book_is_not_cut_at_its_lines(tmp_path):
     assert "  line 0 of stanza 3\n  line 1 of stanza 3" in "".join(everything(load(tmp_path, "verses.txt", VERSES, unit="paragraph")))
 
 
-def test_a_unit_can_be_named_and_only_where_there_is_one(tmp_path):
+def test_a_unit_can_be_given_for_plain_text_only(tmp_path):
     assert load(tmp_path, "a.txt", "\n\n".join(f"{one}\n{one} Again." for one in GOOD), unit="line").counts["kept"] == 28
     assert load(tmp_path, "b.md", "\n".join(GOOD), unit="line").counts["kept"] == 14
     for given, words in ((tmp_path / "a.txt", "no unit 'page'"), (GOOD, "plain text files")):
@@ -127,7 +127,7 @@ def test_a_unit_can_be_named_and_only_where_there_is_one(tmp_path):
         load(tmp_path, "a.csv", "text\n" + "\n".join(GOOD), unit="line")
 
 
-def test_a_folder_of_files_has_a_text_in_each(tmp_path):
+def test_each_file_of_a_folder_is_one_text(tmp_path):
     for number, text in enumerate(GOOD):
         (tmp_path / f"{number}.txt").write_text("\n".join(f"{text} Line {line}." for line in range(12)))
     texts = load_texts(tmp_path)
@@ -151,21 +151,21 @@ def test_a_folder_of_files_has_a_text_in_each(tmp_path):
         ("What did you think of it?\n" + "\n".join(f"{one} And so on, and so on." for one in GOOD), "question"),
     ],
 )
-def test_a_table_loses_no_row_whatever_its_separator_and_first_line(tmp_path, content, given):
+def test_a_table_loses_no_row_with_any_delimiter_and_first_line(tmp_path, content, given):
     kept = everything(load(tmp_path, "a.csv", content, **(given if isinstance(given, dict) else {})))
     assert all(any(text.startswith(one) for text in kept) for one in GOOD)
 
 
-def test_a_first_line_that_is_a_text_is_said(tmp_path):
+def test_a_first_line_that_is_a_text_is_noted(tmp_path):
     assert load(tmp_path, "a.csv", "\n".join(GOOD)).notes == ["a.csv has no line of column names: its first line is read as a text"]
 
 
-def test_a_first_line_of_names_that_are_not_known_is_no_text(tmp_path):
-    with pytest.raises(InputError, match="which holds the text cannot be told"):
+def test_a_header_of_unknown_names_is_not_read_as_a_text(tmp_path):
+    with pytest.raises(InputError, match="it is not clear which holds the text"):
         load(tmp_path, "a.csv", "title,story of it\n" + "\n".join(f"A good film,{one}" for one in GOOD))
 
 
-def test_a_column_of_what_has_no_columns_is_refused(tmp_path):
+def test_a_column_of_a_plain_text_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="column='text' is for tables"):
         load(tmp_path, "a.txt", "\n".join(GOOD), column="text")
 
@@ -174,7 +174,9 @@ def test_a_quotation_mark_that_is_never_closed_does_not_swallow_the_rest_of_a_ta
     rows = [f'{n},"{one}"' for n, one in enumerate(GOOD)]
     with pytest.raises(DataError, match=f"line {len(rows) - 2}: a quotation mark is opened here and never closed"):
         load(tmp_path, "a.csv", "id,text\n" + "\n".join([*rows[:-4], rows[-4][:-1], *(row.replace('"', "") for row in rows[-3:])]))
-    spread = "\n".join(f'5" disc {n},"{one}\nand more"' for n, one in enumerate(GOOD))  # odd numbers of marks, and all is well
+    spread = "\n".join(
+        f'5" disc {n},"{one}\nand more"' for n, one in enumerate(GOOD)
+    )  # an odd number of quotation marks within a field is valid
     assert len(everything(load(tmp_path, "b.csv", "id,text\n" + spread))) == len(GOOD)
 
 
@@ -187,14 +189,14 @@ def test_commas_in_a_single_column_are_punctuation(tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "UTF-16LE", "utf-32", "utf-32-le", "utf-8", "cp1252"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
-def test_an_encoding_that_is_named_is_used(tmp_path, encoding, mark, name):
+def test_a_given_encoding_is_used(tmp_path, encoding, mark, name):
     content = {"a.csv": "text\n" + "\n".join(GOOD), "a.jsonl": jsonl({"text": one} for one in GOOD), "a.txt": "\n".join(GOOD)}[name]
     mark = mark if encoding.lower().startswith("utf") and encoding != "utf-32" else ""
     assert everything(load(tmp_path, name, (mark + content).encode(encoding), encoding=encoding)) == sorted(GOOD)
 
 
 @pytest.mark.parametrize("encoding", ["hex", "zip", 5, "", "utf-99", "a\0b"])
-def test_what_is_no_encoding_of_text_is_refused(tmp_path, encoding):
+def test_an_unknown_text_encoding_is_refused(tmp_path, encoding):
     with pytest.raises(InputError, match=r"There is no encoding|encoding is 5, which is not text"):
         load(tmp_path, "a.csv", "text\n" + "\n".join(GOOD), encoding=encoding)
 
@@ -206,7 +208,7 @@ NESTED = [{"id": n, "data": {"title": "T", "inner": {"words of it": one}}, "tags
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet", "list"])
 def test_a_column_can_be_a_path_into_nested_objects(tmp_path, name):
-    assert everything(nested(tmp_path, name, NESTED)) == sorted(GOOD)  # the only one with text in it
+    assert everything(nested(tmp_path, name, NESTED)) == sorted(GOOD)  # the only column with text
     assert everything(nested(tmp_path, name, NESTED, column="data.inner.words of it")) == sorted(GOOD)
     with pytest.raises(InputError, match=r"no column 'data.words'") as raised:
         nested(tmp_path, name, NESTED, column="data.words")
@@ -238,13 +240,13 @@ def test_conversations_are_read_as_paragraphs(tmp_path, name, shape):
     assert everything(texts) == sorted(SPOKEN) and "conversations" in texts.notes[0]
 
 
-def test_a_parquet_file_of_lists_says_so_and_does_not_stop_a_folder(tmp_path):
-    with pytest.raises(DataError, match="hold a list and no text"):
+def test_a_parquet_file_of_lists_is_refused_and_skipped_in_a_folder(tmp_path):
+    with pytest.raises(DataError, match="hold a list instead of text"):
         nested(tmp_path, "a.parquet", [{"tokens": ["a", "b"]} for _ in range(14)])
     (tmp_path / "b.jsonl").write_text(jsonl(GOOD))
     (tmp_path / "c.csv").write_text("a,b\none two three,four five six\nseven eight nine,ten eleven twelve\n")
     texts = load_texts(tmp_path)
-    assert everything(texts) == sorted(GOOD) and any("c.csv" in note and "cannot be told" in note for note in texts.notes)
+    assert everything(texts) == sorted(GOOD) and any("c.csv" in note and "it is not clear which" in note for note in texts.notes)
 
 
 @pytest.mark.parametrize(
@@ -257,14 +259,14 @@ def test_a_parquet_file_of_lists_says_so_and_does_not_stop_a_folder(tmp_path):
 )  # fmt: skip
 @pytest.mark.parametrize("indent", [None, 1])
 @pytest.mark.parametrize("column", [None, "named"])
-def test_a_json_object_of_columns_or_around_rows_is_read(tmp_path, content, indent, column):
+def test_a_json_object_of_columns_or_with_rows_inside_is_read(tmp_path, content, indent, column):
     names = {"text": "text", "data": "data.text", "rows": "rows", "part": "part.items.body.text", "id 0": "text"}
     named = next(names[name] for name in content if name in names)
     texts = load(tmp_path, "a.json", json.dumps(content, indent=indent), column=named if column else None)
     assert everything(texts) == sorted(GOOD)
 
 
-def test_json_lines_and_one_value_are_told_apart_whatever_the_name(tmp_path):
+def test_json_lines_and_a_single_value_are_recognised_with_any_suffix(tmp_path):
     rows = [{"text": one} for one in GOOD]
     for name, content in (
         ("a.json", jsonl(rows)),
@@ -276,6 +278,6 @@ def test_json_lines_and_one_value_are_told_apart_whatever_the_name(tmp_path):
 
 
 @pytest.mark.parametrize("source", ["A whole text. " * 60, "one\ntwo\nthree", "a\0b"])
-def test_a_text_in_place_of_a_file_is_answered(source):
+def test_a_text_given_instead_of_a_file_is_refused(source):
     with pytest.raises(InputError, match="no file or folder"):
         load_texts(source)

@@ -1,4 +1,4 @@
-"""Texts of one's own: every kind of file read, and whatever is wrong with one answered in two lines, with nothing damaged."""
+"""Your own texts: every supported format is read, and an unusable file gives an error of two lines and is not changed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_parquet_lists_data_sets_and_pandas_give_the_same_texts(tmp_path):
         assert everything(load_texts(source)) == sorted(GOOD)
 
 
-def test_a_folder_is_read_whole_and_what_is_no_text_is_named(tmp_path):
+def test_all_files_of_a_folder_are_read_and_those_without_text_are_noted(tmp_path):
     (tmp_path / "sub").mkdir()
     for number, text in enumerate(GOOD):
         (tmp_path / ("sub" if number % 2 else ".") / f"{number}.txt").write_text(text)
@@ -87,7 +87,7 @@ def test_a_folder_is_read_whole_and_what_is_no_text_is_named(tmp_path):
     assert any("not really.txt" in note and "is a PDF" in note for note in texts.notes)
 
 
-def test_a_long_text_file_is_cut_at_empty_lines(tmp_path):
+def test_a_long_text_file_is_split_at_empty_lines(tmp_path):
     paragraphs = [f"Paragraph {number}. " + "It goes on and on about nothing. " * 20 for number in range(60)]
     (tmp_path / "book.txt").write_text("\n\n".join(paragraphs))
     texts = load_texts(tmp_path / "book.txt", unit="document")
@@ -102,7 +102,7 @@ def test_the_part_of_a_text_depends_on_its_words_alone(tmp_path):
         assert sorted(first.part(name)["key"]) == sorted(second.part(name)["key"])
 
 
-def test_a_draw_is_fair_and_the_same_for_the_same_seed(tmp_path):
+def test_a_random_draw_is_uniform_and_reproducible(tmp_path):
     (tmp_path / "many.jsonl").write_text(jsonl(f"Number {number} of very many texts." for number in range(3_000)))
     one, same, other = (load_texts(tmp_path / "many.jsonl", max_texts=300, seed=seed) for seed in (0, 0, 1))
     assert everything(one) == everything(same) != everything(other)
@@ -116,7 +116,7 @@ import sys
 from nbtools.data import load_texts
 from nbtools.system import peak_memory
 
-load_texts(sys.argv[1], max_texts=100)  # the libraries are loaded, and what they take
+load_texts(sys.argv[1], max_texts=100)  # load the libraries first, so that their memory is not counted
 before = peak_memory()
 texts = load_texts(sys.argv[2], max_texts=100)
 print(texts.counts["read"], peak_memory() - before)
@@ -124,7 +124,7 @@ print(texts.counts["read"], peak_memory() - before)
 
 
 @pytest.mark.slow(30)
-def test_a_file_larger_than_the_memory_that_is_used(tmp_path):
+def test_a_large_file_is_read_in_less_memory_than_its_size(tmp_path):
     for name, count in (("small.jsonl", 500), ("large.jsonl", 20_000)):
         with (tmp_path / name).open("w") as file:
             for number in range(count):
@@ -134,7 +134,7 @@ def test_a_file_larger_than_the_memory_that_is_used(tmp_path):
     assert read == 20_000 and more < (tmp_path / "large.jsonl").stat().st_size / 4
 
 
-def test_odd_rows_are_dropped_and_named_with_their_lines(tmp_path):
+def test_unusual_rows_are_dropped_and_noted_with_their_lines(tmp_path):
     rows = [f"{number},{text.replace(',', '')}" for number, text in enumerate(GOOD)]
     rows[3] = "3"  # line 5
     rows[6] = "6,"  # line 8
@@ -145,15 +145,15 @@ def test_odd_rows_are_dropped_and_named_with_their_lines(tmp_path):
     (tmp_path / "odd.csv").write_text(csv_of(rows))
     texts = load_texts(tmp_path / "odd.csv")
     notes = "\n".join(texts.notes)
-    assert "rows with another number of fields than the 2 of the first line: 2 (line 5, line 33)" in notes
-    assert "rows without a text: 1 (line 8)" in notes and "texts of a single word or none: 1 (line 11)" in notes
+    assert "rows that do not have 2 fields like the first line: 2 (line 5, line 33)" in notes
+    assert "rows without a text: 1 (line 8)" in notes and "texts of a single word or less: 1 (line 11)" in notes
     assert texts.counts == {
         "read": 38, "kept": 35, "empty": 1, "not text": 0, "too short": 1, "lost bytes": 0, "duplicate": 1, "not drawn": 0,
     }  # fmt: skip
-    assert "35" not in repr(texts).splitlines()[1] and "note: rows with another" in repr(texts)
+    assert "35" not in repr(texts).splitlines()[1] and "note: rows that do not have" in repr(texts)
 
 
-def test_an_old_encoding_is_seen_and_said(tmp_path):
+def test_an_old_encoding_is_detected_and_noted(tmp_path):
     rows = [text.replace("something", "déjà vu “so”") for text in GOOD]
     (tmp_path / "old.txt").write_bytes("\n\n".join(text + " x" * 1_000 for text in rows).encode("cp1252"))
     texts = load_texts(tmp_path / "old.txt", unit="paragraph")
@@ -165,13 +165,13 @@ def test_an_old_encoding_is_seen_and_said(tmp_path):
     assert "é é" in everything(load_texts(tmp_path / "given.txt", encoding="latin-1"))[0]
 
 
-def test_markup_is_cleaned_where_that_is_asked_for_and_doubles_are_kept_once():
+def test_markup_is_cleaned_on_request_and_duplicates_are_kept_once():
     texts = load_texts([*GOOD, *[text.replace(" ", "  ") for text in GOOD], "A line<br />and &quot;another&quot; line."], clean="html")
     assert texts.counts["duplicate"] == 40 and 'A line\nand "another" line.' in everything(texts)
 
 
 BAD = {
-    # name: (file name, content, keywords, words that the answer holds)
+    # name: (file name, content, keywords, words in the error)
     "missing": (None, None, {}, "There is no file or folder"),
     "empty file": ("a.txt", b"", {}, "is empty"),
     "empty csv": ("a.csv", b"", {}, "is empty"),
@@ -187,9 +187,9 @@ BAD = {
     "header without line end": ("a.csv", b"id,text", {}, "0 usable texts of 0 read"),
     "pdf": ("a.txt", b"%PDF-1.7 and so on", {}, "is a PDF"),
     "zip as csv": ("a.csv", b"PK\x03\x04....", {}, "ZIP archive"),
-    "word": ("a.docx", b"PK\x03\x04....", {}, "no kind of file"),
-    "excel": ("a.xlsx", b"PK\x03\x04....", {}, "no kind of file"),
-    "picture": ("a.png", b"\x89PNG", {}, "no kind of file"),
+    "word": ("a.docx", b"PK\x03\x04....", {}, "not a kind of file"),
+    "excel": ("a.xlsx", b"PK\x03\x04....", {}, "not a kind of file"),
+    "picture": ("a.png", b"\x89PNG", {}, "not a kind of file"),
     "picture as text": ("a.txt", b"\x89PNG\r\n\x1a\n", {}, "PNG picture"),
     "jpeg as text": ("a.md", b"\xff\xd8\xff\xe0", {}, "JPEG picture"),
     "program": ("a.txt", b"\x7fELF\x02", {}, "is a program"),
@@ -198,30 +198,30 @@ BAD = {
     "zeros": ("a.txt", bytes(5_000), {}, "is binary"),
     "zeros inside": ("a.jsonl", b'{"text": "good"}\n\0\0\0\n', {}, "is binary"),
     "utf-16 without its mark": ("a.txt", "Some text here".encode("utf-16-le"), {}, "is binary"),
-    "no ending": ("texts", b"some text", {}, "no kind of file"),
-    "an unknown ending": ("a.xyz", b"some text", {}, "no kind of file"),
-    "only gz": ("a.gz", gzip.compress(b"some text"), {}, "no kind of file"),
+    "no ending": ("texts", b"some text", {}, "not a kind of file"),
+    "an unknown ending": ("a.xyz", b"some text", {}, "not a kind of file"),
+    "only gz": ("a.gz", gzip.compress(b"some text"), {}, "not a kind of file"),
     "not really gz": ("a.txt.gz", b"this is plain text", {}, "cannot be unpacked"),
     "not really xz": ("a.csv.xz", b"this is plain text", {}, "cannot be unpacked"),
     "gz cut off": ("a.jsonl.gz", gzip.compress(jsonl(GOOD * 99).encode())[:-30], {}, "cannot be unpacked"),
     "xz cut off": ("a.jsonl.xz", lzma.compress(jsonl(GOOD).encode())[:-20], {}, "cannot be unpacked"),
-    "not really parquet": ("a.parquet", b"PAR1 is what it begins with", {}, "no whole Parquet file"),
-    "plain text as parquet": ("a.parquet", b"text\nhello\n", {}, "no whole Parquet file"),
+    "not really parquet": ("a.parquet", b"PAR1 is what it begins with", {}, "not a complete Parquet file"),
+    "plain text as parquet": ("a.parquet", b"text\nhello\n", {}, "not a complete Parquet file"),
     "csv as jsonl": ("a.jsonl", good_csv().encode(), {}, "no line of it is JSON"),
-    "broken json": ("a.json", b'[{"text": "one two three"}, {"text": ', {}, "is no JSON"),
+    "broken json": ("a.json", b'[{"text": "one two three"}, {"text": ', {}, "is not valid JSON"),
     "json that is a number": ("a.json", b"42", {}, "0 usable texts of 1"),
     "json that is one object": ("a.json", b'{"text": "only one text here"}', {}, "1 usable text of 1"),
-    "json of numbers": ("a.jsonl", jsonl(range(50)).encode(), {}, "rows that hold an int and no text"),
-    "json of lists": ("a.jsonl", jsonl([[1, 2]] * 50).encode(), {}, "rows that hold a list and no text"),
+    "json of numbers": ("a.jsonl", jsonl(range(50)).encode(), {}, "rows that hold an int instead of text"),
+    "json of lists": ("a.jsonl", jsonl([[1, 2]] * 50).encode(), {}, "rows that hold a list instead of text"),
     "json of nulls": ("a.jsonl", jsonl([None] * 50).encode(), {}, "rows without a text"),
-    "deep json": ("a.json", b"[" * 100_000, {}, "is no JSON"),
+    "deep json": ("a.json", b"[" * 100_000, {}, "is not valid JSON"),
     "deep jsonl": ("a.jsonl", b"[" * 100_000 + b"\n", {}, "no line of it is JSON"),
     "no such column": ("a.csv", good_csv().encode(), {"column": "tekst"}, "has no column 'tekst'"),
     "no such field": ("a.jsonl", jsonl({"text": one} for one in GOOD).encode(), {"column": "words"}, "has no column 'words'"),
-    "two columns of text": ("a.csv", csv_of(["one two three,four five six"] * 20, "a,b").encode(), {}, "cannot be told"),
-    "columns of numbers": ("a.csv", csv_of([f"{n},{n}" for n in range(50)], "a,b").encode(), {}, "cannot be told"),
+    "two columns of text": ("a.csv", csv_of(["one two three,four five six"] * 20, "a,b").encode(), {}, "it is not clear which"),
+    "columns of numbers": ("a.csv", csv_of([f"{n},{n}" for n in range(50)], "a,b").encode(), {}, "it is not clear which"),
     "the same column twice": ("a.csv", csv_of(["1,2"] * 20, "text,text").encode(), {}, "same name"),
-    "another number of fields": ("a.csv", csv_of(["1,2,3,4,5 six seven"] * 50).encode(), {}, "another number of fields"),
+    "another number of fields": ("a.csv", csv_of(["1,2,3,4,5 six seven"] * 50).encode(), {}, "do not have 2 fields"),
     "an open quotation": ("a.csv", csv_of(['1,"it never ends'] + [f"{n},{n}" for n in range(50)]).encode(), {}, "never closed"),
     "no such encoding": ("a.txt", b"some text here", {"encoding": "utf-99"}, "no encoding 'utf-99'"),
     "the wrong encoding": ("a.csv", good_csv().replace("text number", "téxt").encode("latin-1"), {"encoding": "utf-8"}, "lost bytes"),
@@ -235,23 +235,23 @@ BAD = {
 }  # fmt: skip
 
 
-def said_well(error: CourseError) -> str:
+def two_lines(error: CourseError) -> str:
     for line in (error.problem, error.remedy):
         assert line and "\n" not in line and "Traceback" not in line and len(line) < 600, line
     return str(error)
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_answered_in_two_lines_and_nothing_is_damaged(tmp_path, name):
+def test_an_unusable_file_gives_two_lines_and_is_not_changed(tmp_path, name):
     file, content, keywords, words = BAD[name]
     path = tmp_path / (file or "nowhere.txt")
     if content is not None:
         path.write_bytes(content)
-    before = {one: hashlib.sha256(one.read_bytes()).hexdigest() for one in tmp_path.iterdir()}
+    before = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in tmp_path.iterdir()}
     with pytest.raises((InputError, DataError)) as raised:
         load_texts(path, **keywords)
-    assert words in said_well(raised.value)
-    assert {one: hashlib.sha256(one.read_bytes()).hexdigest() for one in tmp_path.iterdir()} == before
+    assert words in two_lines(raised.value)
+    assert {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in tmp_path.iterdir()} == before
 
 
 def test_sixty_bad_inputs_are_tried():
@@ -261,19 +261,20 @@ def test_sixty_bad_inputs_are_tried():
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ([], "0 usable texts"), ([1, 2, 3] * 10, "no text"), ({"text": GOOD}, "A mapping"), (7, "A int"), (None, "A NoneType"),
-        (b"bytes", "A bytes"),
+        ([], "0 usable texts"), ([1, 2, 3] * 10, "instead of text"), ({"text": GOOD}, "a mapping"), (7, "from an int"),
+        (None, "from a NoneType"),
+        (b"bytes", "from a bytes"),
         ([None] * 30, "0 usable"), (GOOD[:5], "5 usable"), ("", "no file or folder"), ("/nowhere/at/all", "no file or folder"),
         ([b"bytes"] * 20, "hold a bytes"), ("what is this", "no file or folder"),
     ],
 )  # fmt: skip
-def test_bad_objects_are_answered_too(source, words):
+def test_unusable_objects_give_two_lines_too(source, words):
     with pytest.raises((InputError, DataError)) as raised:
         load_texts(source)
-    assert words in said_well(raised.value)
+    assert words in two_lines(raised.value)
 
 
-def test_a_data_set_with_parts_asks_for_one_and_columns_are_asked_for():
+def test_a_data_set_needs_one_part_and_an_unambiguous_column():
     from datasets import Dataset, DatasetDict
 
     parts = DatasetDict({"train": Dataset.from_dict({"text": GOOD})})
@@ -295,7 +296,7 @@ def test_an_empty_folder_and_one_without_texts(tmp_path):
 def test_a_name_on_the_hub_without_the_hub():
     with pytest.raises(UnreachableError) as raised:
         load_texts("owner/name:train")
-    assert "owner/name" in said_well(raised.value)
+    assert "owner/name" in two_lines(raised.value)
 
 
 def test_a_tiny_set_still_has_three_parts():

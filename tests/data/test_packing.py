@@ -4,16 +4,16 @@ import torch
 
 from nbtools.data import Tokens, pack, tokenize
 from nbtools.errors import InputError
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 TEXTS = ["A good film.", "Bad, slow and far too long for what it has to say about the sea.", "Seen it twice! " * 12, "Fine."]
 
 
-def test_tokens_are_the_tokenizers_own_and_come_from_the_cache_the_second_time(monkeypatch, tmp_path):
+def test_ids_equal_the_tokenizers_and_are_cached(monkeypatch, tmp_path):
     monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))
     lm = mini()
     first = tokenize(TEXTS, lm)
-    assert [one.tolist() for one in first] == [lm.tokenizer(text)["input_ids"] for text in TEXTS]
+    assert [ids.tolist() for ids in first] == [lm.tokenizer(text)["input_ids"] for text in TEXTS]
     folders = list((tmp_path / "tokens").iterdir())
     assert len(folders) == 1
     again = tokenize(TEXTS, lm)
@@ -22,7 +22,7 @@ def test_tokens_are_the_tokenizers_own_and_come_from_the_cache_the_second_time(m
     assert len(list((tmp_path / "tokens").iterdir())) == 2
 
 
-def test_texts_that_only_differ_in_where_they_are_cut_are_not_confused():
+def test_texts_split_at_different_characters_are_not_confused():
     lm = mini()
     assert len(tokenize(["ab", "c"], lm)) == 2
     assert tokenize(["ab", "c"], lm)[0].tolist() != tokenize(["a", "bc"], lm)[0].tolist()
@@ -36,7 +36,7 @@ def test_tokens_whose_starts_do_not_fit_are_refused():
 def test_a_block_holds_every_token_in_order_and_no_padding():
     lm = mini()
     packed = pack(TEXTS, lm, 16)
-    stream = [one for text in TEXTS for one in [lm.document_id, *lm.tokenizer(text)["input_ids"]]]
+    stream = [token for text in TEXTS for token in [lm.document_id, *lm.tokenizer(text)["input_ids"]]]
     assert packed.input_ids.ravel().tolist() == stream[: len(stream) // 16 * 16]
     counts = packed.counts
     assert counts["tokens"] == len(stream) == len(packed) * 16 + counts["left_over"]
@@ -44,7 +44,7 @@ def test_a_block_holds_every_token_in_order_and_no_padding():
     assert packed[0]["labels"][0] == -100
 
 
-def test_positions_restart_at_each_document_and_at_each_edge():
+def test_positions_restart_at_each_document_and_each_block():
     packed = pack(TEXTS, mini(), 16)
     for ids, positions, documents in zip(packed.input_ids, packed.position_ids, packed.document_ids, strict=True):
         assert positions[0] == 0
@@ -54,7 +54,7 @@ def test_positions_restart_at_each_document_and_at_each_edge():
             assert (ids[at] == 0) == begins
 
 
-def test_what_an_edge_cuts_is_counted():
+def test_documents_cut_by_a_block_edge_are_counted():
     lm = mini()
     lengths = [len(lm.tokenizer(text)["input_ids"]) + 1 for text in TEXTS]
     packed = pack(TEXTS, lm, 16)
@@ -67,8 +67,8 @@ def test_what_an_edge_cuts_is_counted():
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_a_packed_document_has_the_logits_that_it_has_alone(kind):
-    """The one setting in which transformers keeps documents apart: restarting positions, no cache, no attention mask."""
+def test_a_packed_document_has_the_same_logits_as_alone(kind):
+    """transformers separates packed documents only with restarting positions, without a cache and without an attention mask."""
     lm = tiny(kind)
     packed = pack(TEXTS, lm, 48)
     row = {name: value[None] for name, value in packed[0].items() if name != "labels"}
@@ -81,7 +81,7 @@ def test_a_packed_document_has_the_logits_that_it_has_alone(kind):
             assert torch.allclose(together[where], alone, atol=1e-4)
         with_mask = lm.model(**row, attention_mask=torch.ones_like(row["input_ids"]), use_cache=False).logits[0]
     last = np.flatnonzero(documents == documents[-1])
-    assert not torch.allclose(with_mask[last], together[last], atol=1e-2)  # an all-ones mask lets documents see each other
+    assert not torch.allclose(with_mask[last], together[last], atol=1e-2)  # with an all-ones mask, documents attend to each other
 
 
 def test_the_loss_of_a_block_is_the_mean_over_its_documents_alone():
@@ -103,7 +103,7 @@ def test_the_loss_of_a_block_is_the_mean_over_its_documents_alone():
     assert loss.item() == pytest.approx(total / count, rel=1e-5)
 
 
-def test_the_last_word_of_a_document_learns_to_end_it():
+def test_the_last_word_of_a_document_learns_to_predict_end_of_text():
     packed = pack(TEXTS, mini(), 16)
     ids, positions = packed.input_ids.ravel(), packed.position_ids.ravel()
     begins = np.flatnonzero((ids == 0) & (positions == 0) & (np.arange(len(ids)) % 16 != 0))

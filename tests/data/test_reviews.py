@@ -16,7 +16,7 @@ def all_reviews():
     return load_reviews("package")
 
 
-def test_the_25000_reviews_are_counted_to_the_last(all_reviews):
+def test_all_25000_reviews_are_counted(all_reviews):
     counts = dict(all_reviews.counts)
     read, kept = counts.pop("read"), counts.pop("kept")
     assert read == 25_000
@@ -24,7 +24,7 @@ def test_the_25000_reviews_are_counted_to_the_last(all_reviews):
     assert counts["empty"] == 0 and 96 <= counts["duplicate"] <= 110 and counts["broken"] < 20
 
 
-def test_no_text_stands_in_two_parts_and_labels_are_even(all_reviews):
+def test_no_text_is_in_two_parts_and_labels_are_balanced(all_reviews):
     keys = [key for name in PARTS for key in all_reviews.part(name)["key"]]
     assert len(keys) == len(set(keys))
     for name in PARTS:
@@ -51,7 +51,7 @@ def test_the_part_of_a_review_does_not_depend_on_row_order():
     assert parts == again and counts == counts_again
 
 
-def test_what_is_dropped_is_counted_by_its_reason():
+def test_dropped_reviews_are_counted_by_reason():
     good = [f"Film number {number} was a pleasant surprise." for number in range(30)]
     texts = [*good, None, "   ", "<br />", "ok", good[0].upper(), "Seen twice, judged twice.", "Seen twice, judged twice."]
     labels = [number % 2 for number in range(30)] + [1, 1, 1, 1, 0, 0, 1]
@@ -60,13 +60,13 @@ def test_what_is_dropped_is_counted_by_its_reason():
     assert sum(map(len, parts.values())) == 30
 
 
-def test_markup_is_gone(all_reviews):
+def test_reviews_contain_no_markup(all_reviews):
     assert not any("<br" in text for text in all_reviews.train["text"])
     assert any("\n" in text for text in all_reviews.train["text"][:100])
 
 
 @pytest.mark.parametrize("bad", [0, -5, 19, 2.5, True, "300"])
-def test_an_impossible_max_reviews_is_refused(bad):
+def test_an_invalid_max_reviews_is_refused(bad):
     with pytest.raises(InputError, match="max_reviews"):
         load_reviews("package", bad)
 
@@ -78,7 +78,7 @@ def test_an_unknown_source_and_misplaced_unlabelled_are_refused():
         load_reviews("package", unlabelled=True)
 
 
-def test_the_hub_source_says_that_the_hub_is_off(monkeypatch):
+def test_the_hub_source_reports_that_the_hub_is_switched_off(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UnreachableError, match="switched off"):
         load_reviews("hub")
@@ -92,15 +92,15 @@ def test_without_the_package_the_remedy_is_named(monkeypatch):
 
 
 @pytest.mark.slow(10)
-def test_the_cache_is_used_and_an_interrupted_one_is_not_trusted(tmp_path):
-    """Kill the first preparation in the middle; the second must end with the same reviews."""
+def test_an_interrupted_preparation_is_done_again_and_a_complete_one_reused(tmp_path):
+    """The first process is killed while it writes the cache; the second must end with the same reviews."""
     import os
 
     environment = {**os.environ, "NBTOOLS_CACHE": str(tmp_path)}
     program = "from nbtools.data import load_reviews; r = load_reviews('package', 40); print(sorted(r.train['key']))"
     slow = (
-        "import os, nbtools.data.reviews as room; from datasets import Dataset;"
-        "save = Dataset.save_to_disk; Dataset.save_to_disk = lambda *a, **k: (save(*a, **k), os._exit(9)); room.load_reviews('package', 40)"
+        "import os, nbtools.data.reviews as module; from datasets import Dataset; save = Dataset.save_to_disk;"
+        "Dataset.save_to_disk = lambda *a, **k: (save(*a, **k), os._exit(9)); module.load_reviews('package', 40)"
     )
     killed = subprocess.run([sys.executable, "-c", slow], env=environment, capture_output=True, timeout=300)
     assert killed.returncode == 9
@@ -109,7 +109,7 @@ def test_the_cache_is_used_and_an_interrupted_one_is_not_trusted(tmp_path):
     assert first.stdout == second.stdout and len(first.stdout) > 100
 
 
-def test_fewer_to_learn_from_leaves_what_is_scored_as_it_is():
+def test_fewer_training_reviews_leave_the_other_parts_unchanged():
     few, many = load_reviews("package", 200, train_reviews=20), load_reviews("package", 200)
     assert len(few.train) == 20 and sorted(few.train["label"]) == [0] * 10 + [1] * 10
     assert set(few.train["key"]) < set(many.train["key"])

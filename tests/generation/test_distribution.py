@@ -6,7 +6,7 @@ import torch
 from transformers import GenerationConfig
 
 from nbtools.generation import next_logits, next_tokens
-from tests.models_at_hand import mini
+from tests.small_models import mini
 
 PROMPTS = ["The movie was"]
 

@@ -8,7 +8,7 @@ from nbtools.accel import decoder_for
 from nbtools.generation import generate
 from nbtools.generation.engine import DecoderEngine, TransformersEngine
 from nbtools.models import LanguageModel
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 ROWS = [[5, 6, 7, 8, 9], [40], [5, 6, 7, 8, 9], [30, 31, 32]]
 SMALL = {"vocab_size": 300, "hidden_size": 32, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}

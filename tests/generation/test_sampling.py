@@ -6,7 +6,7 @@ from transformers import GenerationConfig
 from nbtools.generation import Sampler, SamplingParams, generate, sample_inverse_cdf, uniforms
 from nbtools.generation.beams import PromptRepetition
 from nbtools.generation.decoding import Continuation, decode
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 
 def test_padding_is_not_a_repetition_of_end_of_text():
@@ -33,7 +33,7 @@ def test_a_decoding_describes_itself():
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_draw_is_the_inverse_transform_of_the_whole_softmax(seed):
+def test_sampling_is_the_inverse_transform_of_the_full_softmax(seed):
     """The formula written out, over the whole vocabulary and normalized."""
     stream = torch.Generator().manual_seed(1000 + seed)
     scores = torch.randn(20, 5000, generator=stream) * 4
@@ -80,7 +80,7 @@ def test_the_distribution_is_what_transformers_processors_leave(values):
 
 
 class FixedLogits:
-    """An engine whose every row has the same next logits, whatever it reads."""
+    """An engine that gives every row the same next logits, for any input."""
 
     def __init__(self, logits):
         self.logits, self.asked = logits, []

@@ -7,7 +7,7 @@ from transformers import GenerationConfig
 from nbtools.accel import Decoder, decoder_for
 from nbtools.errors import InputError
 from nbtools.generation import decoder_name, generate, stream
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 
 PROMPTS = ["The movie was", "The individual has always had to struggle to keep from being overwhelmed by the tribe. If you try it", "Once"]
 SAMPLING = {"temperature": 0.7, "top_k": 50, "top_p": 0.95}

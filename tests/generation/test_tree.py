@@ -7,7 +7,7 @@ import torch
 
 from nbtools.errors import InputError
 from nbtools.generation import ROOT, SamplingParams, TextTree, generate, next_tokens, uniforms
-from tests.models_at_hand import mini
+from tests.small_models import mini
 
 PROMPT = "The movie was"
 SAMPLED = {"temperature": 0.9, "top_k": 40, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.2}
@@ -85,7 +85,7 @@ def test_stop_is_asked_after_every_token() -> None:
     assert len(list(TextTree(mini(), PROMPT).grow(ROOT, 50, 0, SamplingParams(temperature=1.0), lambda: next(answers)))) == 3
 
 
-def test_what_cannot_be_done_is_said() -> None:
+def test_impossible_requests_are_refused() -> None:
     tree = TextTree(mini(), PROMPT)
     with pytest.raises(InputError, match="beam search"):
         next(tree.grow(ROOT, 1, 0, SamplingParams(num_beams=2)))

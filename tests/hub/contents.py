@@ -23,7 +23,7 @@ configs:
 
 def model_files(folder: Path) -> dict[str, bytes]:
     """The files that save_pretrained writes for a random GPT-2 of two layers with mini's tokenizer."""
-    from tests.models_at_hand import tiny
+    from tests.small_models import tiny
 
     lm = tiny()
     lm.model.save_pretrained(folder)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.hub import contents
 from tests.hub.standin import HubStandIn
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_" + "StandInSecret0123456789"
@@ -337,5 +337,5 @@ def test_a_model_is_looked_at_before_any_weights_are_downloaded(files: dict[str,
         found, _ = run(INSPECT, hub.url, tmp_path, *names)
     assert "gpt2, " in found["gpt2"] and "context 64" in found["gpt2"] and "licence: mit" in found["gpt2"]
     assert "no safetensors" in found["someone/only-pickle"] and "licence: not stated" in found["someone/only-pickle"]
-    assert "does not give someone/no-such-model" in found["someone/no-such-model"]
+    assert "someone/no-such-model could not be loaded from the Hub" in found["someone/no-such-model"]
     assert not hub.asked_for("safetensors") and not hub.asked_for("pytorch_model.bin")

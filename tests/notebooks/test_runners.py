@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.slow(40)]
 TEXT = "The plot was thin, but the acting was good."
 CELLS = [
-    "import nbtools\nfrom tests.models_at_hand import tiny\nlm = tiny()",
+    "import nbtools\nfrom tests.small_models import tiny\nlm = tiny()",
     "nbtools.PromptLab(lm, 'It was', max_new_tokens=4)",
     f"nbtools.AttentionExplorer(lm, {TEXT!r})",
     f"nbtools.TokenInspector(lm, nbtools.pack([{TEXT!r}] * 4, lm, 16))",

@@ -26,7 +26,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 from nbtools import finetune, load_reviews, pack
 from nbtools.storage import runs_folder
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 class Trace(TrainerCallback):
     def on_step_end(self, args, state, control, **keywords):

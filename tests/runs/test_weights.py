@@ -5,7 +5,7 @@ from transformers import TrainerCallback
 
 from nbtools.runs.store import drop_models
 from nbtools.training import finetune
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 from tests.training.test_survival import blocks
 
 

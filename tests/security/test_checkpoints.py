@@ -14,8 +14,8 @@ from transformers import TrainerCallback
 import nbtools
 from nbtools.errors import RunError
 from nbtools.training.checkpoints import COMPLETE, mark_complete
-from tests.models_at_hand import tiny
 from tests.security.hostile import Runs
+from tests.small_models import tiny
 
 pytestmark = pytest.mark.xdist_group("checkpoints")
 

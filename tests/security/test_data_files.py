@@ -69,18 +69,18 @@ def test_many_lines_in_one_quoted_field_are_refused_too(tmp_path: Path, memory: 
 def test_lines_of_text_without_an_empty_one_come_in_pieces(
     tmp_path: Path, memory: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plain, "LONGEST", 1_000_000)
+    monkeypatch.setattr(plain, "MAX_LINE_LENGTH", 1_000_000)
     path = bomb(tmp_path / "b.txt.gz", b"", piece=(b"a b " * 1_000 + b"\n") * 64)
-    pieces = [len(text) for _, text in formats.read_rows(path, formats.Reading(), formats.Notes())]
+    pieces = [len(text) for _, text in formats.read_rows(path, formats.ReadOptions(), formats.Notes())]
     assert max(pieces) <= 1_000_000 and sum(pieces) >= LINE and memory() < MOST
 
 
 def test_an_array_that_unpacks_to_more_than_memory_is_refused(
     tmp_path: Path, memory: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_files, "available_memory", lambda: 5_000_000 * json_files.VALUE_SHARE)
+    monkeypatch.setattr(json_files, "available_memory", lambda: 5_000_000 * json_files.BYTES_PER_CHARACTER)
     path = bomb(tmp_path / "b.json.gz", b"[", b'""]', piece=b'"",' * (1 << 18))
-    with pytest.raises(DataError, match="too much to hold") as caught:
+    with pytest.raises(DataError, match=r"too large for this machine.s memory") as caught:
         load_texts(path)
     assert ".jsonl" in caught.value.remedy and memory() < 2 * MOST
 
@@ -101,7 +101,7 @@ def test_a_parquet_value_that_many_rows_share_is_not_unpacked_for_each(tmp_path:
     shared = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 3_000), pyarrow.array([text]))
     parquet.write_table(pyarrow.table({"text": shared}), tmp_path / "b.parquet", compression="zstd")
     assert (tmp_path / "b.parquet").stat().st_size < 5_000
-    rows = sum(len(value) == len(text) for _, value in formats.read_rows(tmp_path / "b.parquet", formats.Reading(), formats.Notes()))
+    rows = sum(len(value) == len(text) for _, value in formats.read_rows(tmp_path / "b.parquet", formats.ReadOptions(), formats.Notes()))
     assert rows == 3_000 and memory() < MOST
     assert pyarrow.total_allocated_bytes() < 200e6
 
@@ -117,7 +117,7 @@ def test_texts_that_memory_cannot_hold_are_refused_with_a_number_that_fits(tmp_p
     rows = [json.dumps({"text": f"a film numbered {number} that was long"}) for number in range(400)]
     (tmp_path / "a.jsonl").write_text("\n".join(rows))
     monkeypatch.setattr(own, "available_memory", lambda: 8 * 4_000)
-    with pytest.raises(DataError, match="too much for this machine's memory") as caught:
+    with pytest.raises(DataError, match="do not fit into this machine's memory") as caught:
         load_texts(tmp_path / "a.jsonl")
     assert "max_texts=" in caught.value.remedy
     assert load_texts(tmp_path / "a.jsonl", max_texts=int(caught.value.remedy.split("max_texts=")[1].split()[0])).counts["kept"] > 9

@@ -15,8 +15,8 @@ import torch
 
 from nbtools.errors import CourseError, MachineError, ModelError
 from nbtools.models import inspect_model, load_model, save_model, screening
-from tests.models_at_hand import tiny
 from tests.security.hostile import Runs
+from tests.small_models import tiny
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -64,7 +64,7 @@ def test_an_index_of_safetensors_that_names_a_pickle_is_refused(folder: Path, tm
     (folder / WEIGHTS).unlink()
     plant_pickle(folder / "pytorch_model.bin", tmp_path / "ran")
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": {"lm_head.weight": "pytorch_model.bin"}}))
-    assert "no safetensors file" in refuse(folder).problem
+    assert "not a safetensors file" in refuse(folder).problem
     assert not (tmp_path / "ran").exists()
 
 
@@ -74,7 +74,7 @@ def test_an_index_of_safetensors_that_names_a_pickle_is_refused(folder: Path, tm
 def test_an_index_whose_shards_lie_elsewhere_is_refused(folder: Path, shard: str) -> None:
     shutil.move(folder / WEIGHTS, folder.parent / "elsewhere.safetensors")
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": {"transformer.wte.weight": shard}}))
-    assert "no safetensors file of its folder" in refuse(folder).problem
+    assert "not a safetensors file in its folder" in refuse(folder).problem
 
 
 @pytest.mark.parametrize("file", ["config.json", WEIGHTS, "tokenizer.json", "chat_template.jinja", "deep/er/README.md"])
@@ -121,7 +121,7 @@ def test_code_of_the_models_own_never_runs(folder: Path, tmp_path: Path, kind: s
 def test_a_config_cannot_bring_a_kernel_from_the_hub(folder: Path, values: dict[str, Any]) -> None:
     """Where the package kernels is installed, transformers would fetch a library named in config.json and load it."""
     configure(folder, **values)
-    assert "a kernel of its own" in refuse(folder).problem
+    assert "a custom kernel" in refuse(folder).problem
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from nbtools.report import write_run_page
 from nbtools.report.markup import clean_html, render_formula, render_markdown
 from nbtools.report.notebook_page import render_notebook
 from nbtools.tokens import visible
-from tests.models_at_hand import mini
 from tests.security.hostile import ALL, TEXTS, active_parts, controls
+from tests.small_models import mini
 
 WIDGETS = Path(nbtools.__file__).parent / "widgets"
 

@@ -24,7 +24,7 @@ from nbtools.tasks import (
     zero_shot,
 )
 from nbtools.tasks.rewriting import FORMS, decode, encode
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_wilsons_interval_is_scipys():
         wilson_interval(3, 2)
 
 
-def test_what_a_classifier_said_is_counted():
+def test_predictions_of_a_classifier_are_counted():
     found = Classified("it", np.array([0.9, 0.2, 0.6, 0.4, 0.99]), np.array([1, 0, 0, 1, 0]))
     assert found.accuracy == 0.4 and found.confusion().tolist() == [[1, 2], [1, 1]]
     assert found.worst(2)[0] == 4 and len(found.worst(9)) == 3
@@ -59,7 +59,7 @@ def test_a_head_learns_to_tell_and_the_best_epoch_is_kept(reviews):
     assert found.classify(validation).accuracy == best and len(found.history) == 6
 
 
-def test_the_answer_is_read_at_the_last_word_whatever_the_batch(reviews):
+def test_the_answer_is_read_at_the_last_token_in_any_batch(reviews):
     """Padding is end-of-text, and transformers finds the last token by it: alone and in a batch must agree."""
     found = train_classifier("mini", reviews.train.select(range(8)), reviews.validation.select(range(4)), epochs=1, max_tokens=24)
     part = reviews.validation.select(range(6))
@@ -144,7 +144,7 @@ def test_an_encoder_decoder_learns_to_rewrite_dates_that_it_never_saw(steps, rig
     assert "cross-attention while writing" in draw_looking(weights, source, target).alt
 
 
-def test_a_model_without_a_chat_template_is_told():
+def test_a_model_without_a_chat_template_is_refused():
     with pytest.raises(InputError, match="no chat template"):
         instruct(tiny(), "Summarize.")
 

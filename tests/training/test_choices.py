@@ -18,7 +18,7 @@ from nbtools.training.choices import measure_choices
 from nbtools.training.config import ResolvedConfig
 from nbtools.training.loop import Loop
 from tests.accel.test_fast_path import REVIEWS, batch
-from tests.models_at_hand import needs_a_compiler, tiny
+from tests.small_models import needs_a_compiler, tiny
 
 FINETUNE = sys.modules["nbtools.training.finetune"]  # the package's `finetune` is the function
 
@@ -33,7 +33,7 @@ def decide(steps: int, lm=None, **wanted) -> TrainingChoices:
 
 
 def timed(monkeypatch, plain: float, fast: float, first: float) -> None:
-    """Passes that take so many seconds, whatever this machine is."""
+    """Passes that take the given numbers of seconds on any machine."""
     monkeypatch.setattr(choices, "time_passes", lambda model, inputs, path: (first, fast) if path.compiled else (plain, plain))
 
 
@@ -172,7 +172,7 @@ def test_choices_to_compile_need_a_compiler(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "capability", "number"), [("T4", (7, 5), "fp16"), ("A100", (8, 0), "bf16"), ("H100", (9, 0), "bf16")])
-def test_on_a_gpu_the_trainer_is_told_the_format_that_its_generation_has(tmp_path, monkeypatch, name, capability, number):
+def test_on_a_gpu_the_trainer_gets_the_format_that_the_gpu_supports(tmp_path, monkeypatch, name, capability, number):
     """A T4, which Colab lends, computes bf16 by emulation alone, and PyTorch's `is_bf16_supported` says yes all the same."""
     monkeypatch.setenv("NBTOOLS_DEVICE", "cuda")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)

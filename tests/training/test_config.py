@@ -23,7 +23,7 @@ from nbtools.training import FinetuneConfig, TrainingChoices, estimate, finetune
 from nbtools.training.__main__ import config_options, run
 from nbtools.training.choices import measure_choices, reuse_choices
 from nbtools.training.config import ResolvedConfig
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 main_module = importlib.import_module("nbtools.training.__main__")
 
@@ -140,7 +140,7 @@ def test_accumulated_gradients_are_those_of_one_big_batch(kind: str, path: str, 
     assert tuned.steps == 1 and tuned.tokens_seen == 8 * 16 and tuned.parameters["gradient_accumulation_steps"] == 4
 
 
-def test_a_mean_of_means_would_be_told_from_the_mean_over_tokens() -> None:
+def test_a_mean_of_means_differs_from_the_mean_over_tokens() -> None:
     """The test above can fail: with unequal numbers of labels the two differ by far more than its tolerance."""
     packed = blocks(kind=Unequal)
     parts = []

@@ -26,7 +26,7 @@ from nbtools.training.choices import FORMATS, compiler_available
 from nbtools.training.estimate import computed_tokens
 from nbtools.training.memory import PeakMemory, check_least_memory, held_memory, least_memory
 from nbtools.training.probe import PROBE_STEPS, Probe, disturbance
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 MODULE = importlib.import_module("nbtools.training.estimate")  # the package hands on the function of that name
 PLAN: dict[str, Any] = {"batch_size": 2, "max_steps": 22, "learning_rate": 3e-3, "dtype": "fp32", "compile": False}
@@ -274,7 +274,7 @@ def test_an_estimate_cannot_be_changed(reviews, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("probes", "said"),
+    ("probes", "reason"),
     [
         ([(1.0, 0.98), (1.1, 1.0), (3.0, 1.0)], ""),  # two of three agree
         ([(3.0, 2.9), (1.0, 0.98), (2.0, 1.9)], "the same work took 1 and 2 s"),
@@ -283,8 +283,8 @@ def test_an_estimate_cannot_be_changed(reviews, tmp_path):
         ([], ""),
     ],
 )
-def test_a_probe_knows_that_it_was_disturbed(probes, said):
-    assert disturbance(probes, 2) == said
+def test_a_disturbed_probe_is_detected(probes, reason):
+    assert disturbance(probes, 2) == reason
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ HOG = "import os\nos.sched_setaffinity(0, {0})\nprint('at work', flush=True)\nwh
 @pytest.mark.slow(15)
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be bound to a processor here")
 def test_other_programs_on_the_processor_are_noticed(reviews, tmp_path):
-    """Also where they go on all the time, so that all probes agree."""
+    """This includes constant disturbances, with which all probes agree."""
     processor = min(os.sched_getaffinity(0))
     lm, before = load_model("mini", verbose=False), os.sched_getaffinity(0)
     hogs = [subprocess.Popen([sys.executable, "-c", HOG.replace("{0}", f"{{{processor}}}")], stdout=subprocess.PIPE) for _ in range(3)]

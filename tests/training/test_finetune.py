@@ -12,7 +12,7 @@ from nbtools.models import load_model
 from nbtools.training import finetune
 from nbtools.training.callbacks import StopOnNonFinite
 from nbtools.values import CHECKS, Number
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,8 @@ def test_a_run_that_fails_leaves_the_earlier_model_as_it_was(reviews, tmp_path, 
     assert not (tmp_path / "run.unfinished" / "model").exists()
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="a small file system of its own needs root")
-def test_a_disk_that_fills_harms_no_earlier_model(reviews, tmp_path):
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_does_not_damage_an_earlier_model(reviews, tmp_path):
     place = tmp_path / "small"
     place.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True, text=True)
@@ -173,16 +173,16 @@ def test_trainers_log_goes_to_tensorboard_and_stays_with_the_run(reviews, tmp_pa
     assert "TENSORBOARD_LOGGING_DIR" not in os.environ
 
 
-@pytest.mark.parametrize(("name", "said"), [("tensorbord", "not supported"), ("comet_ml", "comet")])
-def test_a_report_that_cannot_be_made_is_refused_before_anything_starts(reviews, tmp_path, name, said):
+@pytest.mark.parametrize(("name", "words"), [("tensorbord", "not supported"), ("comet_ml", "comet")])
+def test_a_report_that_cannot_be_made_is_refused_before_anything_starts(reviews, tmp_path, name, words):
     with pytest.raises(InputError) as refused:
         run(tiny(), reviews, tmp_path / "run", report_to=name)
-    assert said in refused.value.problem and "pip install" in refused.value.remedy
+    assert words in refused.value.problem and "pip install" in refused.value.remedy
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("rate", "words"), [(0.5, "lower than 0.5"), (0.0, 'dtype="fp32"')])
-def test_what_helps_against_a_loss_that_is_no_number_depends_on_the_learning_rate(rate, words, tmp_path):
+def test_the_advice_for_a_non_finite_loss_depends_on_the_learning_rate(rate, words, tmp_path):
     """An estimate's steps have a rate of 0, and no lower one would help."""
     arguments = SimpleNamespace(fp16=False, learning_rate=rate)
     state = SimpleNamespace(global_step=1, max_steps=6, is_world_process_zero=False)

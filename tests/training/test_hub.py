@@ -9,7 +9,7 @@ from nbtools.data import load_reviews, load_texts, pack
 from nbtools.errors import InputError, ModelError, RunError, UnreachableError
 from nbtools.evaluation import evaluate
 from nbtools.training import finetune, push_model, write_card, write_metrics
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 pytestmark = pytest.mark.xdist_group("sharing")
 
@@ -47,7 +47,7 @@ def test_a_card_that_somebody_wrote_in_is_kept(run):
     assert len(list((run / "model").glob("README-*.md"))) == count
 
 
-def test_without_metrics_or_model_it_is_told(tmp_path):
+def test_a_missing_model_or_missing_metrics_are_reported(tmp_path):
     with pytest.raises(RunError, match="no metrics"):
         write_card(tmp_path)
     with pytest.raises(InputError, match="lacks config"):
@@ -63,7 +63,7 @@ def test_a_link_to_a_private_file_is_not_uploaded(run, tmp_path):
         push_model(tmp_path / "run", "someone/mine")
 
 
-def test_without_the_hub_it_is_told(run):
+def test_an_unreachable_hub_is_reported(run):
     write_card(run)
     with pytest.raises(UnreachableError, match="cannot be reached"):
         push_model(run, "someone/mine")

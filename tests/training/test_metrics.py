@@ -6,7 +6,7 @@ from nbtools.data import load_reviews, pack
 from nbtools.errors import InputError
 from nbtools.evaluation import evaluate
 from nbtools.training import SCHEMA, finetune, read_metrics, write_metrics
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 
 
 @pytest.mark.slow(10)

@@ -1,4 +1,4 @@
-"""Where notebook 05 gets its fine-tuned model from: the newest one at hand, else a quick one that is trained and kept."""
+"""The fine-tuned model of notebook 05: the newest one that exists, else a quick one that is trained and cached."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from nbtools.models import save_model
 from nbtools.training import quick
-from tests.models_at_hand import mini
+from tests.small_models import mini
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def weights(lm) -> torch.Tensor:
 
 
 @pytest.mark.slow(15)
-def test_without_a_model_at_hand_a_quick_one_is_trained_said_and_kept(base, tmp_path, capsys):
+def test_without_a_finished_model_a_quick_one_is_trained_reported_and_cached(base, tmp_path, capsys):
     untouched = weights(base).clone()
     tuned = quick.tuned_model(base)
     assert "a quick one is trained now: 2 steps" in capsys.readouterr().out

@@ -12,7 +12,7 @@ import pytest
 from nbtools.errors import InputError
 from nbtools.generation import generate
 from nbtools.training.run_state import QUIET_SECONDS, log_samples, read_run
-from tests.models_at_hand import mini
+from tests.small_models import mini
 
 
 def rows(*steps: int) -> str:
@@ -29,7 +29,7 @@ def folder(place: Path, curve: str) -> Path:
     return made
 
 
-def test_a_run_that_goes_on_has_time_left(tmp_path: Path) -> None:
+def test_a_running_training_has_time_left(tmp_path: Path) -> None:
     made = folder(tmp_path, rows(1, 10, 20) + '{"step": 30, "lo')
     run = read_run(tmp_path / "run")
     assert run.state == "running" and [row["step"] for row in run.rows] == [1, 10, 20], "a row that is half-written waits"

@@ -30,7 +30,7 @@ from nbtools.errors import InputError, RunError
 from nbtools.training import checkpoints, finetune
 from nbtools.training.callbacks import StopOnNonFinite
 from nbtools.values import CHECKS, Number
-from tests.models_at_hand import needs_a_compiler, tiny
+from tests.small_models import needs_a_compiler, tiny
 
 STEPS, CHECKPOINT_STEPS = 60, 7  # no checkpoint falls on a row of the curve, nor on the end of an epoch of 16 steps
 EVENTS = trainer_callback.CallbackHandler
@@ -158,7 +158,7 @@ def straight(tmp_path_factory):
 
 straight_once = pytest.mark.xdist_group("straight")  # the tests that use its run share a process
 
-DEATHS = {  # moment and step at which the run is killed -> the checkpoint from which the next one goes on, 0 for none
+DEATHS = {  # moment and step at which the run is killed -> the checkpoint from which the next one resumes, 0 for none
     ("within", 5): 0,
     ("writing", 14): 7,
     ("marked", 21): 21,
@@ -193,8 +193,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(straight, 
 
 @pytest.mark.long(90)
 @needs_a_compiler
-def test_a_compiled_run_that_is_killed_goes_on_to_the_same_bits(tmp_path):
-    """In bf16, so the copies that the passes read are made anew from the fp32 weights of the checkpoint."""
+def test_a_compiled_run_that_is_killed_and_resumed_gives_the_same_bits(tmp_path):
+    """In bf16, so the working copies are made again from the fp32 weights of the checkpoint."""
     straight = start(tmp_path / "straight", path="compiled")
     died = start(tmp_path / "run", "within", 25, path="compiled")
     resumed = start(tmp_path / "run", path="compiled")
@@ -278,7 +278,7 @@ def test_dropout_is_at_work_in_these_runs_or_they_would_prove_less(tmp_path):
 
 
 @pytest.mark.slow(17)
-def test_a_changed_model_is_no_start_for_a_run_without_a_checkpoint(tmp_path, capsys):
+def test_a_run_without_a_checkpoint_does_not_restart_from_a_changed_model(tmp_path, capsys):
     lm = dropping()
     shutil.rmtree(interrupted(tmp_path / "run", 5, lm) / "checkpoints")
     with pytest.raises(InputError, match="already changed"):
@@ -288,7 +288,7 @@ def test_a_changed_model_is_no_start_for_a_run_without_a_checkpoint(tmp_path, ca
 
 
 @pytest.mark.slow(5)
-def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(tmp_path, capsys):
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(tmp_path, capsys):
     run(tmp_path / "straight")
     folder = interrupted(tmp_path / "run", 17)
     optimizer = folder / "checkpoints" / "checkpoint-17" / "optimizer.pt"
@@ -297,12 +297,12 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(tmp_path, capsy
     with (folder / "curve.jsonl").open("a") as file:
         file.write('{"step": 20, "lo')  # the kill came while a row was written
     run(tmp_path / "run", resume=True)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
         f"checkpoint-17 is damaged (optimizer.pt has {whole - 1000:,} bytes, not {whole:,}; kept as damaged-checkpoint-17); "
         "checkpoint-14 is used instead.\n"
-    ) in said
-    assert "Resuming from step 14" in said
+    ) in output
+    assert "Resuming from step 14" in output
     assert curve(tmp_path / "run") == curve(tmp_path / "straight") and weights(tmp_path / "run") == weights(tmp_path / "straight")
 
 
@@ -341,7 +341,7 @@ def saved(tmp_path):
         (folder / "model.bin").write_bytes(os.urandom(1000))
         (folder / "state.json").write_text("{}")
         checkpoints.mark_complete(folder)
-    (tmp_path / "checkpoint-notes").mkdir()  # a person's
+    (tmp_path / "checkpoint-notes").mkdir()  # made by the user
     return tmp_path
 
 
@@ -352,13 +352,13 @@ def test_each_kind_of_damage_is_noticed(saved, capsys, kind):
     assert capsys.readouterr().out == ""
     damage(saved / "checkpoint-100")
     assert checkpoints.newest_checkpoint(saved).name == "checkpoint-10"
-    said = capsys.readouterr().out
-    assert re.match(f"checkpoint-100 (is|was) {words}", said)
-    assert said.endswith("; checkpoint-10 is used instead.\n") and said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert re.match(f"checkpoint-100 (is|was) {words}", output)
+    assert output.endswith("; checkpoint-10 is used instead.\n") and output.count("\n") == 1
     assert (saved / "damaged-checkpoint-100").exists() == (kind != "no list") and (saved / "checkpoint-notes").exists()
 
 
-def test_without_a_whole_checkpoint_there_is_none(saved, capsys):
+def test_incomplete_checkpoints_are_not_used(saved, capsys):
     for step in (5, 10, 100):
         (saved / f"checkpoint-{step}" / "model.bin").unlink()
     assert checkpoints.newest_checkpoint(saved) is None
@@ -431,13 +431,13 @@ def test_a_run_that_diverged_is_not_resumed_into_the_same_end(tmp_path, capsys, 
 
 @pytest.mark.slow(6)
 def test_the_advice_for_a_run_that_was_renamed_could_not_be_followed(tmp_path, capsys):
-    """It said resume=True, and by then the run of that name was the new one."""
+    """The advice was resume=True, although by then the run of that name was the new one."""
     run(tmp_path / "straight")
     (tmp_path / "run-1").mkdir()  # somebody else's
     interrupted(tmp_path / "run", 17)
     run(tmp_path / "run", max_steps=10)
-    said = capsys.readouterr().out
-    assert "kept as run-2.unfinished" in said and f"resume=True, output_dir={str(tmp_path / 'run-2')!r}" in said
+    output = capsys.readouterr().out
+    assert "kept as run-2.unfinished" in output and f"resume=True, output_dir={str(tmp_path / 'run-2')!r}" in output
     run(tmp_path / "run-2", resume=True)
     assert weights(tmp_path / "run-2") == weights(tmp_path / "straight") and not list((tmp_path / "run-1").iterdir())
 
@@ -455,13 +455,13 @@ def test_where_run_says_so_an_interrupted_training_is_continued(tmp_path, capsys
             run(tmp_path / "run", **keywords)
         return
     run(tmp_path / "run", **keywords)
-    said = capsys.readouterr().out
-    assert ("Resuming from step 17" in said) == (case == "same")
+    output = capsys.readouterr().out
+    assert ("Resuming from step 17" in output) == (case == "same")
     assert (tmp_path / "run-1.unfinished").is_dir() == (case == "another plan")
 
 
 @pytest.mark.slow(5)
-def test_the_cause_mended_a_run_that_broke_goes_on_from_its_last_good_checkpoint(tmp_path):
+def test_a_broken_run_resumes_from_its_last_good_checkpoint_once_the_cause_is_fixed(tmp_path):
     run(tmp_path / "straight")
     with poisoned(23, spoil), pytest.raises(RunError):
         run(tmp_path / "run")

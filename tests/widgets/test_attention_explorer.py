@@ -13,7 +13,7 @@ from nbtools.attention import ablate_each_head, logit_lens, read_attention, trac
 from nbtools.errors import InputError
 from nbtools.widgets import AttentionExplorer
 from nbtools.widgets.attention_explorer import thumbnails, triangles
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 from tests.widgets.front_end import ask
 
 TEXT = "The plot was thin, but the acting was good."

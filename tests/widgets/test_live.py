@@ -20,7 +20,7 @@ from nbtools.models import LanguageModel
 from nbtools.widgets import AttentionExplorer, Microscope, ParameterForm, PromptLab, TokenInspector, TrainingMonitor, front_end, live
 from nbtools.widgets.live import LiveView
 from tests.gate import HANG_SECONDS
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 from tests.widgets.front_end import VIEW
 
 

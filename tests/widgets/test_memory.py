@@ -12,7 +12,7 @@ TIMES = 15
 START = """
 import gc, psutil
 import nbtools
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 lm = tiny(context=1024)
 text = " ".join(["The plot was thin, but the acting was good."] * 70)
 def resident():

@@ -13,7 +13,7 @@ from nbtools.errors import InputError
 from nbtools.generation import generate, next_logits
 from nbtools.models import LanguageModel
 from nbtools.widgets import Microscope
-from tests.models_at_hand import mini, tiny
+from tests.small_models import mini, tiny
 from tests.widgets.front_end import ask
 from tests.widgets.test_attention_explorer import unpacked
 

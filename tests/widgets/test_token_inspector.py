@@ -10,7 +10,7 @@ from nbtools.data import Packed, pack
 from nbtools.errors import InputError
 from nbtools.evaluation import block_nll
 from nbtools.widgets import TokenInspector
-from tests.models_at_hand import mini
+from tests.small_models import mini
 from tests.widgets.front_end import ask
 
 TEXTS = ["A fine film. I liked it.", "Dull <b>and</b> long 🙂.", "The end was the best part of it all, sadly."] * 6

@@ -7,7 +7,7 @@ import torch
 
 from nbtools.data import Packed, pack
 from nbtools.errors import InputError
-from tests.models_at_hand import tiny
+from tests.small_models import tiny
 from tools.mini.blocks import OrderedBlocks
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbtools.errors import InputError
-from tests.models_at_hand import mini
+from tests.small_models import mini
 from tools.mini.new_model import new_gpt2
 from tools.mini.recipe import Recipe
 

@@ -1,4 +1,4 @@
-"""The models that tests use: the shipped `mini`, read only, and tiny random ones that a test may change."""
+"""Small models for tests: the shipped `mini`, which no test may change, and tiny random models, which a test may."""
 
 from __future__ import annotations
 
@@ -25,17 +25,14 @@ def tiny(kind: str = "gpt2", seed: int = 0, context: int = 64) -> LanguageModel:
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(MINI_FOLDER)
     if kind == "gpt2":
-        shape = GPT2Config(
-            vocab_size=len(tokenizer), n_positions=context, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0,
-            attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0,
-        )  # fmt: skip
-        model = GPT2LMHeadModel(shape)
+        no_dropout = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
+        size = {"n_positions": context, "n_embd": 32, "n_layer": 2, "n_head": 4}
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, **size, **no_dropout))
     else:
-        shape = LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=context, bos_token_id=0, eos_token_id=0, tie_word_embeddings=True,
-        )  # fmt: skip
-        model = LlamaForCausalLM(shape)
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+        size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "max_position_embeddings": context}
+        special = {"bos_token_id": 0, "eos_token_id": 0, "tie_word_embeddings": True}
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size, **heads, **special))
     return LanguageModel(model.eval(), tokenizer, f"tiny-{kind}", "made by a test", PROFILES["mini"])
 
 
