@@ -302,7 +302,7 @@ def command_outcome(call: Callable[[], Any]) -> str:
         return "accepted"
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         return f"{type(done.exception).__name__}: {str(done.exception)[:80]}".splitlines()[0]
-    if "is no file of progress" in " ".join(done.stdout.split()):  # a note beside the table
+    if "is not a progress file" in " ".join(done.stdout.split()):  # a note beside the table
         return "refused"
     lines = done.stderr.strip().splitlines()
     return "refused" if done.exit_code == 2 or (len(lines) == 2 and lines[1].startswith("  -> ")) else f"{len(lines)} lines: {lines[:1]}"

@@ -36,14 +36,14 @@ def progress(
             raise typer.BadParameter("--csv belongs to files that people sent. Name them, or their folder.")
         csv = destination(csv, TABLE, "--csv")
     if files:
-        people, complaints = roll_up(find_files([resolve_path(file) for file in files]))
+        people, problems = roll_up(find_files([resolve_path(file) for file in files]))
         show_everybody(people, console)
-        for line in complaints:
+        for line in problems:
             console.print(line, markup=False, style="red")
         if csv is not None:
             write_csv(people, csv)
             console.print(f"Wrote {csv}", markup=False)
-        return 1 if complaints else 0
+        return 1 if problems else 0
     path = progress_file()
     own = read_progress(path)
     if name is not None:
