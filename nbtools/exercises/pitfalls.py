@@ -120,9 +120,9 @@ TRACES = function_exercise(
     difficulty=3,
     task=(
         "A run is a dictionary: training `loss` (nats), held-out perplexity `before` and `after`, `ending` (probability of end-of-text "
-        "where reviews end) and `useful` (fraction of positions that are text). Return the name of the likeliest mistake: `double-shift` if "
-        "the held-out perplexity rose; else `unmasked-padding` if the training loss is below half of the held-out one (also in nats); else "
-        "`ends-masked` if `ending` is below 0.01; else `fixed-length` if less than 0.6 is text; else `none`."
+        "where reviews end) and `useful` (fraction of positions that are text). Return the name of the likeliest mistake: "
+        "`double-shift` if the held-out perplexity rose; else `unmasked-padding` if the training loss is below half of the held-out one "
+        "(also in nats); else `ends-masked` if `ending` is below 0.01; else `fixed-length` if less than 0.6 is text; else `none`."
     ),
     hints=(
         "The four questions are asked in that order. Which two numbers does the first one compare?",

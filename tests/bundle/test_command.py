@@ -66,7 +66,7 @@ def test_check_names_what_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("as made")
     (tmp_path / "SHA256SUMS").write_text(f"{sha256(tmp_path / 'notes.txt')}  notes.txt\n")
     done = nbtools("bundle", "--check", tmp_path)
-    assert done.returncode == 0 and "every file is as it was made" in done.stdout
+    assert done.returncode == 0 and "all files are intact" in done.stdout
     (tmp_path / "notes.txt").write_text("something else")
     done = nbtools("bundle", "--check", tmp_path)
     assert done.returncode == 1 and "notes.txt is damaged" in done.stdout

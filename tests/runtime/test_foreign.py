@@ -112,7 +112,7 @@ def test_odd_files_are_named_beside_a_classs_table_and_break_nothing(tmp_path):
     write_progress(tmp_path / "ada.json", Progress("Ada", {"00-none": {"tries": 2, "hints": 0, "solved": "2026-01-01"}}))
     people, problems = roll_up(find_files([tmp_path]))
     assert list(people) == ["Ada", "Zo\ufffd B"] and half.is_file() and hardest(people) == [("00-none", 1, 2, 1.0)]
-    assert len(complaints) == len(ODD_PROGRESS) + 1 and all(line.count("\n") == 0 for line in problems)
+    assert len(problems) == len(ODD_PROGRESS) + 1 and all(line.count("\n") == 0 for line in problems)
     done = CliRunner().invoke(app, ["progress", str(tmp_path), "--csv", str(tmp_path / "all.csv")])
     assert done.exit_code == 1 and "Ada" in done.output and isinstance(done.exception, (SystemExit, type(None)))
 
