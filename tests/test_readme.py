@@ -39,7 +39,14 @@ NOT_IN_A_CLONE = {
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository like a new clone, without build and run results."""
     folder = tmp_path_factory.mktemp("readme") / "a clone"
-    shutil.copytree(ROOT, folder, ignore=lambda place, names: [name for name in names if name in NOT_IN_A_CLONE])
+
+    def excluded(parent: str, names: list[str]) -> list[str]:
+        built = (
+            NOT_IN_A_CLONE if Path(parent) == ROOT else NOT_IN_A_CLONE - {"runs", "dist", "build"}
+        )  # nbtools/runs is a part of the package
+        return [name for name in names if name in built]
+
+    shutil.copytree(ROOT, folder, ignore=excluded)
     for name, content in FILES:
         (folder / name).write_text(content, encoding="utf8")
     return folder

@@ -66,7 +66,7 @@ POSITIONS = function_exercise(
         "`(mask.cumsum(1) - 1).clamp(min=0)`",
     ),
     trials=_masks,
-    praise="So a text has the same positions whatever it is batched with; `generate` does this by itself, `forward` does not.",
+    praise="So a text has the same positions in any batch; `generate` computes them automatically, `forward` does not.",
     solution="def positions(mask):\n    return (mask.cumsum(1) - 1).clamp(min=0)",
     wrong=(
         WrongAnswer(
