@@ -1,22 +1,22 @@
 # The course, from a clone:
 #
-#   make course     run every notebook; the executed copies and a page to read appear in runs/course/
+#   make course     run every notebook; the executed copies and a report are in runs/course/
 #   make lab        open the notebooks in JupyterLab
 #   make check      the inner loop, a few minutes: style, types, and every test that is not marked slow
-#   make test       everything that guards a change: `make check` and the slow tests, the notebooks' stored outputs among them
-#   make check-all  the long checks: the notebooks at their stored parameters, two hundred runs of a sweep with random kills,
-#                   the environments in which people open the course (hours)
-#   make refresh    run the notebooks again and store their outputs in place
-#   make pictures   take the README's pictures of the live views again, in Chromium
-#   make bench      measure speed and memory against peers, and write the pages that show it; let nothing else run meanwhile
+#   make test       all tests for a change: `make check`, the slow tests, and the notebooks' stored outputs
+#   make check-all  the long checks: the notebooks with their stored parameters, two hundred runs of a sweep with random kills,
+#                   and the environments in which people open the course (hours)
+#   make refresh    run the notebooks and store their outputs
+#   make pictures   update the README's pictures of the live views, with Chromium
+#   make bench      measure speed and memory and update the pages with the results; run nothing else meanwhile
 #
-# Each makes .venv and installs what it needs, once, and again when pyproject.toml or constraints.txt has changed.
-# Settings, given behind the command:
+# Each creates .venv and installs what it needs, again only when pyproject.toml or constraints.txt has changed.
+# Variables:
 #
-#   TORCH_INDEX=https://download.pytorch.org/whl/cpu   take PyTorch, and nothing else, from that index. On Linux PyPI's own
-#                                                      build brings several GB of CUDA; this one works on the processor alone
-#   PYTHON=/path/to/python3.11                         the Python that .venv is made from, 3.11 or later
-#   TESTS=tests/data                                   the tests that `make check` runs; without it, all of them
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu   the package index for PyTorch only. On Linux the build on PyPI includes
+#                                                      several GB of CUDA libraries; this one is for CPUs
+#   PYTHON=/path/to/python3.11                         the Python for .venv, 3.11 or later
+#   TESTS=tests/data                                   the tests that `make check` runs; default: all
 
 .PHONY: course lab check style test check-all refresh pictures bench
 .DELETE_ON_ERROR:
@@ -27,22 +27,22 @@ $(error This folder cannot be written to. Copy the clone to a folder of yours, a
 endif
 
 SUITABLE = import sys; sys.exit(sys.version_info < (3, 11))
-# The first that really runs and is recent enough: a version manager leaves commands behind that only print an error.
+# The first one that runs and is recent enough, because version managers install commands that only print an error.
 PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13 python; do "$$name" -c '$(SUITABLE)' 2>/dev/null && echo "$$name" && break; done)
 RUN = .venv/bin/python -m
 GPU = $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu)
-# The course never needs the Hub, and stays away from it.
+# The course does not need the Hub.
 OFFLINE = HF_HUB_OFFLINE=1
 # One process more than there are cores, because tests also wait for browsers and kernels; at most four, because each may need two
-# gigabytes of memory. Each has one thread: with more, processes that share cores are ten times slower. A free process takes the next
-# test, the longest first; a group (`xdist_group`) stays together.
+# gigabytes of memory. Each has one thread: with more, processes that share cores are ten times slower. An idle process takes the longest
+# remaining test; a group (`xdist_group`) stays together.
 PROCESSES = $(shell python3 -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))' 2>/dev/null || echo 2)
 PYTEST = $(OFFLINE) OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=$(PROCESSES) --dist=loadgroup --no-loadscope-reorder --durations=20
-# Time limits are for hangs. Those of single tests are in conftest.py.
+# Time limits are for notebooks that hang. Those of tests are in tests/gate.py.
 NBVAL = --nbval-lax --nbval-kernel-name=python3 --nbval-cell-timeout=7200 --nbval-kernel-startup-timeout=300
 TESTS = tests
 
-# A larger installation serves the smaller targets too, so that they do not install past each other.
+# A larger installation is used for the smaller targets, too, so that targets do not replace each other's packages.
 course: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/installed-course)
 	$(OFFLINE) $(RUN) nbtools run --out runs/course
 
@@ -73,8 +73,8 @@ check-all: .venv/installed-dev
 		for name in colab bundle binder oldest newest $(GPU); do $(RUN) environments.$$name || failed=1; done; \
 		.venv/bin/python tools/refresh_readme.py; exit $$failed
 
-# Each ends by storing its result; what an interrupted one had measured before is kept. Apart from these stands mini,
-# which needs another model to compare with: python -m benchmarks.mini --against FOLDER
+# Each stores its result at the end, so an interruption loses only the current one. The benchmark mini is separate, because
+# it needs another model to compare with: python -m benchmarks.mini --against FOLDER
 bench: .venv/installed-bench
 	$(RUN) nbtools fetch smollm2
 	for name in finetune_throughput dropout time_to_perplexity generation estimate attention_payload course profile adapters sweep; do \

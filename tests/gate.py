@@ -1,4 +1,4 @@
-"""How tests and notebooks are run: the longest first, each with a time-out, and each marked `slow` that is. Loaded by conftest.py."""
+"""A pytest plugin, loaded by conftest.py: runs the longest tests first, sets time-outs, and checks that slow tests are marked `slow`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 CACHE = Path(os.environ["NBTOOLS_CACHE"])
 TEMPORARY = Path(os.environ["NBTOOLS_RUNS"]).parent  # see conftest.py
 
-# Under nbval a notebook runs as it is stored, except for these parameters: the compared outputs are the same after a shorter run (with
-# `--stored-parameters`, which `make check-all` uses, nothing is changed). Notebook 05 then finds the model that 04 has left.
-TINY_NOTEBOOK = write_tiny_finetuning(TEMPORARY / "tiny")  # what notebook 09 sweeps
+# Under nbval a notebook runs as it is stored, except for these parameters; the compared outputs are the same after the shorter run.
+# With `--stored-parameters`, as in `make check-all`, nothing is changed. Notebook 05 then uses the model that 04 has saved.
+TINY_NOTEBOOK = write_tiny_finetuning(TEMPORARY / "tiny")  # notebook 09 sweeps this one
 SHORTER: dict[str, dict[str, Any]] = {
     "04_finetuning": {"max_steps": 64, "max_reviews": 600},
     "06_pitfalls": {"max_steps": 16, "max_reviews": 160, "block_size": 192},
@@ -29,17 +29,17 @@ SHORTER: dict[str, dict[str, Any]] = {
     "08_other_tasks": {"max_reviews": 300, "test_reviews": 100, "epochs": 1, "max_tokens": 96, "rewriter_steps": 40},
     "09_sweeps": {"notebook": str(TINY_NOTEBOOK), "sizes": [20]},
 }
-TOGETHER = {"05_sampling": "04_finetuning"}  # a notebook that uses what another one leaves runs after it, in the same process
+RUNS_AFTER = {"05_sampling": "04_finetuning"}  # a notebook that uses another one's results runs after it, in the same process
 KERNEL = {"NBTOOLS_HEADLESS": "1", "NBTOOLS_PROGRESS": "0", "NBTOOLS_RUNS": str(TEMPORARY / "notebooks")}
 
-NOTEBOOK_FACTOR = 3  # how much longer a notebook takes here than was recorded, with one thread and perhaps without bf16 units
-SLOW_SECONDS = 10.0  # what `slow` without a number of seconds stands for
-LIMIT_SECONDS = 5.0  # of processor time, for a test without the mark; more where the processor is slower than REFERENCE_SECONDS says
-REFERENCE_SECONDS = 0.06  # of processor time for `calibrate`; a busy neighbour makes a processor slower, too
-HANG_SECONDS = 900  # after which a test is taken to hang; a slow one has HANG_FACTOR times its seconds if that is more
+NOTEBOOK_FACTOR = 3  # how much longer a notebook may take here than recorded: one thread, possibly no bf16 units
+SLOW_SECONDS = 10.0  # the duration that `slow` without an argument means
+LIMIT_SECONDS = 5.0  # of processor time, for a test without the mark; scaled up on processors slower than REFERENCE_SECONDS
+REFERENCE_SECONDS = 0.06  # of processor time for `calibrate`, which also takes longer on a busy machine
+HANG_SECONDS = 900  # time-out of a test; HANG_FACTOR times the seconds of its mark if that is more
 HANG_FACTOR = 30
-FIXTURES = pytest.StashKey[float]()  # processor time of the fixtures that were made for one test
-NEW_MODULES = 100  # a test that imports more than so many is the first to need a library
+FIXTURE_SECONDS = pytest.StashKey[float]()  # processor time of the fixtures that were created for one test
+NEW_MODULES = 100  # a test that imports more modules than this is the first to need a library
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,23 +61,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _prepare_cell(item: Any, costs: dict[str, Any], stored: bool) -> None:
     """Group the cells of a notebook, in order, and shorten the long ones' parameters."""
     name = item.path.stem
-    item.add_marker(pytest.mark.xdist_group(TOGETHER.get(name, name)))
+    item.add_marker(pytest.mark.xdist_group(RUNS_AFTER.get(name, name)))
     seconds = NOTEBOOK_FACTOR * costs.get(name, {}).get("seconds", SLOW_SECONDS)
     item.add_marker(pytest.mark.slow(seconds / max(1, len(item.parent.nb.cells))))
     item.add_marker(pytest.mark.timeout(int(item.config.getoption("nbval_cell_timeout")) + 600))
-    item.output_timeout = 600  # seconds between two outputs; nbval's own 5 are few on a busy machine
+    item.output_timeout = 600  # seconds between two outputs; nbval's default of 5 is too short on a busy machine
     if "parameters" in item.cell.metadata.get("tags", []) and not stored:
         item.cell.source += "".join(f"\n{key} = {value!r}" for key, value in SHORTER.get(name, {}).items())
 
 
 def expected_seconds(item: pytest.Item) -> float:
-    """About how long a test takes: what its mark `slow` says, 0 without one."""
+    """About how long a test takes: the seconds of its mark `slow` or `long`, or 0."""
     mark = item.get_closest_marker("slow") or item.get_closest_marker("long")
     return 0.0 if mark is None else float(mark.args[0]) if mark.args else SLOW_SECONDS
 
 
 def longest_first(items: list[pytest.Item]) -> None:
-    """Sort tests by their seconds, those of a group together and in their order."""
+    """Sort tests by their seconds; the tests of a group stay together and in order."""
     total: dict[str, float] = {}
     groups = []
     for item in items:
@@ -101,49 +101,49 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, object, object]:
-    """Charge a test for the fixtures that are made for it alone."""
+    """Add the time of function-scoped fixtures to that of their test."""
     before = _processor_seconds()
-    made = yield
+    result = yield
     if fixturedef.scope == "function":
-        request.node.stash[FIXTURES] = request.node.stash.get(FIXTURES, 0.0) + _processor_seconds() - before
-    return made
+        request.node.stash[FIXTURE_SECONDS] = request.node.stash.get(FIXTURE_SECONDS, 0.0) + _processor_seconds() - before
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Where slow tests are left out, as `make check` does, fail another one that takes long: so the mark stays true and the check short.
+    """If slow tests are deselected, as in `make check`, fail every other test that takes too long, so that the check stays short.
 
-    `make test` does not, because it must pass on any machine, however busy.
+    `make test` has no such limit, because it must pass on a busy machine, too.
     """
     if "not slow" not in item.config.getoption("markexpr"):
         return (yield)
-    before, met = _processor_seconds(), _met()
+    start, loaded = _processor_seconds(), _loaded()
     result = yield
-    spent = _processor_seconds() - before + item.stash.get(FIXTURES, 0.0)
-    if spent > LIMIT_SECONDS and not _first(met):
+    spent = _processor_seconds() - start + item.stash.get(FIXTURE_SECONDS, 0.0)
+    if spent > LIMIT_SECONDS and not _loaded_libraries(loaded):
         spent /= max(1.0, calibrate() / REFERENCE_SECONDS)
-    if spent > LIMIT_SECONDS and not _first(met):
+    if spent > LIMIT_SECONDS and not _loaded_libraries(loaded):
         pytest.fail(
-            f"It passed, but took {spent:.1f} s of processor time, and tests without the mark `slow` may take {LIMIT_SECONDS:g}.\n"
+            f"The test passed, but took {spent:.1f} s of processor time; without the mark `slow`, {LIMIT_SECONDS:g} s are allowed.\n"
             f"Make it shorter, or mark it: @pytest.mark.slow({spent:.0f})",
             pytrace=False,
         )
     return result
 
 
-def _met() -> tuple[int, int]:
-    """How many modules this process has imported, and how many libraries are compiled."""
+def _loaded() -> tuple[int, int]:
+    """The number of modules that this process has imported, and of compiled libraries."""
     return len(sys.modules), len(list(CACHE.glob("kernels/*.so")))
 
 
-def _first(before: tuple[int, int]) -> bool:
-    """Whether a test was the first to need libraries, and paid for all: that is not charged."""
-    modules, compiled = _met()
+def _loaded_libraries(before: tuple[int, int]) -> bool:
+    """Whether a test was the first to import or compile libraries, which is not counted against it."""
+    modules, compiled = _loaded()
     return modules - before[0] >= NEW_MODULES or compiled > before[1]
 
 
 def calibrate() -> float:
-    """Seconds of processor time for a fixed piece of work."""
+    """Seconds of processor time for a fixed amount of work."""
     start = time.process_time()
     for _ in range(20):
         sorted(str(number) for number in range(20_000))
@@ -151,5 +151,5 @@ def calibrate() -> float:
 
 
 def _processor_seconds() -> float:
-    """Of this process and of the processes that it has waited for."""
+    """Processor time of this process and of the child processes that it has waited for."""
     return sum(os.times()[:4])

@@ -1,4 +1,4 @@
-"""Every public function and command refuses bad values in two lines, or does what its page says; none ends in a traceback."""
+"""Public functions and commands refuse invalid values with a two-line error, or behave as docs/bad_values.md says."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from nbtools.errors import InputError
 from nbtools.values import checked
 from tests.bad_values import COMMANDS, PAGE, UNTRIED, failures, good_arguments, public_names, section, sections
 
-# What still fails, each with the fault in words. An entry whose fault is mended makes this test fail until it is taken out.
+# Known failures, with a description. The test also fails for an entry whose bug has been fixed, until it is removed.
 KNOWN_GAPS: dict[str, dict[str, str]] = {}
 NAMES = [*COMMANDS, *good_arguments()]
 SLOW = {

@@ -48,13 +48,13 @@ def test_help_does_not_load_torch_or_transformers_or_papermill():
     assert result.stdout.endswith("HEAVY []\n")
 
 
-def test_pairs_of_name_and_value_are_joined_whatever_the_value_looks_like():
+def test_pairs_of_name_and_value_are_joined_whatever_the_value():
     given = ["run", "04", "-p", "prompt", "a = b", "-p", "seed", "-1", "-p", "top_k=5", "--out", "x", "-p"]
     assert join_parameters(given) == ["run", "04", "-p", "prompt=a = b", "-p", "seed=-1", "-p", "top_k=5", "--out", "x", "-p"]
 
 
 @pytest.mark.slow(7)
-def test_a_run_leaves_its_folder_and_exit_code_0_and_is_not_done_twice(clone):
+def test_a_run_writes_its_folder_exits_with_0_and_is_not_repeated(clone):
     result = nbtools("run", "-p", "max_steps", "5", cwd=clone)
     folder = clone / "runs" / "course"
     assert result.returncode == 0, result.stderr
@@ -80,7 +80,7 @@ SMALL = (
 
 
 @pytest.mark.slow(10)
-def test_a_dry_run_says_what_it_would_take_runs_nothing_and_writes_nothing(clone):
+def test_a_dry_run_estimates_the_cost_and_runs_and_writes_nothing(clone):
     write_notebook(clone / "notebooks", "04_train", TRAINS, parameters=SMALL, tags={0: "finetune"})
     before = sorted(clone.rglob("*"))
     result = nbtools("run", "4", "1", "--dry-run", "-p", "max_steps", "5", cwd=clone)
@@ -112,7 +112,7 @@ def test_a_dry_run_that_does_not_fit_ends_with_advice_and_exit_code_1(clone):
         (["7"], "There is no notebook called '7'"),
     ],
 )
-def test_a_mistake_is_two_lines_and_exit_code_1_before_anything_starts(clone, arguments, words):
+def test_an_invalid_value_prints_two_lines_and_exits_with_1_before_anything_starts(clone, arguments, words):
     result = nbtools("run", *arguments, cwd=clone)
     assert result.returncode == 1 and words in result.stderr and "abcdefgh" not in result.stderr
     problem, remedy = result.stderr.splitlines()
@@ -147,13 +147,12 @@ def test_a_failing_notebook_shows_its_cell_and_stops_the_run(clone):
 @pytest.mark.slow(7)
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_kernel_keeps_what_is_done_and_says_how_to_go_on(clone, number, code):
+def test_a_signal_ends_the_kernel_keeps_finished_notebooks_and_prints_how_to_continue(clone, number, code):
     write_notebook(clone / "notebooks", "01_next", SLEEPS)
     mark = f"mark-{clone.name}-{number}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nbtools.cli", "run"], cwd=clone, env=ENVIRONMENT | {"NBTOOLS_TEST_MARK": mark},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "nbtools.cli", "run"]
+    variables = ENVIRONMENT | {"NBTOOLS_TEST_MARK": mark}
+    process = subprocess.Popen(command, cwd=clone, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         part = clone / "runs" / "course" / "01_next.part.ipynb"
         while not (part.is_file() and "running" in part.read_text()):
@@ -165,7 +164,7 @@ def test_a_signal_ends_the_kernel_keeps_what_is_done_and_says_how_to_go_on(clone
     finally:
         process.kill()
     assert process.returncode == code and "Traceback" not in error
-    assert "To go on: nbtools run" in error
+    assert "To continue: nbtools run" in error
     assert processes_with(mark) == []
     status = json.loads((clone / "runs" / "course" / "status.json").read_text())
     assert {name: entry["state"] for name, entry in status["notebooks"].items()} == {"00_setup": "done", "01_next": "stopped"}
@@ -174,7 +173,7 @@ def test_a_signal_ends_the_kernel_keeps_what_is_done_and_says_how_to_go_on(clone
 
 @pytest.mark.slow(6)
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
-def test_a_command_killed_outright_leaves_no_kernel_behind(clone):
+def test_a_killed_command_leaves_no_kernel_behind(clone):
     write_notebook(clone / "notebooks", "00_setup", SLEEPS)
     mark = f"mark-{clone.name}-9"
     process = subprocess.Popen([sys.executable, "-m", "nbtools.cli", "run", "0"], cwd=clone, env=ENVIRONMENT | {"NBTOOLS_TEST_MARK": mark})
@@ -184,7 +183,7 @@ def test_a_command_killed_outright_leaves_no_kernel_behind(clone):
         time.sleep(0.1)
     process.kill()
     process.wait()
-    while processes_with(mark):  # they end by themselves once they notice; a hang here is the failure
+    while processes_with(mark):  # kernels end once they notice that the parent is gone; the test fails by a time-out if they do not
         time.sleep(0.2)
 
 
@@ -203,13 +202,13 @@ def test_solve_writes_a_copy_with_the_stub_replaced(clone):
     assert nbtools("solve", "mine.ipynb", "--out", "mine.ipynb", cwd=clone).returncode == 1
 
 
-def test_fetch_refuses_what_need_not_be_fetched():
+def test_fetch_refuses_a_model_that_need_not_be_fetched():
     result = nbtools("fetch", "mini")
     assert result.returncode == 1 and "comes with the course" in result.stderr
 
 
 @pytest.mark.slow(20)
-def test_doctor_speaks_json_and_its_exit_code_is_its_verdict():
+def test_doctor_prints_json_and_its_exit_code_is_its_verdict():
     result = nbtools("doctor", "--json")
     health = json.loads(result.stdout)
     assert result.returncode == (0 if health["ok"] else 1)

@@ -1,4 +1,4 @@
-"""Every place that a person names for something to be written: what is refused before any work, and what of theirs is never touched."""
+"""Every output path that a user can give: what is refused before any work, and which of their files are never changed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @functools.cache
 def untrained() -> LanguageModel:
-    """For calls that must not come as far as training."""
+    """For calls that must fail before training."""
     return tiny()
 
 
@@ -51,7 +51,7 @@ def blocks() -> Packed:
 
 
 def command(*arguments: str) -> None:
-    """A command in this process; what it says of a mistake comes as an InputError."""
+    """Run a command in this process; its error messages become an InputError."""
     said = io.TextIOWrapper(io.BytesIO(), encoding="utf8", write_through=True)
     with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as end:
         main(arguments)
@@ -100,7 +100,7 @@ FILES: dict[str, Callable[[Any], object]] = {
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory in a home folder, with things of the person's own."""
+    """A working directory in a home folder that contains files of the user."""
     home = tmp_path / "home"
     work = home / "work"
     write_text(work / "data" / "notes.txt", "mine")
@@ -133,7 +133,7 @@ TAKEN = [
 
 @pytest.mark.parametrize("path", TAKEN, ids=[repr(path[:20]) for path in TAKEN])
 @pytest.mark.parametrize("writer", [*FOLDERS, *FILES])
-def test_a_place_that_this_package_did_not_make_is_refused_before_any_work_and_left_as_it_was(place, writer, path) -> None:
+def test_a_path_with_other_files_is_refused_before_any_work_and_not_changed(place, writer, path) -> None:
     before = contents(place)
     with pytest.raises(InputError) as refused:
         {**FOLDERS, **FILES}[writer](path)
@@ -143,7 +143,7 @@ def test_a_place_that_this_package_did_not_make_is_refused_before_any_work_and_l
 
 @pytest.mark.parametrize("given", [3, True, b"data", ["data"], object()], ids=lambda given: type(given).__name__)
 @pytest.mark.parametrize("writer", ["save_model", "finetune", "estimate", "pretrain", "monitor", "run", "sweep", "site", "bundle"])
-def test_what_is_no_path_is_refused(place, writer, given) -> None:
+def test_a_value_that_is_not_a_path_is_refused(place, writer, given) -> None:
     with pytest.raises(InputError, match=r"is not a path|must be a path"):
         FOLDERS[writer](given)
 
@@ -159,7 +159,7 @@ def test_a_tilde_is_the_home_folder_and_an_empty_folder_may_be_filled(place) -> 
     assert not (place / "work" / "~").exists()
 
 
-def test_a_folder_of_another_kind_is_refused_though_this_package_made_it(place) -> None:
+def test_a_folder_of_another_kind_is_refused_even_if_this_package_made_it(place) -> None:
     saved = save_model(tiny(), "m")
     before = contents(saved)
     for writer in FOLDERS.keys() - {"save_model"}:
@@ -169,7 +169,7 @@ def test_a_folder_of_another_kind_is_refused_though_this_package_made_it(place) 
 
 
 @pytest.mark.parametrize("change", ["a file beside", "a file in a folder", "a file edited", "a link"])
-def test_what_a_person_added_to_a_model_is_kept_when_the_model_is_saved_again(place, change, capsys) -> None:
+def test_files_added_to_a_model_are_kept_when_it_is_saved_again(place, change, capsys) -> None:
     saved = save_model(tiny(), "m")
     if change == "a file edited":
         config = saved / "config.json"
@@ -184,13 +184,13 @@ def test_what_a_person_added_to_a_model_is_kept_when_the_model_is_saved_again(pl
     assert (saved / "model.safetensors").read_bytes() != before["model.safetensors"]
 
 
-def test_a_model_that_nobody_touched_is_replaced_without_a_copy(place) -> None:
+def test_an_unchanged_model_is_replaced_without_a_backup(place) -> None:
     save_model(tiny(), "m")
     save_model(tiny(), "m")
     assert names(place / "work") == {"data", "m", "thesis.txt"}
 
 
-def test_a_model_that_transformers_saved_is_not_taken_for_ours(place) -> None:
+def test_a_model_that_transformers_saved_is_not_overwritten(place) -> None:
     lm = tiny()
     lm.model.save_pretrained("own")
     with pytest.raises(InputError, match="already exists and is not a saved model"):
@@ -218,21 +218,21 @@ def test_folders_of_earlier_versions_are_recognised(place) -> None:
                 destination(f"f{number}", kind, "--out")
 
 
-def test_a_model_saved_by_an_earlier_version_is_kept_because_nobody_knows_what_was_added(place) -> None:
+def test_a_model_saved_by_an_earlier_version_is_kept_because_it_may_have_been_changed(place) -> None:
     write_text(Path("m/config.json"), "{}")
     write_text(Path("m/profile.txt"), "mini")
     save_model(tiny(), "m")
     assert contents(Path("m-1")) == {"config.json": b"{}", "profile.txt": b"mini"} and Path("m/model.safetensors").is_file()
 
 
-def test_an_unfinished_folder_of_somebody_else_is_refused(place) -> None:
+def test_an_unfinished_folder_of_another_run_is_refused(place) -> None:
     write_text(Path("run.unfinished/notes.txt"), "mine")
     for writer in ("finetune", "resume", "estimate", "pretrain", "monitor"):
         with pytest.raises(InputError, match=r"run\.unfinished already exists and is not a fine-tuning"):
             FOLDERS[writer]("run")
 
 
-def test_a_name_that_was_taken_while_a_run_trained_is_left_alone(place) -> None:
+def test_a_folder_created_during_training_is_not_overwritten(place) -> None:
     target = place / "work" / "run"
     checkpoints.begin(target, {"max_steps": 1}, TrainingChoices())
     write_text(target / "notes.txt", "mine")
@@ -256,7 +256,7 @@ def test_a_link_to_a_folder_is_followed_and_stays_a_link(place) -> None:
 
 @pytest.mark.skipif(not Path("/proc/version").exists(), reason="a folder in which even root cannot write")
 @pytest.mark.parametrize("writer", [*FOLDERS, *FILES])
-def test_a_place_where_nothing_can_be_written_is_said_before_any_work(place, writer) -> None:
+def test_a_path_that_cannot_be_written_is_an_error_before_any_work(place, writer) -> None:
     with pytest.raises(InputError, match="Nothing can be written in /proc"):
         {**FOLDERS, **FILES}[writer]("/proc/mine")
 
@@ -296,7 +296,7 @@ def test_example_files_do_not_overwrite_files_of_the_same_name(place) -> None:
     assert write_bad_files("examples") == write_bad_files("examples")
 
 
-def test_a_page_of_ones_own_is_not_overwritten_by_a_report(place) -> None:
+def test_a_users_page_is_not_overwritten_by_a_report(place) -> None:
     metrics = {"schema": 1, "kind": "run", "created": "2026-01-01T00:00:00", "state": "done", "notebooks": {}}
     write_text(Path("run/metrics.json"), json.dumps(metrics))
     page = write_page("~/work/run")
@@ -307,7 +307,7 @@ def test_a_page_of_ones_own_is_not_overwritten_by_a_report(place) -> None:
     assert page.read_text() == "<html>my own</html>"
 
 
-def test_a_model_of_ones_own_in_the_cache_is_not_replaced_by_a_fetched_one(place, tmp_path) -> None:
+def test_a_users_model_in_the_cache_is_not_replaced_by_a_fetched_one(place, tmp_path) -> None:
     own = write_text(tmp_path / "cache" / "models" / "smollm2" / "weights.bin", "weeks of work")
     with pytest.raises(InputError, match="is not a fetched model"):
         fetch()
@@ -315,7 +315,7 @@ def test_a_model_of_ones_own_in_the_cache_is_not_replaced_by_a_fetched_one(place
 
 
 @pytest.mark.skipif(not Path("/proc/version").exists(), reason="a folder in which even root cannot write")
-def test_refresh_says_before_any_work_that_a_notebook_cannot_be_written(place) -> None:
+def test_refresh_fails_before_any_work_if_a_notebook_cannot_be_written(place) -> None:
     class Notebook:
         name, path = "own", Path("/proc/own.ipynb")
 
@@ -323,6 +323,6 @@ def test_refresh_says_before_any_work_that_a_notebook_cannot_be_written(place) -
         refresh_notebooks([Notebook()])  # type: ignore[list-item]
 
 
-def test_files_kept_under_another_name_keep_their_ending(place) -> None:
+def test_backups_keep_the_file_extension(place) -> None:
     write_text(Path("a.csv"), "1")
     assert keep_backup("a.csv") == Path("a-1.csv")

@@ -1,4 +1,4 @@
-"""What is printed where an encoding lacks a character, what is written where a path is not text, and that every file names its encoding."""
+"""Output in encodings that lack a character, paths that are not valid text, and explicit encodings of all files."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_hint_and_check_print_in_cp1252(tmp_path: Path) -> None:
         ("half \ud83d", "utf8", b"half \\ud83d"),
     ],
 )
-def test_a_character_that_is_lacking_becomes_ascii_that_reads_the_same(text: str, encoding: str, shown: bytes) -> None:
+def test_a_missing_character_is_replaced_by_similar_ascii(text: str, encoding: str, shown: bytes) -> None:
     assert text.encode(encoding, PLAIN_OR_ESCAPED) == shown
 
 
@@ -110,7 +110,7 @@ def test_surrogates_become_text() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps file names as text")
 @pytest.mark.slow(12)
-def test_a_run_in_a_folder_whose_name_is_no_text_in_the_locale(tmp_path: Path) -> None:
+def test_a_run_in_a_folder_whose_name_the_locale_cannot_decode(tmp_path: Path) -> None:
     clone = tmp_path / "Bücher"
     write_notebook(
         clone / "notebooks", "00_setup", "import os\nprint(os.getcwd())\nfrom nbtools import hint\nhint('01-scale')\nprint('日')"
@@ -129,7 +129,7 @@ def test_a_run_in_a_folder_whose_name_is_no_text_in_the_locale(tmp_path: Path) -
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a file be called by any bytes")
 @pytest.mark.slow(6)
-def test_a_run_in_a_folder_whose_name_is_no_text_at_all(tmp_path: Path) -> None:
+def test_a_run_in_a_folder_whose_name_is_not_valid_text(tmp_path: Path) -> None:
     clone = tmp_path / os.fsdecode(b"B\xfccher")
     write_notebook(clone / "notebooks", "00_setup", "import os\nprint(os.getcwd())")
     done = python("-m", "nbtools", "run", cwd=clone, NBTOOLS_RUNS="", PYTHONUTF8="1")
@@ -139,7 +139,7 @@ def test_a_run_in_a_folder_whose_name_is_no_text_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a file be called by any bytes")
-def test_a_model_in_a_folder_whose_name_is_no_text_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_model_in_a_folder_whose_name_is_not_valid_text_is_refused_with_a_remedy(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"B\xfccher")
     folder.mkdir()
     (folder / "config.json").write_text("{}", encoding="utf8")
@@ -154,7 +154,7 @@ def sources() -> list[Path]:
 
 
 def open_ends(source: str) -> list[int]:
-    """The lines whose call reads or writes text in whatever encoding the machine prefers."""
+    """The lines with calls that read or write text in the platform's default encoding."""
     return [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and leaves_encoding_open(node)]
 
 
@@ -192,7 +192,7 @@ def test_every_text_file_and_pipe_names_its_encoding() -> None:
         "NamedTemporaryFile('w+')",
     ],
 )
-def test_an_open_encoding_is_seen(source: str) -> None:
+def test_a_missing_encoding_is_detected(source: str) -> None:
     assert open_ends(source) == [1]
     assert open_ends(f"{source[:-1]}, encoding='utf8')".replace("(,", "(")) == []
 

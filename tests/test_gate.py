@@ -1,4 +1,4 @@
-"""What tests/gate.py promises of every test: a true mark `slow`, a time-out that names it, and an order."""
+"""tests/gate.py: slow tests must be marked, every test has a time-out, and the longest run first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import subprocess, sys, time
 import pytest
 import tests.gate
 
-tests.gate.calibrate = lambda: 0.0  # as on a machine that is fast and has nothing else to do
+tests.gate.calibrate = lambda: 0.0  # as on a fast, idle machine
 
 BURN = "import time\\nwhile time.process_time() < {}: pass"
 
@@ -59,12 +59,12 @@ def test_a_slow_test_without_the_mark_fails_and_a_test_that_hangs_is_named(tmp_p
     passed = {line.rpartition("::")[2] for line in done.stdout.splitlines() if line.startswith("PASSED")}
     assert passed == {"test_that_is_the_first_to_need_a_shared_fixture", "test_that_waits"}, done.stdout
     assert "1 deselected" in done.stdout
-    assert "It passed, but took 6." in done.stdout and "@pytest.mark.slow(6)" in done.stdout
+    assert "The test passed, but took 6." in done.stdout and "@pytest.mark.slow(6)" in done.stdout
     assert "FAILED" in done.stdout and "test_that_hangs - Failed: Timeout (>1.0s)" in done.stdout
 
 
 class Item:
-    """As much of a pytest item as the order needs."""
+    """The parts of a pytest item that the order depends on."""
 
     def __init__(self, nodeid: str, slow: float | None = None, group: str | None = None) -> None:
         self.nodeid = nodeid

@@ -1,4 +1,4 @@
-"""doctor: on this machine, on fake ones, and on ones where packages are missing or broken."""
+"""doctor on this machine, on simulated ones, and where packages are missing or broken."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GB = 10**9
 
 @pytest.fixture(autouse=True)
 def quiet_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No Hub, an empty cache, no token of the person who runs the tests, no measurement."""
+    """No Hub, an empty cache, no token from the environment, no speed measurement."""
     from huggingface_hub import constants
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -152,7 +152,7 @@ def test_low_memory_fails_mini(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_limit_below_the_machines_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a container of 2 GB on a large machine, "free of 64 GB" promises what is not there."""
+    """In a container of 2 GB on a large machine, "free of 64 GB" would be wrong."""
     monkeypatch.setattr("nbtools.system.available_memory", lambda: 3 * GB // 2)
     monkeypatch.setattr("nbtools.system.total_memory", lambda: 2 * GB)
     assert named(doctor(), "memory").value.startswith("1.5 GB free of 2.0 GB (a limit set here; the machine has ")
@@ -173,34 +173,34 @@ def test_cache_folder_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert named(health, "disk for caches").level == "fail" and "NBTOOLS_CACHE" in named(health, "disk for caches").advice
 
 
-ROOMY = ladder.Machine(memory=64 * GB, disk=100 * GB, hub="reachable", gguf=True)
+LARGE = ladder.Machine(memory=64 * GB, disk=100 * GB, hub="reachable", gguf=True)
 
 
 def changed(**values: object) -> ladder.Machine:
-    return ladder.Machine(**{**ROOMY.__dict__, **values})  # type: ignore[arg-type]
+    return ladder.Machine(**{**LARGE.__dict__, **values})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("profile", "machine", "at_hand", "level", "words"),
+    ("profile", "machine", "stored", "level", "words"),
     [
-        ("mini", ROOMY, True, "ok", "usable"),
-        ("mini", ROOMY, False, "fail", "files are missing"),
+        ("mini", LARGE, True, "ok", "usable"),
+        ("mini", LARGE, False, "fail", "files are missing"),
         ("mini", changed(memory=GB), True, "fail", "fine-tuning needs 1.2 GB"),
-        ("smollm2", ROOMY, False, "ok", "usable, after `nbtools fetch smollm2` (93 MB)"),
+        ("smollm2", LARGE, False, "ok", "usable, after `nbtools fetch smollm2` (93 MB)"),
         ("smollm2", changed(gguf=False), False, "warn", "gguf is missing"),
         ("smollm2", changed(gguf=False), True, "ok", "usable"),
         ("smollm2", changed(disk=GB // 2), False, "warn", "needs 0.7 GB of disk, 0.5 GB are free"),
         ("smollm2", changed(memory=2 * GB), True, "warn", "reading and sampling only: fine-tuning needs 5.0 GB of memory, 2.0 GB are free"),
         ("smollm2", changed(memory=GB), True, "warn", "not here: fine-tuning needs"),
-        ("gpt2", ROOMY, False, "ok", "usable, downloaded when first used (548 MB)"),
+        ("gpt2", LARGE, False, "ok", "usable, downloaded when first used (548 MB)"),
         ("gpt2", changed(hub="off"), False, "warn", "switched off"),
         ("gpt2", changed(hub="unreachable"), False, "warn", "does not answer"),
         ("gpt2", changed(hub="off", disk=0), True, "ok", "usable"),
         ("gpt2-large", changed(memory=8 * GB, disk=GB), False, "warn", "needs 3.2 GB of disk, 1.0 GB are free"),
     ],
 )
-def test_verdict_on_a_profile(profile: str, machine: ladder.Machine, at_hand: bool, level: str, words: str) -> None:
-    check = ladder.judge(PROFILES[profile], machine, at_hand)
+def test_verdict_on_a_profile(profile: str, machine: ladder.Machine, stored: bool, level: str, words: str) -> None:
+    check = ladder.judge(PROFILES[profile], machine, stored)
     assert check.level == level and words in check.value
     assert bool(check.advice) == (level != "ok")
 
@@ -231,16 +231,16 @@ def test_hub_that_answers(server: str, status: int, expected: bool, monkeypatch:
     assert hub.answers(server, 5) is expected
 
 
-def test_hub_that_refuses_or_is_silent() -> None:
+def test_hub_that_refuses_or_does_not_answer() -> None:
     import socket
 
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and never says a word
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts the connection and never answers
         assert hub.answers(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2) is False
     assert hub.answers("http://127.0.0.1:9", 5) is False
     assert hub.answers("not an address", 5) is False
 
 
-def test_hub_is_asked_once_and_by_its_host_alone(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_is_asked_once_and_only_its_host_is_shown(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     asked: list[str] = []
@@ -253,7 +253,7 @@ def test_hub_is_asked_once_and_by_its_host_alone(server: str, monkeypatch: pytes
 
 
 def run_python(code: str, *options: str, **environment: str) -> dict[str, object]:
-    """Run `code` in a fresh interpreter that has the repository on its path; the code prints JSON last."""
+    """Run `code` in a new interpreter that has the repository on its path; the last line of its output is JSON."""
     variables = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"} | environment
     done = subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, env=variables, check=False)
     assert done.returncode == 0, done.stderr
@@ -278,7 +278,7 @@ sys.meta_path.insert(0, Block())
 """
 
 
-def test_without_any_package_doctor_still_answers() -> None:
+def test_doctor_runs_without_any_package() -> None:
     """`python -S` leaves the installed packages out."""
     found = run_python(REPORT, "-S")
     levels = {check["name"]: check["level"] for check in found["checks"]}  # type: ignore[attr-defined]
@@ -310,7 +310,7 @@ def test_missing_and_old_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert by_name["package torch"].value == f"1.13.1+cu117 is too old: {versions['torch']['required']} is needed"
 
 
-def test_newer_package_is_only_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newer_package_is_reported_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     real = packages.installed_version
     monkeypatch.setattr(packages, "installed_version", lambda name: "99.0" if name == "transformers" else real(name))
     check = next(check for check in packages.examine_packages()[0] if check.name == "packages")
@@ -356,7 +356,7 @@ def test_one_failure_decides() -> None:
     assert not failed.ok and failed.verdict == "The course cannot run here yet: see a, b, c and 2 more."
 
 
-def test_text_form_is_laid_out_the_same_everywhere() -> None:
+def test_text_form_is_aligned() -> None:
     health = Health((Check("Python", "3.11.7"), Check("profile mini", "not here", "fail", "Do this.")))
     assert repr(health) == (
         "The course cannot run here yet: see profile mini.\n\n"
@@ -366,7 +366,7 @@ def test_text_form_is_laid_out_the_same_everywhere() -> None:
     )
 
 
-def test_notebook_form_is_escaped_and_whole() -> None:
+def test_notebook_form_is_escaped_and_complete() -> None:
     class Rows(HTMLParser):
         tags: list[str] = []  # noqa: RUF012
 
@@ -381,7 +381,7 @@ def test_notebook_form_is_escaped_and_whole() -> None:
 
 
 def test_terminal_form_shows_square_brackets() -> None:
-    """rich reads [text] as markup, and would swallow it."""
+    """rich would interpret [text] as markup and remove it."""
     assert (
         "pip install -e '.[run]'"
         in every_form(Health((Check("tools", "none [bold]", "warn", "pip install -e '.[run]'"),))).split("\n\n")[-1]

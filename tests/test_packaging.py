@@ -1,4 +1,4 @@
-"""What is installed, with which versions, and that every file that names dependencies names the same."""
+"""Dependencies: installed versions, pins, and consistency of all files that list them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 # What Colab has, of what the course needs. Its own parts break where one of these is replaced: environments/colab.py asks a resolver.
 COLAB = read_pins(ROOT / "environments" / "colab.txt")
 
-# Packages that the code imports and that come with a dependency for certain, because its own code is made of them.
+# Packages that the code imports and that a declared dependency always installs.
 BROUGHT_BY = {
     "pandas": "datasets",
     "pyarrow": "datasets",
@@ -124,7 +124,7 @@ def test_torch_is_pinned_without_a_build() -> None:
     assert pins()["torch"].local is None
 
 
-def test_everything_that_the_dependencies_bring_is_pinned() -> None:
+def test_transitive_dependencies_are_pinned() -> None:
     """Followed from the installed packages, with what this system and this Python need."""
     waiting = [(requirement, frozenset(requirement.extras)) for requirement in [*core(), *expand("dev")]]
     pinned, seen, missing = pins(), set(), set()
@@ -144,20 +144,20 @@ def test_everything_that_the_dependencies_bring_is_pinned() -> None:
     assert missing <= {"setuptools"}  # comes with the environment
 
 
-def test_what_colab_has_is_written_down() -> None:
+def test_colabs_versions_are_recorded() -> None:
     text = (ROOT / "environments" / "colab.txt").read_text(encoding="utf8")
     assert re.search(r"\b20\d\d-\d\d-\d\d\b", text) and "https://github.com/googlecolab/" in text
     assert {"anywidget", "datasets", "ipykernel", "ipython", "ipywidgets", "torch", "traitlets", "transformers"} <= COLAB.keys()
 
 
 @pytest.mark.parametrize("name", sorted(COLAB))
-def test_the_course_accepts_what_colab_has(name: str) -> None:
+def test_the_course_accepts_colabs_versions(name: str) -> None:
     for requirement in [*core(), *expand("course")]:
         if canonicalize_name(requirement.name) == name:
             assert COLAB[name] in requirement.specifier
 
 
-def test_the_core_brings_no_jupyter_of_its_own() -> None:
+def test_the_core_does_not_install_jupyter() -> None:
     names = {canonicalize_name(requirement.name) for requirement in core()}
     assert not names & {"jupyterlab", "ipykernel", "notebook", "nbclient", "papermill", "nbformat", "ipython", "traitlets"}
     # Where Colab's ipywidgets stays, its ipykernel and traitlets do too: no upper or lower bound of ours touches them.
@@ -190,7 +190,7 @@ def test_every_import_is_a_declared_dependency() -> None:
 
 
 def test_the_name_on_an_index_is_not_that_of_the_import() -> None:
-    """`nbtools` on PyPI is somebody else's: nothing here may tell a person to install it."""
+    """`nbtools` on PyPI is another project: no text may say to install it."""
     assert PROJECT["name"] == "attention-to-finetuning"
     # README.md and notebooks are read for this in their own tests.
     files = [ROOT / name for name in ("Makefile", "constraints.txt", "environment.yml", "binder/environment.yml", "binder/postBuild")]

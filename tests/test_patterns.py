@@ -1,4 +1,4 @@
-"""Every regular expression of the package on long input made to hurt it: its work may grow with the length, not with its square."""
+"""Every regular expression of the package on long adversarial input: its time must not grow with the square of the length."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LETTERS = " aA0.@/\n\t_\x1b\u4e00!-"  # the first, and the last, of these that a
 
 
 def inline_patterns() -> Iterator[tuple[str, re.Pattern[str], bool]]:
-    """Patterns that stand in a call such as re.sub("…", …), with file and line, and whether they are tried at a text's beginning alone."""
+    """Patterns in calls such as re.sub("…", …), with file and line, and whether they match only at the start of a text."""
     for file in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf8"))):
             if not (isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re.") and node.args):
@@ -168,12 +168,12 @@ def test_a_pattern_takes_no_quadratic_time_on_long_input(place):
     pattern, anchored = PATTERNS[place]
     for case in hurtful(pattern):
         if growth(pattern, case, anchored) > MOST:
-            again = growth(pattern, case, anchored)  # or was it the machine's hiccup?
+            again = growth(pattern, case, anchored)  # measure again, in case the machine was busy
             assert again < MOST, f"{pattern.pattern!r} on {case}: {again:.0f} times as long for {FACTOR} times the length"
 
 
 @pytest.mark.parametrize("source", [r"\s*<br>", r"<br\s*/?\s*>", r"\x1b\][^\x07]*\x07", r"\beyJ[\w-]{10,}\.\w", r"a+b", r"^.* of .* x$"])
-def test_a_quadratic_pattern_is_seen(source):
+def test_a_quadratic_pattern_is_detected(source):
     pattern = re.compile(source, re.MULTILINE)
     assert any(growth(pattern, case) > MOST for case in hurtful(pattern))
 

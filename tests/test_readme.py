@@ -1,4 +1,4 @@
-"""The README's promises: its marked commands run in a clone without a network, its paths exist, its links are not dead."""
+"""README.md: its marked commands run in a clone without a network, and its paths and links exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf8")
 COURSE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["course"]
 
-# A block to run stands directly below the comment.
+# A block to run is directly below the comment.
 MARKED = re.findall(r"^<!-- test -->\n```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 # A file that such a block needs, by name.
 FILES = re.findall(r"^<!-- file: ([\w.]+) -->\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -30,7 +30,7 @@ NOT_IN_A_CLONE = {  # names at the top of the repository, and in its folders
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository as a clone has it, without what was built or run in it."""
+    """A copy of the repository like a new clone, without build and run results."""
     folder = tmp_path_factory.mktemp("readme") / "a clone"
     shutil.copytree(ROOT, folder, ignore=lambda parent, names: [name for name in names if name in NOT_IN_A_CLONE[Path(parent) == ROOT]])
     for name, content in FILES:
@@ -53,7 +53,7 @@ def test_a_marked_block_runs_in_a_clone_without_a_network(language: str, block: 
     done = subprocess.run(commands[language], cwd=clone, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     for path in re.findall(r"(?:--out|\.ipynb) ((?:runs/)?[\w.]+)", block):
-        assert (clone / path).exists(), f"the block names {path}, and it was not made"
+        assert (clone / path).exists(), f"the block names {path}, which was not created"
 
 
 def test_there_are_marked_blocks_of_both_kinds() -> None:
@@ -61,7 +61,7 @@ def test_there_are_marked_blocks_of_both_kinds() -> None:
     assert README.count("<!-- test -->") == len(MARKED)
 
 
-def test_every_test_that_the_faults_of_sweeps_name_exists() -> None:
+def test_every_test_named_in_the_faults_of_sweeps_exists() -> None:
     page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf8")
     rows = page.partition("## Faults")[2].count("\n| ") - 1  # without the head
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
@@ -91,7 +91,7 @@ def test_every_link_and_picture_leads_to_a_file() -> None:
         assert (ROOT / target.partition("#")[0]).exists(), target
 
 
-def test_pictures_say_what_they_show() -> None:
+def test_pictures_have_alternative_text() -> None:
     for words in re.findall(r"!\[([^\]]*)\]\(", README):
         assert len(words) > 20 or words.startswith("Open in "), words
 
@@ -102,17 +102,17 @@ def test_the_map_names_every_part_of_the_package_and_nothing_else() -> None:
     assert {ROOT / name.rstrip("/") for name in named} == parts
 
 
-def test_every_notebook_stands_in_the_table() -> None:
+def test_every_notebook_is_in_the_table() -> None:
     linked = re.findall(r"\]\(notebooks/([\w]+\.ipynb)\)", README)
     assert linked == sorted(path.name for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
-def test_nobody_is_told_to_install_somebody_elses_package() -> None:
+def test_no_text_says_to_install_another_projects_nbtools() -> None:
     assert not re.search(r"install\s+(-\S+\s+)*['\"]?nbtools\b", README)
 
 
-def test_no_dead_address_is_shown_as_live() -> None:
-    """While the repository has no public address, nothing may point at one; afterwards every link points at that one."""
+def test_no_link_leads_to_a_repository_without_an_address() -> None:
+    """Without a public address of the repository there are no such links; with one, every link has it."""
     found = set(re.findall(r"https?://(?:www\.)?(?:github\.com|colab\.research\.google\.com|mybinder\.org)/[^)\s>]*", README))
     places = {address for address in found if not address.endswith(".svg")}
     if not COURSE["repository"]:
@@ -122,7 +122,7 @@ def test_no_dead_address_is_shown_as_live() -> None:
         assert places and all(name in address for address in places)
 
 
-def test_pictures_and_links_are_what_their_sources_give() -> None:
+def test_pictures_and_links_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, "tools/refresh_readme.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)},

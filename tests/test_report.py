@@ -97,7 +97,7 @@ class Structure(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_says_what_came_of_it(folder):
+def test_the_page_shows_the_results(folder):
     page = write_run_page(folder).read_text()
     for words in (
         "80.2",
@@ -133,7 +133,7 @@ def test_nothing_from_outside_becomes_markup(folder):
     assert "&lt;b&gt;was&lt;/b&gt;" in (folder / "index.html").read_text()
 
 
-def test_a_notebook_reads_as_it_was(folder):
+def test_a_notebook_is_shown_unchanged(folder):
     write_run_page(folder)
     page = (folder / "notebooks" / "01_a.html").read_text()
     assert ("img", "alt", 'A "red" dot') in Structure(page).attributes
@@ -151,7 +151,7 @@ def test_a_run_without_fine_tuning_has_a_page_too(folder):
     assert "The notebooks" in page and "Before and after" not in page
 
 
-def test_figures_that_are_missing_or_got_worse_are_told_honestly(folder):
+def test_metrics_that_are_missing_or_worse_are_shown_as_such(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     tuned = metrics["finetune"]
     tuned["after"]["test"]["perplexity"], tuned["after"]["validation"]["perplexity"], tuned["curve"], tuned["samples"] = 160.5, None, [], []
@@ -180,7 +180,7 @@ def test_a_folder_without_metrics_is_refused(tmp_path):
         ("<svg><script>x</script></svg>y", "y"),
     ],
 )  # fmt: skip
-def test_html_is_cut_down_to_what_only_shows(given, kept):
+def test_html_is_reduced_to_presentational_markup(given, kept):
     assert clean_html(given) == kept
 
 

@@ -1,4 +1,4 @@
-"""A page inside a notebook: whole where it is live, by its name where outputs are stored."""
+"""A page inside a notebook: complete in a live notebook, only its name in stored outputs."""
 
 import html
 import re
@@ -6,7 +6,7 @@ import re
 from nbtools.report.view import PageView
 
 
-def test_a_live_page_lies_in_a_frame_of_its_own(tmp_path, monkeypatch):
+def test_a_live_page_is_in_its_own_frame(tmp_path, monkeypatch):
     monkeypatch.delenv("NBTOOLS_HEADLESS", raising=False)
     (tmp_path / "index.html").write_text('<p class="x">It\'s "here" &amp; now</p>')
     data = PageView(tmp_path / "index.html")._repr_mimebundle_()

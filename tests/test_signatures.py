@@ -48,7 +48,7 @@ def test_every_call_fits_the_functions_as_declared(where: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["oldest", "newest"])
-def test_what_is_stored_is_what_a_record_says(where: str) -> None:
+def test_the_stored_signatures_match_the_record(where: str) -> None:
     """The two files come from one run: versions of the environment and of the signatures are the same."""
     record = json.loads((STORED.parent / "results" / f"{where}.json").read_text(encoding="utf8"))
     versions = json.loads((STORED / f"{where}.json").read_text(encoding="utf8"))["versions"]

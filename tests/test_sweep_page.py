@@ -1,4 +1,4 @@
-"""The page about a sweep: everything in it, nothing that runs, nothing from outside, and small."""
+"""The page of a sweep: complete, without scripts or external resources, and small."""
 
 import json
 import re
@@ -18,7 +18,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 def made_up(folder, count=12, text="A film.", failed=2):
-    """A sweep's folder as a sweep leaves it, with metrics of a fine-tuning's form."""
+    """A sweep's folder with the metrics of fine-tuning runs."""
     runs = []
     for number in range(count):
         parameters = {"learning_rate": [1e-4, 1e-3, 1e-2][number % 3], "seed": number // 3}
@@ -88,7 +88,7 @@ def test_the_page_holds_every_part_and_nothing_that_runs(tmp_path):
     assert "code cell 7: the cell raised an error" in page and "x = 1 / 0" in page and "10 of 12 runs" in page and "2 failed" in page
 
 
-def test_every_picture_has_words_and_its_numbers_behind_it(tmp_path):
+def test_every_picture_has_alternative_text_and_its_numbers(tmp_path):
     page = write_page(made_up(tmp_path)).read_text()
     pictures = re.findall(r"<svg[^>]*>", page)
     assert len(pictures) >= 3 and all(re.search(r'role="img" aria-label="[^"]{20,}"', picture) for picture in pictures)
@@ -96,7 +96,7 @@ def test_every_picture_has_words_and_its_numbers_behind_it(tmp_path):
         assert figure.count("<svg") == figure.count("<summary>The numbers</summary>")
 
 
-def test_the_blind_choice_does_not_give_itself_away(tmp_path):
+def test_the_blind_comparison_does_not_reveal_the_models(tmp_path):
     page = write_page(made_up(tmp_path)).read_text()
     blind = page.partition("<h2>Can you tell?</h2>")[2].partition("All of its samples")[0]
     pairs = re.findall(r"<h4>Text A</h4><p[^>]*>A (\w+).*?<h4>Text B</h4><p[^>]*>A (\w+).*?Text ([AB]) was written after", blind, re.DOTALL)
@@ -122,7 +122,7 @@ def test_a_sweep_without_a_finished_run_has_a_page_too(tmp_path):
     assert "0 of 2 runs" in page and "What failed" in page and "What did best" not in page
 
 
-def test_a_folder_that_holds_neither_is_refused(tmp_path):
+def test_a_folder_without_a_run_or_a_sweep_is_refused(tmp_path):
     with pytest.raises(RunError):
         write_page(tmp_path)
     (tmp_path / "sweep.json").write_text("{")

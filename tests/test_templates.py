@@ -1,4 +1,4 @@
-"""HTML from templates: values are escaped, missing ones are an error, and the templates belong to what is installed."""
+"""HTML from templates: values are escaped, missing values are an error, and templates are installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The instructor's guide keeps its promises: commands and options exist, marked ones run, minutes and memory are the recorded ones."""
+"""docs/workshop.md: commands and options exist, marked commands run, times and memory are the recorded ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MARKED = re.findall(r"^<!-- test -->\n```bash\n(.*?)^```$", PAGE, re.MULTILINE |
 
 
 def rows(mark: str) -> list[list[str]]:
-    """The cells of the table below a mark, without its head."""
+    """The cells of the table below a marker, without its header."""
     table = re.search(rf"^<!-- {mark} -->\n((?:\|.*\n)+)", PAGE, re.MULTILINE)[1]  # type: ignore[index]
     return [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()[2:]]
 
@@ -33,7 +33,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def mark_of(block: str) -> pytest.MarkDecorator:
-    """The dry run is also a command of the README, and tested there."""
+    """The dry run is also tested as a command of the README."""
     return pytest.mark.long(30) if "--dry-run" in block else pytest.mark.slow(8)
 
 
@@ -84,7 +84,7 @@ def test_every_link_leads_to_a_file_and_to_a_heading() -> None:
 
 
 @pytest.mark.parametrize("minutes", [120, 240])
-def test_a_plan_adds_up_from_what_was_recorded(minutes: int) -> None:
+def test_a_plan_adds_up_from_the_recorded_times(minutes: int) -> None:
     total = 0
     for spent, what, machine, exercises, talk in rows(f"plan: {minutes}"):
         total += int(spent)
@@ -94,13 +94,13 @@ def test_a_plan_adds_up_from_what_was_recorded(minutes: int) -> None:
         name = re.search(r"notebooks/(\w+)\.ipynb", what)[1]  # type: ignore[index]
         assert int(machine) == math.ceil(COSTS[name]["seconds"] / 60), what
         named = re.findall(r"`([\w-]+)`", exercises)
-        assert named and all(one.startswith(name[:2]) for one in named)
-        assert int(exercises.rpartition(": ")[2]) == sum(EXERCISES[one].minutes for one in named), what
+        assert named and all(exercise.startswith(name[:2]) for exercise in named)
+        assert int(exercises.rpartition(": ")[2]) == sum(EXERCISES[exercise].minutes for exercise in named), what
         assert int(spent) == int(machine) + int(exercises.rpartition(": ")[2]) + int(talk), what
     assert total == minutes
 
 
-def test_memory_is_counted_from_the_recorded_peaks() -> None:
+def test_memory_is_computed_from_the_recorded_peaks() -> None:
     for (_, name, peak, thirty, two), minutes in zip(rows("memory"), (120, 240), strict=True):
         notebooks = re.findall(r"notebooks/(\w+)\.ipynb", str(rows(f"plan: {minutes}")))
         peaks = sorted((COSTS[notebook]["peak_memory_bytes"] / 1e9 for notebook in notebooks), reverse=True)
@@ -111,7 +111,7 @@ def test_memory_is_counted_from_the_recorded_peaks() -> None:
 
 
 @pytest.mark.slow
-def test_what_doctor_is_shown_to_print_is_what_it_prints() -> None:
+def test_the_shown_output_of_doctor_is_up_to_date() -> None:
     """The verdict, and the names of the checks in their order."""
     shown = re.search(r"^<!-- doctor -->\n```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[1].splitlines()  # type: ignore[index]
     words = [sys.executable, "-m", "nbtools.cli", "doctor", "--offline", "--json"]
@@ -120,16 +120,16 @@ def test_what_doctor_is_shown_to_print_is_what_it_prints() -> None:
     assert [line.split("│")[1].strip() for line in shown[3:]] == [check["name"] for check in found["checks"]]
 
 
-def test_what_an_error_is_quoted_to_say_stands_in_the_code() -> None:
+def test_quoted_errors_are_in_the_code() -> None:
     files = [*(ROOT / "nbtools" / "bundle").rglob("*.py"), ROOT / "tools" / "bundle" / "templates" / "install.sh"]
     sources = "".join(path.read_text(encoding="utf8") for path in files)
     for words in ("is needed, and none was found", "the bundle is for", "is damaged", "is missing", "holds other things"):
         assert words in PAGE and words in sources
 
 
-def test_no_figure_was_left_to_be_filled_in() -> None:
+def test_no_placeholder_is_left() -> None:
     assert not re.search(r"[A-Z]+_(?:MB|GB)\b|\bTODO\b|\?\?", PAGE)
 
 
-def test_nobody_is_told_to_install_somebody_elses_package() -> None:
+def test_no_text_says_to_install_another_projects_nbtools() -> None:
     assert not re.search(r"install\s+(-\S+\s+)*['\"]?nbtools\b", PAGE)

@@ -19,7 +19,7 @@ import nbformat
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from environments.record import read_records  # noqa: E402  (beside this folder, and not installed)
+from environments.record import read_records  # noqa: E402  (in the clone, not installed)
 from nbtools.storage import write_text  # noqa: E402
 
 PICTURES = {
@@ -57,16 +57,16 @@ def links(course: dict[str, str]) -> str:
 
 
 def environments(records: list[dict[str, Any]]) -> str:
-    """One row per environment, from the records of `environments/`: how many checks passed, which failed, which were not run."""
-    lines = ["| environment, and its command | checks | not done there | versions | date |", "|---|---|---|---|---|"]
+    """A table with one row per environment, from the records of `environments/`: passed, failed and skipped checks."""
+    lines = ["| environment and command | checks | not run | versions | date |", "|---|---|---|---|---|"]
     for record in records:
-        told = by_outcome(record)
-        failed = [f"**failed: {check['what']}**" for check in told["failed"]]
+        outcomes = by_outcome(record)
+        failed = [f"**failed: {check['what']}**" for check in outcomes["failed"]]
         versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if name in NAMED)
         cells = [
             f"[{record['environment']}](#{record['name']}): `{record['command']}`",
-            "; ".join([f"{len(told['passed'])} passed", *failed]),
-            "; ".join(check["what"] for check in told["not run"]) or "–",
+            "; ".join([f"{len(outcomes['passed'])} passed", *failed]),
+            "; ".join(check["what"] for check in outcomes["not run"]) or "–",
             versions,
             record["date"],
         ]
@@ -75,19 +75,19 @@ def environments(records: list[dict[str, Any]]) -> str:
 
 
 def environments_page(records: list[dict[str, Any]]) -> str:
-    """Every check of every environment: what was done, the outcome, a figure, and the time it took."""
+    """The page with every check of every environment: its outcome, a result, and the time it took."""
     lines = [
         "# What was run where",
         "",
-        "Each table comes from `environments/results/`, where the command above it leaves what it did.",
-        "`tools/refresh_readme.py` writes this page.",
+        "The command above each table stores its results in `environments/results/`.",
+        "`tools/refresh_readme.py` writes this page from them.",
         "",
         environments(records),
     ]
     for record in records:
         lines += ["", f'<a id="{record["name"]}"></a>', "", f"## {record['environment'][0].upper()}{record['environment'][1:]}", ""]
         lines += [f"`{record['command']}`, {record['date']}, Python {record['python']}", ""]
-        lines += ["| check | outcome | figure, or why not | seconds |", "|---|---|---|---|"]
+        lines += ["| check | outcome | details | seconds |", "|---|---|---|---|"]
         for check in record["checks"]:
             seconds = f"{check['seconds']:.0f}" if check["outcome"] != "not run" else ""
             outcome = f"**{check['outcome']}**" if check["outcome"] == "failed" else check["outcome"]
@@ -107,7 +107,7 @@ def row(cells: list[str]) -> str:
 
 
 def replace(text: str, section: str, content: str) -> str:
-    """`text` with `content` between the marks of `section`."""
+    """Replace the text between the markers of `section` by `content`."""
     begin, end = BEGIN.format(section), END.format(section)
     head, rest = text.split(begin)
     return f"{head}{begin}\n{content}\n{end}{rest.split(end)[1]}"

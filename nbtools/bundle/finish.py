@@ -1,7 +1,7 @@
 """`python -m nbtools.bundle.finish BUNDLE FOLDER`: the steps of install.py that follow the installation of the packages.
 
-Notebooks and models are put in place, `nbtools doctor --offline` checks the result, and a script that opens JupyterLab is written. A
-notebook that is there already is never replaced.
+It copies notebooks and models, checks the result with `nbtools doctor --offline`, and writes a script that opens JupyterLab. An existing
+notebook is never replaced.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def finish(bundle: Path, folder: Path) -> int:
 
 
 def copy_new(source: Path, target: Path) -> None:
-    """Copy a file unless the target exists; an interrupted copy never has the target's name."""
+    """Copy a file unless the target exists; an incomplete copy never has the target's name."""
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def copy_new(source: Path, target: Path) -> None:
 def place_model(source: Path) -> None:
     """Copy a model into the cache, where `load_model` looks for it, unless a complete copy is there.
 
-    Raises InputError if its place in the cache is taken by anything else.
+    Raises InputError if something else has that path in the cache.
     """
     from nbtools.models.smollm2 import is_complete
     from nbtools.storage import atomic_folder, cached, destination
@@ -87,13 +87,13 @@ def write_start_script(folder: Path) -> str:
 def main(bundle: str, folder: str) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # on Windows a path may hold what a redirected stream cannot encode
+            stream.reconfigure(errors="backslashreplace")  # on Windows a path may contain characters that a redirected stream cannot encode
     try:
         return finish(Path(bundle), Path(folder))
     except (CourseError, InstallError) as error:
         print(error, file=sys.stderr)
     except OSError as error:
-        print(f"The system refused: {error}\n  -> Check the disk and the rights there, then run the same command again.", file=sys.stderr)
+        print(f"The system reported: {error}\n  -> Check the disk and the permissions there, then run the command again.", file=sys.stderr)
     except KeyboardInterrupt:
         return 130  # install.py says how to continue
     return 1

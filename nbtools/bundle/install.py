@@ -1,13 +1,13 @@
 """Install the course from this folder, without a network. install.sh and install.bat run it; it is the same file in every bundle.
 
-    python3 install.py [FOLDER]                            from a stick or a copy of the bundle
+    python3 install.py [FOLDER]                            from a USB stick or a copy of the bundle
     python3 install.py --from http://HOST:8000 [FOLDER]    from a served bundle: only what this machine needs is downloaded
 
-Every file is checked against SHA256SUMS, and every wheel is looked into before anything is unpacked. The wheels are then installed into
-FOLDER/.venv by their checksums, with pip's index switched off, and `python -m nbtools.bundle.finish` there does the rest. The same command
-continues an interrupted installation.
+Every file is checked against SHA256SUMS, and every wheel is inspected before anything is unpacked. The wheels are then installed into
+FOLDER/.venv by their checksums, with pip's index switched off, and `python -m nbtools.bundle.finish` completes the installation. The same
+command continues an interrupted installation.
 
-It needs the standard library only. The steps are in the folder `installer` beside it, which --from downloads first.
+Only the standard library is needed. The steps are in the folder `installer` next to this file, which --from downloads first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-PARTS = ("__init__", "files", "download", "packages")  # the modules of `installer`
+MODULES = ("__init__", "files", "download", "packages")  # of `installer`
 DEFAULT_FOLDER = "~/attention-course"
 
 
@@ -29,16 +29,21 @@ def get_installer(address: str, folder: Path) -> None:
     """Download the `installer` of a served bundle into `folder`; it comes from the same server as this file."""
     (folder / "installer").mkdir()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a server in the room is reached directly
-    for part in PARTS:
-        with opener.open(f"{address.rstrip('/')}/installer/{part}.py", timeout=30) as answer:
-            (folder / "installer" / f"{part}.py").write_bytes(answer.read())
+    for module in MODULES:
+        with opener.open(f"{address.rstrip('/')}/installer/{module}.py", timeout=30) as answer:
+            (folder / "installer" / f"{module}.py").write_bytes(answer.read())
 
 
 def run(bundle: Path, address: str | None, folder: Path) -> int:
-    """Install into `folder`, from `address` if there is one, and return the exit code; `bundle` holds `installer`."""
+    """Install the course and return the exit code.
+
+    bundle   the folder that contains `installer`
+    address  where a bundle is served; None if `bundle` is one
+    folder   where the course is installed
+    """
     sys.path.insert(0, str(bundle))
-    sys.dont_write_bytecode = True  # the stick stays as it is
-    files, download, packages = (importlib.import_module(f"installer.{part}") for part in PARTS[1:])
+    sys.dont_write_bytecode = True  # so that the bundle is not changed
+    files, download, packages = (importlib.import_module(f"installer.{module}") for module in MODULES[1:])
     try:
         if address:
             packages.claim(folder)
@@ -56,7 +61,7 @@ def main() -> int:
     given = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # on Windows a path may hold what a redirected stream cannot encode
+            stream.reconfigure(errors="backslashreplace")  # on Windows a path may contain characters that a redirected stream cannot encode
     folder = Path(given.folder).expanduser().resolve()
     try:
         if not given.address:
@@ -70,7 +75,7 @@ def main() -> int:
                 return 1
             return run(Path(temporary), given.address, folder)
     except OSError as error:
-        print(f"The system refused: {error}\n  -> Check the disk and the rights there, then run the same command again.", file=sys.stderr)
+        print(f"The system reported: {error}\n  -> Check the disk and the permissions there, then run the command again.", file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped. The same command continues the installation.", file=sys.stderr)
         return 130

@@ -1,4 +1,4 @@
-"""The checks that `nbtools doctor --offline` adds: everything that the chosen profiles need is on this disk."""
+"""The checks that `nbtools doctor --offline` adds: everything that the chosen profiles need is on this machine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ REINSTALL = "Run the bundle's install script again."
 
 
 def doctor_offline(profiles: Sequence[str], hub_secret: str = "HF_TOKEN") -> Health:
-    """The checks of `nbtools.doctor`, without the other profiles; then one check of the packages, and one of each profile, whose model is
-    used together with the reviews in a process without network access.
+    """Run the checks of `nbtools.doctor` for the given profiles, and check that packages, models and reviews need no network.
 
     profiles    names of profiles
     hub_secret  the environment variable or Colab secret with the Hub token
 
-    It takes about ten seconds per profile. HF_HUB_OFFLINE=1 must be set before the first import that reads it. Raises InputError for an
-    unknown profile.
+    Each profile takes about ten seconds: its model and the reviews are used in a process without network access. HF_HUB_OFFLINE=1 must be
+    set before the first import that reads it. Raises InputError for an unknown profile.
     """
     names = [get_profile(name).name for name in dict.fromkeys(profiles)]
     health = doctor(hub_secret)
@@ -86,7 +85,7 @@ def try_profile(profile: str) -> Check:
         return Check(name, f"could not be used: {last}", "fail", REINSTALL)
     if found["asked"]:
         return Check(
-            name, f"asked the network for {', '.join(sorted(set(found['asked'])))}", "fail", "Something is not on this disk: see above."
+            name, f"asked the network for {', '.join(sorted(set(found['asked'])))}", "fail", "Something is missing here: see above."
         )
     if "problem" in found:
         return Check(name, found["problem"], "fail", found["remedy"])

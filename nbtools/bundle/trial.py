@@ -26,16 +26,17 @@ def refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:
     """The audit hook. Raises ConnectionRefusedError for any address that is not this machine."""
     if event not in WATCHED:
         return
-    place = arguments[WATCHED[event]]
-    if not isinstance(place, tuple) and not event.startswith("socket.get"):
+    address = arguments[WATCHED[event]]
+    if not isinstance(address, tuple) and not event.startswith("socket.get"):
         return  # the path of a local socket
-    host = place[0] if isinstance(place, tuple) else place
+    host = address[0] if isinstance(address, tuple) else address
     if not is_local(host):
         ASKED.append(str(host))
         raise ConnectionRefusedError(f"the network is refused in this trial: {host}")
 
 
 def is_local(host: Any) -> bool:
+    """Whether a host name or address is this machine."""
     if host is None or host in ("", "localhost"):
         return True
     text = host.decode() if isinstance(host, bytes) else str(host)

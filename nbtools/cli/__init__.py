@@ -1,4 +1,4 @@
-"""The command `nbtools`. Thin on purpose: every command reads its options and calls one room; heavy imports come when needed."""
+"""The command `nbtools`. Each command reads its options and calls another part of the package, which it imports when needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nbtools.cli import doctor, fetch, run, refresh, sweep, report, teaching, wo
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit code: 0 success, 1 a failure, 2 wrong usage, 130 Ctrl-C, 143 termination."""
+    """Run the command line and exit with its code: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM."""
     if arguments is None:
         _read_names_as_utf8()
     with tolerant_output():
@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _read_names_as_utf8() -> None:
-    """In a locale of ASCII alone, start again in Python's UTF-8 mode: libraries written in Rust and C++ open no file whose name has
-    other letters there. What is printed keeps its encoding."""
+    """In an ASCII-only locale, restart in Python's UTF-8 mode, because libraries written in Rust and C++ cannot open files with
+    other characters in their names there. The encoding of the output stays the same."""
     if sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
         os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
@@ -31,7 +31,7 @@ def _read_names_as_utf8() -> None:
 
 
 def join_parameters(arguments: Sequence[str]) -> list[str]:
-    """Turn each `-p NAME VALUE` into `-p NAME=VALUE`, which the option parser can repeat; other arguments stay."""
+    """Replace each `-p NAME VALUE` by `-p NAME=VALUE`, a form that the option parser can repeat."""
     joined: list[str] = []
     rest = iter(arguments)
     for argument in rest:

@@ -14,18 +14,21 @@ from nbtools.cli.frame import command
 @command(example="nbtools doctor --json")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    hub_secret: Annotated[str, typer.Option(metavar="NAME", help="The name under which Colab keeps your Hugging Face token.")] = "HF_TOKEN",
-    offline: Annotated[bool, typer.Option("--offline", help="With the Hub off, try that nothing needs the network.")] = False,
+    hub_secret: Annotated[
+        str, typer.Option(metavar="NAME", help="The name of the Colab secret that holds your Hugging Face token.")
+    ] = "HF_TOKEN",
+    offline: Annotated[bool, typer.Option("--offline", help="Also check, with the Hub off, that nothing needs the network.")] = False,
     profile: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="With --offline: a model to try; may be repeated. Default: mini.")
     ] = None,
 ) -> int:
     """Check whether this machine is ready for the course, and for which models.
 
-    With --offline also: whether all packages are here, and whether a model and the reviews work in a process that is refused the network.
+    With --offline, also check whether all packages are installed, and whether a model and the reviews can be used in a process without
+    network access.
     """
     if profile and not offline:
-        raise typer.BadParameter("--profile belongs to --offline; without it every profile is looked at.")
+        raise typer.BadParameter("--profile needs --offline; without it every profile is checked.")
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the Hub's client, which reads it once
         from nbtools.bundle import doctor_offline

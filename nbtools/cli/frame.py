@@ -1,4 +1,4 @@
-"""What every command shares: the application, the same ends, and how NAME VALUE is read."""
+"""What all commands share: the application, exit codes and error messages, and parsing of NAME=VALUE."""
 
 from __future__ import annotations
 
@@ -30,12 +30,17 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="NOTEBOOK", help="A n
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, or a closed terminal: ends a command in the same good order as Ctrl-C."""
+    """SIGTERM, or a closed terminal: ends a command in the same way as Ctrl-C."""
 
 
 def command(*, example: str, hidden: bool = False) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Register a command that returns its exit code, and give every command the same ends: 1 and two lines for a mistake
-    that a person can mend, 130 for Ctrl-C, 143 for a termination."""
+    """Register a command that returns its exit code.
+
+    example  shown at the end of its help
+    hidden   whether the help of `nbtools` leaves it out
+
+    Every command exits with 1 and two lines of text for an error that the user can correct, 130 for Ctrl-C and 143 for SIGTERM.
+    """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(function)
@@ -44,14 +49,14 @@ def command(*, example: str, hidden: bool = False) -> Callable[[Callable[..., in
                 with _termination_raised():
                     code = function(*arguments, **options)
             except KeyboardInterrupt as stop:
-                print("Stopped. The same command starts again where that is possible.", file=sys.stderr)
+                print("Stopped. Run the same command again to continue where possible.", file=sys.stderr)
                 code = 143 if isinstance(stop, Terminated) else 130
             except CourseError as error:
                 print(f"{error.problem}\n  -> {error.remedy}", file=sys.stderr)
                 code = 1
             except OSError as error:
                 print(
-                    f"The system refused: {printable(str(error))}\n  -> Check the disk and the rights there, then try again.",
+                    f"The system reported: {printable(str(error))}\n  -> Check the disk and the permissions there, then try again.",
                     file=sys.stderr,
                 )
                 code = 1
@@ -65,7 +70,7 @@ def command(*, example: str, hidden: bool = False) -> Callable[[Callable[..., in
 
 @contextmanager
 def _termination_raised() -> Iterator[None]:
-    """Within this context SIGTERM and SIGHUP raise Terminated; afterwards they do what they did before."""
+    """Within this context SIGTERM and SIGHUP raise Terminated; afterwards the previous handlers are restored."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise Terminated
@@ -80,18 +85,23 @@ def _termination_raised() -> Iterator[None]:
 
 
 def stopped(stop: KeyboardInterrupt, folder: Path, typed: Sequence[str]) -> int:
-    """Say how an interrupted command is continued; its exit code."""
-    print(f"\nStopped. What is finished is kept in {folder}. To go on: {shlex.join(typed)}", file=sys.stderr)
+    """Print how to continue an interrupted command, and return its exit code.
+
+    stop    the interrupt
+    folder  where the results are
+    typed   the words of the command
+    """
+    print(f"\nStopped. Finished results are kept in {folder}. To continue: {shlex.join(typed)}", file=sys.stderr)
     return 143 if isinstance(stop, Terminated) else 130
 
 
 def read_pairs(given: Sequence[str], option: str) -> dict[str, str]:
-    """NAME=VALUE texts as a mapping. Raises BadParameter where a value is missing, or a name has two of them."""
+    """Convert NAME=VALUE texts to a dictionary. Raises BadParameter if a value is missing or a name has two different values."""
     values: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
-            raise typer.BadParameter(f"{option} {name} lacks a value. Write: {option} {name}{' VALUE' if option == '-p' else '=VALUE'}")
+            raise typer.BadParameter(f"{option} {name} has no value. Write: {option} {name}{' VALUE' if option == '-p' else '=VALUE'}")
         if values.setdefault(name, value) != value:
             raise typer.BadParameter(f"{option} {name} is given twice, with different values.")
     return values

@@ -1,4 +1,4 @@
-"""Progress as tables in a terminal, and as CSV."""
+"""Progress as tables in the terminal, and as CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbtools.exercises.progress import Progress, by_notebook, hardest
 from nbtools.storage import Kind, replace_text
 from nbtools.system import spreadsheet_cell
 
-SHOWN = 10  # of the hardest exercises
+MAX_SHOWN = 10  # of the hardest exercises
 COLUMNS = ["name", "exercise", "tries", "hints", "solved"]
 
 
@@ -30,21 +30,21 @@ TABLE = Kind("a table of progress", _is_table, is_file=True)
 
 
 def show_own(progress: Progress, path: Path, console: Console) -> None:
-    """A row a notebook, what to do next, and where the file lies."""
+    """Print one row per notebook, the next exercise, and the path of the progress file."""
     table = Table("Notebook", "Solved", "", "Tries", box=None, pad_edge=False)
     for number, solved, total, tries in by_notebook(progress, EXERCISES):
         table.add_row(number, f"{solved} of {total}", "●" * solved + "○" * (total - solved), str(tries or ""))
     console.print(table)
     done = progress.solved() & set(EXERCISES)
-    left = [one for one in EXERCISES if one not in done]
-    following = f"Next: {left[0]}, {EXERCISES[left[0]].title}" if left else "All of them. What about the stretch goals?"
-    console.print(f"{len(done)} of {len(EXERCISES)} exercises solved. {following}", markup=False)
-    console.print(f"Kept in {path}", markup=False, soft_wrap=True)
+    left = [exercise_id for exercise_id in EXERCISES if exercise_id not in done]
+    suggestion = f"Next: {left[0]}, {EXERCISES[left[0]].title}" if left else "All of them. Try the stretch goals next."
+    console.print(f"{len(done)} of {len(EXERCISES)} exercises solved. {suggestion}", markup=False)
+    console.print(f"Stored in {path}", markup=False, soft_wrap=True)
 
 
 def show_everybody(people: Mapping[str, Progress], console: Console) -> None:
-    """A row a person, and the exercises that were hardest."""
-    numbers = sorted({one[:2] for one in EXERCISES})
+    """Print one row per person, and the hardest exercises."""
+    numbers = sorted({exercise_id[:2] for exercise_id in EXERCISES})
     table = Table("Name", *numbers, "Solved", box=None, pad_edge=False)
     for name, progress in people.items():
         rows = {number: (solved, total) for number, solved, total, _ in by_notebook(progress, EXERCISES)}
@@ -52,19 +52,19 @@ def show_everybody(people: Mapping[str, Progress], console: Console) -> None:
         table.add_row(escape(printable(name)), *cells, str(len(progress.solved() & set(EXERCISES))))
     console.print(table)
     hard = Table("Exercise", "Solved by", "Mean tries", box=None, pad_edge=False)
-    for one, solved, tried, tries in hardest(people)[:SHOWN]:
-        hard.add_row(escape(printable(one)), f"{solved} of {tried} who tried", f"{tries:.1f}")
+    for exercise_id, solved, tried, tries in hardest(people)[:MAX_SHOWN]:
+        hard.add_row(escape(printable(exercise_id)), f"{solved} of {tried} who tried", f"{tries:.1f}")
     console.print("\nHardest first:")
     console.print(hard)
 
 
 def write_csv(people: Mapping[str, Progress], path: Path) -> Path:
-    """One row a person and exercise: name, exercise, tries, hints, day it was solved."""
+    """Write one row per person and exercise: name, exercise, tries, hints, and the day it was solved."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
     for name, progress in people.items():
-        for one, entry in sorted(progress.exercises.items()):
-            texts = [spreadsheet_cell(text) for text in (name, one, str(entry.get("solved", "")))]
+        for exercise_id, entry in sorted(progress.exercises.items()):
+            texts = [spreadsheet_cell(text) for text in (name, exercise_id, str(entry.get("solved", "")))]
             writer.writerow([*texts[:2], entry.get("tries", 0), entry.get("hints", 0), texts[2]])
     return replace_text(path, buffer.getvalue())

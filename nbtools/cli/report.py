@@ -12,7 +12,7 @@ from nbtools.cli.frame import command
 
 @command(example="nbtools report runs/rates")
 def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or of a sweep.")]) -> int:
-    """Write one page about a run or a sweep, to be read without a network and without a script."""
+    """Write one page about a run or a sweep, which needs neither a network nor scripts."""
     from nbtools.report import write_page
 
     print(f"Open {write_page(folder)}")

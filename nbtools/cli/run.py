@@ -1,4 +1,4 @@
-"""`nbtools run`: notebooks in order, and a page about the results."""
+"""`nbtools run`: run notebooks in order and write a page about the results."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def run(
     notebooks: Names = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="The model to use: mini, smollm2, gpt2 …")] = None,
     parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; may be repeated.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where everything goes. Default: runs/course, or runs/NOTEBOOK.")] = None,
-    timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=1, help="The most one notebook may take. Default: no limit.")
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder for all results. Default: runs/course, or runs/NOTEBOOK.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take here: minutes, memory, disk; run nothing.")] = False,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", min=1, help="Time limit of each notebook. Default: no limit.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate minutes, memory and disk on this machine; run nothing.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="Show the notebooks and their parameters; run nothing.")] = False,
 ) -> int:
     """Run notebooks in order, each in its own process, and write a page about the results.
 
-    Without NOTEBOOK the whole course. The same command again continues where it stopped, and does nothing twice.
-    With --dry-run, exit code 1 says that memory or disk will not do.
+    Without NOTEBOOK, run the complete course. Running the same command again continues where it stopped and repeats nothing.
+    With --dry-run, exit code 1 means that memory or disk is not sufficient.
     """
     if listing:
         return _list_notebooks(notebooks or ())
@@ -57,7 +57,7 @@ def _run(plan: Plan, timeout_seconds: float | None) -> int:
         if outcome.failed:
             if later := outcome.missing[1:]:
                 display.say(f"Not run: {', '.join(later)}.")
-            display.say(f"Once the cause is mended, the same command goes on from here. Page: {page}")
+            display.say(f"Fix the cause, then run the same command to continue from here. Page: {page}")
             return 1
         if not outcome.ran:
             display.say("Nothing was left to do.")

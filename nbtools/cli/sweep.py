@@ -1,4 +1,4 @@
-"""`nbtools sweep`: one notebook many times, and a page that compares the runs."""
+"""`nbtools sweep`: run one notebook with many parameters and write a page that compares the runs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
 @command(example="nbtools sweep sweep.yaml --out runs/rates --workers 2")
 def sweep(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="What to run, as YAML.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The sweep's YAML file.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The sweep's folder. Default: runs/FILE.")] = None,
-    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Runs at a time.")] = 1,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Number of runs at a time.")] = 1,
     executor: Annotated[str, typer.Option(metavar="NAME", help="local, dask or slurm.")] = "local",
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, such as tcp://10.0.0.1:8786.")] = None,
     need: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="What a run needs: a Dask resource (GPU=1), or a value for submitit.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A requirement of each run: a Dask resource (GPU=1) or a parameter of submitit."),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make failed runs again.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and what they would take here; run nothing.")] = False,
-    status: Annotated[Path | None, typer.Option(metavar="DIR", help="Say how the sweep in DIR stands, from any terminal.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Repeat failed runs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and estimate their cost on this machine; run nothing.")] = False,
+    status: Annotated[Path | None, typer.Option(metavar="DIR", help="Show the status of the sweep in DIR, from any terminal.")] = None,
 ) -> int:
-    """Run a notebook many times with other parameters, each run once, and compare what came of it.
+    """Run a notebook many times with different parameters, each combination once, and compare the results.
 
     FILE names the notebook and the parameters:
 
@@ -40,8 +41,8 @@ def sweep(
         grid: {learning_rate: [3e-4, 1e-3], max_reviews: [400, 1200]}
         seeds: 3
 
-    beside or instead of grid also list (of runs) and random (count, seed, draw); metric, better, limits (minutes, memory_gb, runs) and
-    keep (models: none, best, all). The same command again continues where it stopped, and does nothing twice.
+    Further keys: list (of runs) and random (count, seed, draw), in addition to grid or instead of it; metric, better, limits (minutes,
+    memory_gb, runs) and keep (models: none, best, all). Running the same command again continues where it stopped and repeats nothing.
     """
     from rich.console import Console
 
@@ -74,7 +75,7 @@ def _run_sweep(plan: SweepPlan, folder: Path, executor: Executor, retry_failed: 
     with RunDisplay(SweepLines()) as display:
         display.say(f"{len(plan.rows)} runs of {plan.notebook.name}, by {executor.name}.")
         if plan.doubles:
-            display.say(f"{plan.doubles} came twice and are made once.")
+            display.say(f"{plan.doubles} duplicates were removed.")
         try:
             progress = run_sweep(plan, folder, executor, display, retry_failed=retry_failed, command=typed)
         except KeyboardInterrupt as stop:
@@ -84,7 +85,7 @@ def _run_sweep(plan: SweepPlan, folder: Path, executor: Executor, retry_failed: 
         page = write_page(folder)
         failed = progress.failed + progress.kept_failed
         if failed:
-            display.say(f"{failed} of {progress.total} runs failed. Once the cause is mended: {shlex.join([*typed, '--retry-failed'])}")
+            display.say(f"{failed} of {progress.total} runs failed. Fix the cause, then run: {shlex.join([*typed, '--retry-failed'])}")
         elif not progress.done:
             display.say("Nothing was left to do.")
         display.say(f"Open {page}")
@@ -92,6 +93,6 @@ def _run_sweep(plan: SweepPlan, folder: Path, executor: Executor, retry_failed: 
 
 
 def _needs(given: Sequence[str]) -> dict[str, Any]:
-    """What a run needs; a value that is a whole number becomes one."""
+    """The requirements of each run by name; integers are converted from text."""
     pairs = read_pairs(given, "--need")
     return {name: int(value) if value.lstrip("-").isdecimal() else value for name, value in pairs.items()}

@@ -1,4 +1,4 @@
-"""Commands for learning and teaching: what is solved, a solved copy, the course as pages to read."""
+"""Commands for learning and teaching: progress, solved copies of notebooks, and the course as web pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from nbtools.cli.frame import command
 
-SOLVED = "nbtools_solved"  # in the metadata of a solved copy: which notebook it was made of
+SOLVED = "nbtools_solved"  # key in the metadata of a solved copy; the value is the notebook's name
 
 
 @command(example="nbtools progress --name Ada")
@@ -17,12 +17,14 @@ def progress(
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="FILE", help="For a teacher: files that people sent, or a folder of them.")
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Put your name into your own file, for whoever you send it to.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Write your name into your progress file, for the person you send it to.")
+    ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write everybody's exercises as a table.")] = None,
 ) -> int:
-    """Show which exercises are solved: your own, or everybody's from the files that they sent.
+    """Show which exercises are solved: your own, or a class's from the files that people sent.
 
-    Your own progress is one file, exercises.json in the folder for runs. It is yours: send it, move it, delete it.
+    Your progress is stored in one file, exercises.json in the folder for runs, which you may send, move or delete.
     """
     from rich.console import Console
 
@@ -33,17 +35,17 @@ def progress(
     console = Console(highlight=False)
     if csv is not None:
         if not files:
-            raise typer.BadParameter("--csv belongs to files that people sent. Name them, or their folder.")
+            raise typer.BadParameter("--csv needs files that people sent. Name them, or their folder.")
         csv = destination(csv, TABLE, "--csv")
     if files:
-        people, complaints = roll_up(find_files([resolve_path(file) for file in files]))
+        people, problems = roll_up(find_files([resolve_path(file) for file in files]))
         show_everybody(people, console)
-        for line in complaints:
+        for line in problems:
             console.print(line, markup=False, style="red")
         if csv is not None:
             write_csv(people, csv)
             console.print(f"Wrote {csv}", markup=False)
-        return 1 if complaints else 0
+        return 1 if problems else 0
     path = progress_file()
     own = read_progress(path)
     if name is not None:
@@ -56,7 +58,7 @@ def progress(
 @command(example="nbtools solve 01 --out solved/01_attention.ipynb")
 def solve(
     notebook: Annotated[str, typer.Argument(metavar="NOTEBOOK", help="A number (1), a name (01_attention) or a path.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the solved copy goes.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The solved copy to write.")],
 ) -> int:
     """Write a copy of a notebook with every exercise solved, for instructors."""
     import nbformat
@@ -82,9 +84,9 @@ def solve(
 
 @command(example="nbtools site --out site")
 def site(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pages go.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the pages.")],
 ) -> int:
-    """Write the course as pages to read, from the outputs that are stored in the notebooks; nothing is run, no network is needed."""
+    """Write the course as web pages from the outputs stored in the notebooks; nothing is run and no network is needed."""
     from nbtools.report import write_site
 
     print(f"Open {write_site(out)}")

@@ -1,4 +1,4 @@
-"""The command for workshops: a bundle from which the course is installed without a network."""
+"""`nbtools bundle`: a folder from which the course is installed without a network."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import typer
 from nbtools.cli.frame import command
 from nbtools.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]  # in a clone: its folder
+ROOT = Path(__file__).resolve().parents[2]  # the clone's folder, if the package is installed from a clone
 
 
 @command(example="nbtools bundle --profile mini --out stick")
 def bundle(
     profile: Annotated[list[str] | None, typer.Option(metavar="NAME", help="mini or smollm2; may be repeated. Default: mini.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the bundle goes.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The bundle's folder.")] = None,
     platform: Annotated[
         list[str] | None,
         typer.Option(
@@ -28,16 +28,14 @@ def bundle(
     python: Annotated[list[str] | None, typer.Option(metavar="X.Y", help="For this Python; may be repeated. Default: this one.")] = None,
     torch_index: Annotated[
         str | None,
-        typer.Option(metavar="URL", envvar="TORCH_INDEX", help="Take PyTorch for Linux from there, such as a build without CUDA."),
+        typer.Option(metavar="URL", envvar="TORCH_INDEX", help="Index for PyTorch on Linux, for example with builds without CUDA."),
     ] = None,
-    check: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Check every file of a bundle against its checksums; make nothing.")
-    ] = None,
+    check: Annotated[Path | None, typer.Option(metavar="DIR", help="Check every file of an existing bundle against its checksums.")] = None,
 ) -> int:
-    """Make a folder from which the course is installed and run without any network: for a stick, or served in a room.
+    """Make a folder from which the course can be installed and run without a network, for a USB stick or a local web server.
 
-    It holds the wheels of every package, the models, the notebooks, installation scripts, START.txt for its users, and SHA256SUMS. The same
-    command again downloads only what is missing, and leaves a complete bundle as it is. A bundle is made from a clone of the course.
+    It contains the wheels of all packages, the models, the notebooks, installation scripts, START.txt for its users, and SHA256SUMS.
+    Running the same command again downloads only what is missing. A bundle can only be made from a clone of the course.
     """
     from nbtools.bundle import check_bundle
 
@@ -45,7 +43,7 @@ def bundle(
         problems = check_bundle(check)
         for line in problems:
             print(line)
-        print(f"{check}: {f'{len(problems)} files are not as they were made' if problems else 'every file is as it was made'}.")
+        print(f"{check}: {f'{len(problems)} files are missing or damaged' if problems else 'all files are intact'}.")
         return 1 if problems else 0
     if out is None:
         raise typer.BadParameter("DIR is missing. Name the folder: --out DIR")
@@ -62,7 +60,7 @@ def load_tools(root: Path = ROOT) -> Any:
     """`tools.bundle` of the clone in `root`. Raises InputError if the package is installed without a clone."""
     if not (root / "tools" / "bundle" / "making.py").is_file():
         raise InputError(
-            "A bundle is made from a clone of the course, and this nbtools is installed without one.",
+            "A bundle can only be made from a clone of the course, and this nbtools is installed without one.",
             "Clone the course, run `make lab` there, then: .venv/bin/nbtools bundle --out DIR",
         )
     sys.path.insert(0, str(root))  # before any other `tools`

@@ -1,4 +1,4 @@
-"""Exercises that mark themselves. One module a notebook defines its exercises as data; `check` and `hint` are for learners."""
+"""Self-marking exercises. One module per notebook defines its exercises as data; learners call `check` and `hint`."""
 
 from nbtools.exercises.framework import EXERCISES, Exercise, Verdict, WrongAnswer, check, failed, hint, judge, solved, solved_copy
 from nbtools.exercises.trials import answer_of, function_exercise

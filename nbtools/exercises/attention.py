@@ -59,11 +59,11 @@ SOFTMAX = function_exercise(
     ),
     hints=(
         "Adding one constant to all scores of a row leaves the fraction unchanged. Which constant makes every exponent safe?",
-        "Take each row's largest score off first: the largest power is then exp(0) = 1.",
+        "Subtract each row's largest score first: the largest exponential is then exp(0) = 1.",
         "`scores.max(dim=-1, keepdim=True).values` has a shape that can be subtracted row by row.",
     ),
     trials=_score_rows,
-    praise="Softmax reads only differences between scores; taking the largest off changes no weight and keeps every power at most 1.",
+    praise="Softmax depends only on differences between scores; subtracting the largest changes no weight and cannot overflow.",
     solution=(
         "def stable_softmax(scores):\n"
         "    powers = (scores - scores.max(dim=-1, keepdim=True).values).exp()\n"
@@ -76,13 +76,13 @@ SOFTMAX = function_exercise(
         ),
         WrongAnswer(
             "def stable_softmax(scores):\n    powers = (scores - scores.max()).exp()\n    return powers / powers.sum()",
-            "The sum ran over the whole tensor: each row is a distribution of its own, so maximum and sum belong to the last axis.",
+            "The sum ran over the whole tensor: each row is a separate distribution, so maximum and sum are taken over the last axis.",
         ),
         WrongAnswer(
             "def stable_softmax(scores):\n"
             "    powers = (scores - scores.max(dim=0, keepdim=True).values).exp()\n"
             "    return powers / powers.sum(dim=0, keepdim=True)",
-            "The sum ran down the columns: the weights of one reading token lie in a row, which is the last axis.",
+            "The sum ran down the columns: the weights of one query are a row, which is the last axis.",
         ),
         WrongAnswer(
             "def stable_softmax(scores):\n"
@@ -99,12 +99,12 @@ MASK = function_exercise(
     minutes=8,
     difficulty=2,
     task=(
-        "Some models let a token read only the `window` latest tokens, itself included, which makes long texts cheap. Return the boolean "
-        "mask `[n, n]`, True where row `i` may read column `j`."
+        "Some models let a token attend only to the latest `window` tokens, itself included, which makes long texts cheap. Return the "
+        "boolean mask `[n, n]`, True where row `i` may attend to column `j`."
     ),
     hints=(
         "Two conditions must hold: j is not in the future, and j is not too far in the past.",
-        "With window = 1 a token reads only itself; with window = n the mask is the causal mask.",
+        "With window = 1 a token attends only to itself; with window = n the mask is the causal mask.",
         "`i = torch.arange(n)[:, None]` and `j = torch.arange(n)[None, :]` let you write both conditions on i - j and join them by &.",
     ),
     trials=lambda: [(3, 3), (3, 1), (3, 2), (6, 3)],
@@ -123,42 +123,42 @@ MASK = function_exercise(
             "def window_mask(n, window):\n"
             "    distance = torch.arange(n)[:, None] - torch.arange(n)[None, :]\n"
             "    return distance.abs() < window",
-            "Your tokens read ahead too: a later token (j > i) must stay hidden, or the model sees the word that it should predict.",
+            "Your tokens also attend to the future: a later token (j > i) must be hidden, or the model sees the word it should predict.",
         ),
         WrongAnswer(
             "def window_mask(n, window):\n"
             "    distance = torch.arange(n)[:, None] - torch.arange(n)[None, :]\n"
             "    return (distance > 0) & (distance <= window)",
-            "Your tokens may not read themselves. A token does, and the first one has nothing else: its row would be empty.",
+            "Your tokens may not attend to themselves. They should: the first token has nothing else, so its row would be empty.",
         ),
         WrongAnswer(
             "def window_mask(n, window):\n"
             "    distance = torch.arange(n)[:, None] - torch.arange(n)[None, :]\n"
             "    return (distance >= 0) & (distance <= window)",
-            "One token too many: the token itself counts among the `window` tokens that it may read.",
+            "One token too many: the token itself is one of the `window` tokens that it may attend to.",
         ),
         WrongAnswer(
             "def window_mask(n, window):\n"
             "    distance = torch.arange(n)[None, :] - torch.arange(n)[:, None]\n"
             "    return (distance >= 0) & (distance < window)",
-            "Rows and columns are swapped: the row is the token that reads, so the allowed columns lie at or left of the diagonal.",
+            "Rows and columns are swapped: the row is the query, so the allowed columns are on or left of the diagonal.",
         ),
     ),
 )
 
 PARAMETERS = function_exercise(
     id="01-parameters",
-    title="How many weights has a layer of attention?",
+    title="How many weights does an attention layer have?",
     minutes=5,
     difficulty=1,
     task=(
         "Return the number of learned numbers in one attention layer of GPT-2, the four matrices and their four bias vectors, for a model "
-        "of this `width` with so many `heads`. The cell below counts them in the loaded layer."
+        "of this `width` with this number of `heads`. The cell below counts them in the loaded layer."
     ),
     hints=(
         "W_Q, W_K, W_V and W_O are each width × width. What does cutting the width into heads change?",
         "Each of the four matrices comes with a bias of length `width`.",
-        "Heads share the width out among themselves: they add no weights. 4 · width² for the matrices, 4 · width for the biases.",
+        "The heads divide the width among themselves and add no weights. 4 · width² for the matrices, 4 · width for the biases.",
     ),
     trials=lambda: [(256, 8), (768, 12), (768, 1), (12, 3)],
     praise="The number of heads does not appear: heads divide the width, so more heads cost no more weights.",
@@ -166,7 +166,7 @@ PARAMETERS = function_exercise(
     wrong=(
         WrongAnswer(
             "def attention_parameters(width, heads):\n    return heads * (4 * width**2 + 4 * width)",
-            "Each head does not get full-size matrices of its own: the heads cut one width × width matrix into slices.",
+            "A head does not have its own full-size matrices: the heads are slices of one width × width matrix.",
         ),
         WrongAnswer(
             "def attention_parameters(width, heads):\n    return 3 * width**2 + 3 * width",
@@ -186,12 +186,12 @@ WAVELENGTH = function_exercise(
     difficulty=2,
     task=(
         "Columns $2k$ and $2k+1$ of the sinusoid table are the sine and cosine of $i / 10000^{2k/d}$. Return after how many positions this "
-        "pair comes round to the same values again (`k` counts from 0, `d` is the width; the answer need not be whole)."
+        "pair has the same values again (`k` counts from 0, `d` is the width; the answer need not be an integer)."
     ),
     hints=(
         "Sine and cosine repeat when their angle has grown by 2π.",
         "From one position to the next the angle grows by 1 / 10000^(2k/d).",
-        "Positions times growth a position = 2π. Solve for the positions; `math.pi` is at hand.",
+        "Number of positions times growth per position = 2π. Solve for the number of positions; `math.pi` is available.",
     ),
     trials=lambda: [(0, 64), (1, 64), (16, 64), (31, 64), (100, 256)],
     praise="From 6.3 positions for the first pair to tens of thousands for the last: fast pairs tell neighbours apart, slow ones regions.",
@@ -207,7 +207,7 @@ WAVELENGTH = function_exercise(
         ),
         WrongAnswer(
             "def wavelength(k, d):\n    return 2 * math.pi / 10_000 ** (2 * k / d)",
-            "Upside down: later pairs turn more slowly, so they take more positions to come round.",
+            "Upside down: later pairs turn more slowly, so they need more positions for a full turn.",
         ),
     ),
 )

@@ -41,10 +41,7 @@ SHIFT = function_exercise(
     ),
     trials=_logits_and_ids,
     praise="One shift, no more: that is what the model does inside when it is given labels equal to its input.",
-    solution=(
-        "def next_token_loss(logits, ids):\n"
-        "    return torch.nn.functional.cross_entropy(logits[:-1], ids[1:])"
-    ),
+    solution="def next_token_loss(logits, ids):\n    return torch.nn.functional.cross_entropy(logits[:-1], ids[1:])",
     wrong=(
         WrongAnswer(
             "def next_token_loss(logits, ids):\n    return torch.nn.functional.cross_entropy(logits, ids)",
@@ -52,15 +49,15 @@ SHIFT = function_exercise(
         ),
         WrongAnswer(
             "def next_token_loss(logits, ids):\n    return torch.nn.functional.cross_entropy(logits[:-2], ids[2:])",
-            "That is shifted twice: row t is held to the token two places on. Shifting labels yourself and then passing them to the "
+            "That is shifted twice: row t is compared with the token two positions later. Shifting labels yourself and passing them to the "
             "model does just this.",
         ),
         WrongAnswer(
             "def next_token_loss(logits, ids):\n    return torch.nn.functional.cross_entropy(logits[1:], ids[:-1])",
-            "That is shifted the wrong way: row t is held to the token before it, which the model has already read.",
+            "That is shifted the wrong way: row t is compared with the token before it, which the model has already read.",
         ),
     ),
-)  # fmt: skip
+)
 
 LABELS = function_exercise(
     id="04-labels",
@@ -105,7 +102,7 @@ PERPLEXITY = function_exercise(
         "Return the perplexity of all reviews together."
     ),
     hints=(
-        "Perplexity is exp of the mean negative log-likelihood a token. Over which tokens is that mean taken?",
+        "Perplexity is exp of the mean negative log-likelihood per token. Over which tokens is that mean taken?",
         "Over all tokens of all reviews: a long review has more of them and counts for more.",
         "Divide the sum of `nlls` by the sum of `tokens`, then take exp.",
     ),
@@ -115,7 +112,7 @@ PERPLEXITY = function_exercise(
     wrong=(
         WrongAnswer(
             "def corpus_perplexity(nlls, tokens):\n    return sum(math.exp(n / t) for n, t in zip(nlls, tokens)) / len(nlls)",
-            "That is the mean of the reviews' perplexities: one short, odd review can rule it.",
+            "That is the mean of the reviews' perplexities: one short, unusual review can dominate it.",
         ),
         WrongAnswer(
             "def corpus_perplexity(nlls, tokens):\n    return math.exp(sum(n / t for n, t in zip(nlls, tokens)) / len(nlls))",
@@ -124,7 +121,7 @@ PERPLEXITY = function_exercise(
         ),
         WrongAnswer(
             "def corpus_perplexity(nlls, tokens):\n    return sum(nlls) / sum(tokens)",
-            "That is the loss in nats a token; perplexity is exp of it.",
+            "That is the loss in nats per token; perplexity is exp of it.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Self-marking exercises: what one is, how an answer is judged, and how hints are given in steps."""
+"""Self-marking exercises: their definition, the check of an answer, and hints in steps."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ CHECK_LINE = re.compile(r'^check\("(?P<id>[^"]+)",\s*(?P<answer>\S.*)\)\s*(#[\s\
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says about one answer.
+    """The result of a check.
 
-    message     passed: one line that says what was shown; failed: what was expected, and the likely misconception
-    unsolved    the answer is still the stub; `message` is then not used
+    passed    whether the answer is right
+    message   one line: what a right answer shows, or what was expected and the likely misconception
+    unsolved  the answer is still the stub; `message` is then not used
     """
 
     passed: bool
@@ -36,12 +37,16 @@ class Verdict:
 
 
 def solved(message: str) -> Verdict:
-    """The answer is right; `message` says what it shows."""
+    """A verdict for a right answer; `message` says what it shows."""
     return Verdict(True, message)
 
 
 def failed(expected: str, misconception: str = "") -> Verdict:
-    """The answer is wrong: what was expected, and the misconception that usually leads there, where it was recognised."""
+    """A verdict for a wrong answer.
+
+    expected       what was expected, as a sentence
+    misconception  the misconception that usually leads to this answer, if it was recognized
+    """
     return Verdict(False, f"{expected} {misconception}".strip())
 
 
@@ -50,7 +55,11 @@ UNSOLVED = Verdict(False, unsolved=True)
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """A known wrong answer: source code in place of the stub, and the sentence that a check says when it meets it."""
+    """A known wrong answer.
+
+    source         code that replaces the stub
+    misconception  the sentence that the check prints for it
+    """
 
     source: str
     misconception: str
@@ -61,11 +70,13 @@ class Exercise:
     """One exercise as data.
 
     id          notebook number, dash, word: "01-scale"
-    minutes     expected time; difficulty 1 to 3
+    title       a few words
+    minutes     expected time
+    difficulty  1 to 3
     task        one line
-    hints       from a nudge to nearly the answer
-    check       takes the answer and returns a Verdict; it may raise, `judge` turns that into one line
-    solution    the lines that replace the stub; the last name that they bind is the answer
+    hints       from a first idea to nearly the answer
+    check       takes the answer and returns a Verdict; if it raises, `judge` reports the error in one line
+    solution    the lines that replace the stub; the last name that they assign is the answer
     wrong       known wrong answers, in the same form
     """
 
@@ -86,7 +97,7 @@ class Exercise:
             raise ValueError(f"exercise {self.id} needs hints, wrong answers and a difficulty of 1 to 3")
 
     def markdown(self) -> str:
-        """The cell that stands before the stub: head line, task, first hint folded."""
+        """The Markdown cell before the stub: a heading line, the task, and the first hint, folded."""
         stars = "★" * self.difficulty + "☆" * (3 - self.difficulty)
         return (
             f"**Exercise {self.id}** · {self.minutes} minutes · difficulty {stars}\n\n{self.task}\n\n"
@@ -95,7 +106,7 @@ class Exercise:
 
 
 class _Registry(Mapping[str, Exercise]):
-    """Every exercise by id; the modules beside this one are read when the first is asked for."""
+    """Every exercise by id; the modules of this package are imported on first use."""
 
     @functools.cached_property
     def _all(self) -> dict[str, Exercise]:
@@ -123,7 +134,7 @@ _hints_shown: Counter[str] = Counter()
 
 
 def find(exercise_id: str) -> Exercise:
-    """The exercise of that id. Raises InputError with the nearest id when there is none."""
+    """Return the exercise with this id. Raises InputError, with the nearest id, if there is none."""
     if isinstance(exercise_id, str) and exercise_id in EXERCISES:
         return EXERCISES[exercise_id]
     near = difflib.get_close_matches(str(exercise_id), EXERCISES, n=1, cutoff=0.3)
@@ -132,17 +143,20 @@ def find(exercise_id: str) -> Exercise:
 
 
 def judge(exercise_id: str, answer: Any) -> Verdict:
-    """The verdict on `answer`; what the answer raises becomes a failed verdict of one line. Raises InputError for an unknown id."""
+    """Check `answer` and return the verdict; an exception in the answer becomes a failed verdict.
+
+    Raises InputError for an unknown id.
+    """
     exercise = find(exercise_id)
     try:
         return UNSOLVED if is_stub(answer) else exercise.check(answer)
     except (Exception, SystemExit) as error:
-        # The answer is somebody's code: whatever it raises is part of the answer.
+        # The answer is a learner's code: whatever it raises is part of the answer.
         return failed(f"It raised {type(error).__name__}{_first_line(error)}.")
 
 
 def _first_line(error: BaseException) -> str:
-    """What an exception says, after a colon; "" where it says nothing, or cannot."""
+    """A colon and the first line of the exception's message; "" if it has none or str() itself fails."""
     try:
         return next((f": {line}" for line in str(error).strip().splitlines()), "")
     except Exception:
@@ -158,7 +172,7 @@ def check(exercise_id: str, answer: Any) -> None:
         return
     verdict = judge(exercise_id, answer)
     if not verdict.unsolved:
-        _keep(exercise, verdict)
+        _record(exercise, verdict)
     if verdict.passed:
         say(f"Exercise {exercise.id}: solved. {verdict.message}")
         return
@@ -170,18 +184,18 @@ def check(exercise_id: str, answer: Any) -> None:
     hint(exercise.id)
 
 
-def _keep(exercise: Exercise, verdict: Verdict) -> None:
-    """Count the try in the learner's own file; a file that cannot be written is no reason to fail."""
+def _record(exercise: Exercise, verdict: Verdict) -> None:
+    """Count the attempt in the learner's progress file; if the file cannot be written, print why and continue."""
     from nbtools.exercises.progress import note_try
 
     try:
         note_try(exercise.id, verdict.passed, _hints_shown[exercise.id])
     except (InputError, OSError) as error:
-        say(f"(Your progress could not be kept: {str(error).splitlines()[0]})")
+        say(f"(Your progress could not be saved: {str(error).splitlines()[0]})")
 
 
 def hint(exercise_id: str) -> None:
-    """Print the next hint; each call goes one step further, and after the last it stays there. Never raises."""
+    """Print the next hint; after the last one, print it again. Never raises."""
     try:
         exercise = find(exercise_id)
     except InputError as error:
@@ -196,7 +210,7 @@ def _hint_text(exercise: Exercise, number: int) -> str:
 
 
 def is_stub(answer: Any) -> bool:
-    """Whether `answer` is what a stub holds: `...`, None, or a list, tuple or dict with one of them inside."""
+    """Whether `answer` is that of an unchanged stub: `...`, None, or a list, tuple or dict that contains one of them."""
     if answer is None or answer is ...:
         return True
     if isinstance(answer, dict):
@@ -205,10 +219,12 @@ def is_stub(answer: Any) -> bool:
 
 
 def solved_copy(notebook: NotebookNode, answers: Mapping[str, str] | None = None) -> NotebookNode:
-    """A copy of `notebook` in which each exercise's stub is replaced by its solution, or by `answers[id]` where that is given.
+    """Copy `notebook` with each exercise's stub replaced by its solution.
 
-    An exercise is a code cell tagged `exercise` whose last line is its check; all above that line is the stub. Raises InputError
-    for a tagged cell without a check at its end.
+    notebook  an exercise is a code cell tagged `exercise` whose last line is its check; everything above that line is the stub
+    answers   by exercise id, code to use instead of the solution
+
+    Raises InputError for a tagged cell that does not end with a check.
     """
     filled = copy.deepcopy(notebook)
     for number, cell in enumerate(filled.cells, 1):

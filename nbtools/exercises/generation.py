@@ -15,8 +15,8 @@ def with_temperature(logits, temperature):
 NUCLEUS_SOLUTION = """
 def nucleus_size(probabilities, p):
     total = 0.0
-    for count, one in enumerate(sorted(probabilities, reverse=True), start=1):
-        total += one
+    for count, probability in enumerate(sorted(probabilities, reverse=True), start=1):
+        total += probability
         if total >= p:
             return count
     return len(probabilities)
@@ -39,13 +39,15 @@ def _min_p_trials() -> list[tuple[object, ...]]:
     import torch
 
     return [
-        (torch.tensor([0.5, 0.3, 0.15, 0.05]), 0.2), (torch.tensor([0.26, 0.25, 0.25, 0.24]), 0.9), (torch.tensor([0.9, 0.06, 0.04]), 0.06),
-    ]  # fmt: skip
+        (torch.tensor([0.5, 0.3, 0.15, 0.05]), 0.2),
+        (torch.tensor([0.26, 0.25, 0.25, 0.24]), 0.9),
+        (torch.tensor([0.9, 0.06, 0.04]), 0.06),
+    ]
 
 
 MIN_P = function_exercise(
     id="03-min-p",
-    title="As likely as a share of the likeliest",
+    title="Relative to the likeliest token",
     minutes=6,
     difficulty=2,
     task=(
@@ -53,17 +55,17 @@ MIN_P = function_exercise(
         "likely as the likeliest."
     ),
     hints=(
-        "The bar moves with the likeliest token. Where is it, when that one has probability 0.5 and `p` is 0.1?",
-        "`p * probabilities.max()` is the bar.",
+        "The threshold depends on the likeliest token. What is it when that token has probability 0.5 and `p` is 0.1?",
+        "`p * probabilities.max()` is the threshold.",
         "`int((probabilities >= p * probabilities.max()).sum())`",
     ),
     trials=_min_p_trials,
-    praise="Where the model is sure, few are kept; where it is not, many. That is the idea of it.",
+    praise="Where the model is certain, few tokens are kept; where it is not, many.",
     solution="def kept_by_min_p(probabilities, p):\n    return int((probabilities >= p * probabilities.max()).sum())",
     wrong=(
         WrongAnswer(
             "def kept_by_min_p(probabilities, p):\n    return int((probabilities >= p).sum())",
-            "That compares with `p` itself; the bar is `p` times the largest probability.",
+            "That compares with `p` itself; the threshold is `p` times the largest probability.",
         ),
         WrongAnswer(
             "def kept_by_min_p(probabilities, p):\n    return int((probabilities.sort(descending=True).values.cumsum(0) < p).sum()) + 1",
@@ -114,7 +116,7 @@ EXERCISES = (
         minutes=8,
         difficulty=2,
         task="Write `nucleus_size(probabilities, p)`: how many tokens top-p keeps, that is the size of the smallest set of tokens whose "
-        "probabilities sum to at least `p`. `probabilities` is a list in no order.",
+        "probabilities sum to at least `p`. `probabilities` is an unsorted list.",
         hints=(
             "The smallest set is made of the likeliest tokens: put them in order first.",
             "Add them up from the top. The token that brings the sum to `p` belongs to the set.",
@@ -127,17 +129,17 @@ EXERCISES = (
             ([0.125, 0.25, 0.5, 0.125], 0.75),
         ],
         tolerance=0.0,
-        praise="Two tokens where the model is sure, many where it is not: the nucleus follows the model's certainty.",
+        praise="Two tokens where the model is certain, many where it is not: the nucleus adapts to it.",
         solution=NUCLEUS_SOLUTION,
         wrong=(
             WrongAnswer(
                 "def nucleus_size(probabilities, p):\n    total, count = 0.0, 0\n    for one in sorted(probabilities, reverse=True):\n"
                 "        total += one\n        if total > p:\n            break\n        count += 1\n    return count",
-                "The token that carries the sum over `p` belongs to the nucleus; without it a sure model would keep nothing.",
+                "The token that brings the sum to `p` belongs to the nucleus; without it a certain model would keep nothing.",
             ),
             WrongAnswer(
                 "def nucleus_size(probabilities, p):\n    return sum(one >= p for one in probabilities)",
-                "That holds each probability against `p` by itself; top-p looks at their sum.",
+                "That compares each probability with `p`; top-p looks at their sum.",
             ),
             WrongAnswer(
                 "def nucleus_size(probabilities, p):\n    total = 0.0\n    for count, one in enumerate(probabilities, start=1):\n"
@@ -146,7 +148,7 @@ EXERCISES = (
             ),
             WrongAnswer(
                 "def nucleus_size(probabilities, p):\n    return sum(one >= p * max(probabilities) for one in probabilities)",
-                "That is min-p, a part of the largest probability; top-p wants a sum.",
+                "That is min-p, a fraction of the largest probability; top-p needs a sum.",
             ),
         ),
     ),
@@ -155,8 +157,8 @@ EXERCISES = (
         title="The mask of a padded batch",
         minutes=5,
         difficulty=2,
-        task="Prompts of different lengths are padded on the left to the longest. Write `left_padded_mask(lengths)`: one list of 0 and 1 a "
-        "prompt, 1 where a token is real. For `[2, 3]` that is `[[0, 1, 1], [1, 1, 1]]`.",
+        task="Prompts of different lengths are padded on the left to the longest. Write `left_padded_mask(lengths)`: one list of 0 and 1 "
+        "per prompt, 1 where a token is real. For `[2, 3]` that is `[[0, 1, 1], [1, 1, 1]]`.",
         hints=(
             "Every row is as long as the longest prompt, and all rows end together.",
             "A row holds longest - length zeros, then length ones.",
@@ -169,7 +171,7 @@ EXERCISES = (
         wrong=(
             WrongAnswer(
                 "def left_padded_mask(lengths):\n    return [[1] * length + [0] * (max(lengths) - length) for length in lengths]",
-                "That pads on the right: the model would go on writing after the padding, not after the prompt.",
+                "That pads on the right: the model would continue after the padding, not after the prompt.",
             ),
             WrongAnswer(
                 "def left_padded_mask(lengths):\n    return [[1] * (max(lengths) - length) + [0] * length for length in lengths]",

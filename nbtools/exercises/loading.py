@@ -27,7 +27,7 @@ def tied_logits(hidden, embedding):
 
 
 def _logits() -> list[tuple[Any, ...]]:
-    """Small logits [1, tokens, vocabulary] in which every tempting reading gives another id."""
+    """Small logits [1, tokens, vocabulary] for which each likely mistake gives a different id."""
     import torch
 
     first = torch.tensor([[[0.0, 9.0, 1.0, 0.5], [8.0, 0.0, 2.0, 1.0], [0.0, 1.0, 2.0, 6.0]]])
@@ -54,7 +54,7 @@ CRUMBS = function_exercise(
     task="A tokenizer cuts `text` into `count` tokens. Return the bytes per token, counted in UTF-8: 4 to 5 for English, near 1 where "
     "it knows nothing.",
     hints=(
-        "How many bytes has the text? That is not its number of characters.",
+        "How many bytes does the text have? That is not its number of characters.",
         '`len(text.encode("utf8"))` counts bytes.',
         '`len(text.encode("utf8")) / count`',
     ),
@@ -122,7 +122,7 @@ EXERCISES = (
         "finds likeliest to come next, as an `int`.",
         hints=(
             "Each position holds the logits of the token after it. Which position is followed by the text's continuation?",
-            "The last position, and there the place of the largest logit. The softmax keeps the order, so it is not needed.",
+            "The last position, and there the index of the largest logit. The softmax keeps the order, so it is not needed.",
             "`int(logits[0, -1].argmax())`",
         ),
         trials=_logits,
@@ -140,7 +140,7 @@ EXERCISES = (
             ),
             WrongAnswer(
                 "def next_token_id(logits):\n    return int(logits[0, -1].max())",
-                "`max` is the logit itself; the id is its place, which `argmax` gives.",
+                "`max` is the logit itself; the id is its index, which `argmax` gives.",
             ),
             WrongAnswer(
                 "def next_token_id(logits):\n    return int(logits[0, -2].argmax())",
@@ -153,7 +153,7 @@ EXERCISES = (
         title="One matrix at both ends",
         minutes=5,
         difficulty=2,
-        task="GPT-2's output layer has no weights of its own: it uses the token embedding. Write `tied_logits(hidden, embedding)`: from "
+        task="GPT-2's output layer has no separate weights: it uses the token embedding. Write `tied_logits(hidden, embedding)`: from "
         "hidden states [tokens, d] and the embedding [vocabulary, d] make logits [tokens, vocabulary].",
         hints=(
             "The logit of a token is the dot product of the hidden state and that token's embedding.",
@@ -161,7 +161,7 @@ EXERCISES = (
             "`hidden @ embedding.T`",
         ),
         trials=_tied,
-        praise="A logit is a dot product: a token scores high where the hidden state points the way of its embedding.",
+        praise="A logit is a dot product: a token scores high where the hidden state points in the direction of its embedding.",
         solution=TIED_SOLUTION,
         wrong=(
             WrongAnswer(
@@ -170,7 +170,7 @@ EXERCISES = (
             ),
             WrongAnswer(
                 "def tied_logits(hidden, embedding):\n    return embedding @ hidden.T",
-                "That is [vocabulary, tokens]: rows and columns have changed places.",
+                "That is [vocabulary, tokens]: rows and columns are swapped.",
             ),
             WrongAnswer(
                 "def tied_logits(hidden, embedding):\n    return (hidden @ embedding.T).softmax(-1)",

@@ -1,4 +1,4 @@
-"""The exercises of notebook 06: who may see whom, which positions, how much is padding, and finding a mistake by its traces."""
+"""The exercises of notebook 06: document masks, positions, the amount of padding, and finding a mistake by its symptoms."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ def _masks() -> list[tuple[object, ...]]:
 
 BLOCK_MASK = function_exercise(
     id="06-apart",
-    title="Who may see whom",
+    title="Documents that cannot see each other",
     minutes=10,
     difficulty=3,
     task=(
         "`documents` of shape `[tokens]` says which document each token of a packed block belongs to. Return a boolean tensor `[tokens, "
-        "tokens]`, "
-        "True where the token of the row may attend to the token of the column: not to the future, and not to another document."
+        "tokens]`, True where the token of the row may attend to the token of the column: not to the future, and not to another document."
     ),
     hints=(
         "Two conditions, both a square of True and False. When do both hold?",
@@ -47,7 +46,7 @@ BLOCK_MASK = function_exercise(
         ),
         WrongAnswer(
             "def may_attend(documents):\n    return (documents[:, None] == documents[None, :]).triu()",
-            "Rows ask and columns answer: that triangle lets each token see what comes after it only.",
+            "Rows are queries and columns are keys: that triangle lets each token see only what comes after it.",
         ),
     ),
 )
@@ -58,17 +57,16 @@ POSITIONS = function_exercise(
     minutes=7,
     difficulty=2,
     task=(
-        "`mask` of shape `[rows, tokens]` is 0 for padding, which stands on the left, and 1 for text. Return the position of every "
-        "token: 0 for "
-        "the first token of the text, 1 for the next, and 0 for padding."
+        "`mask` of shape `[rows, tokens]` is 0 for padding, which is on the left, and 1 for text. Return the position of every "
+        "token: 0 for the first token of the text, 1 for the next, and 0 for padding."
     ),
     hints=(
-        "How many ones stand up to and with a place? What does that count have to do with its position?",
+        "How many ones are there up to and including a token? How does that count relate to its position?",
         "`mask.cumsum(1)` counts them; the first token of the text must get 0, and padding must not get -1.",
         "`(mask.cumsum(1) - 1).clamp(min=0)`",
     ),
     trials=_masks,
-    praise="So a text has the same positions whatever it is batched with; `generate` does this by itself, `forward` does not.",
+    praise="So a text has the same positions in any batch; `generate` computes them automatically, `forward` does not.",
     solution="def positions(mask):\n    return (mask.cumsum(1) - 1).clamp(min=0)",
     wrong=(
         WrongAnswer(
@@ -81,7 +79,7 @@ POSITIONS = function_exercise(
         ),
         WrongAnswer(
             "def positions(mask):\n    return mask.cumsum(1) - 1",
-            "Padding gets position -1 here, which no table of positions has.",
+            "Padding gets position -1 here, which the position embedding does not have.",
         ),
     ),
 )
@@ -92,16 +90,16 @@ USEFUL = function_exercise(
     minutes=4,
     difficulty=1,
     task=(
-        "`lengths` lists how many tokens each review has. All are padded, or cut, to `width`. Return the share of the positions that "
-        "hold text."
+        "`lengths` lists how many tokens each review has. All are padded, or cut, to `width`. Return the fraction of the positions that "
+        "contain text."
     ),
     hints=(
-        "How many positions are computed in all? How many of a review's tokens can stand in one row?",
+        "How many positions are computed in total? How many of a review's tokens fit in one row?",
         "A review that is longer than the row fills it, and no more.",
         "`sum(min(length, width) for length in lengths) / (len(lengths) * width)`",
     ),
     trials=lambda: [([100, 300, 512], 512), ([600, 100], 200), ([10], 20)],
-    praise="The rest is time that buys nothing. Packing brings the share to one.",
+    praise="The rest is wasted computation. Packing brings the fraction to one.",
     solution="def share_of_text(lengths, width):\n    return sum(min(length, width) for length in lengths) / (len(lengths) * width)",
     wrong=(
         WrongAnswer(
@@ -110,7 +108,7 @@ USEFUL = function_exercise(
         ),
         WrongAnswer(
             "def share_of_text(lengths, width):\n    return 1 - sum(min(length, width) for length in lengths) / (len(lengths) * width)",
-            "That is the share of padding.",
+            "That is the fraction of padding.",
         ),
     ),
 )
@@ -121,13 +119,10 @@ TRACES = function_exercise(
     minutes=12,
     difficulty=3,
     task=(
-        "A run is a dictionary: training `loss` (nats), held-out `perplexity` `before` and `after`, `ending` (chance of an end where "
-        "reviews end) "
-        "and `useful` (share of positions that are text). Return the name of the likeliest mistake: `double-shift` where held-out text "
-        "became harder; else "
-        "`unmasked-padding` where the training loss is below half of the held-out one (also in nats); else `ends-masked` where `ending` "
-        "is below 0.01; else "
-        "`fixed-length` where less than 0.6 is text; else `none`."
+        "A run is a dictionary: training `loss` (nats), held-out perplexity `before` and `after`, `ending` (probability of end-of-text "
+        "where reviews end) and `useful` (fraction of positions that are text). Return the name of the likeliest mistake: "
+        "`double-shift` if the held-out perplexity rose; else `unmasked-padding` if the training loss is below half of the held-out one "
+        "(also in nats); else `ends-masked` if `ending` is below 0.01; else `fixed-length` if less than 0.6 is text; else `none`."
     ),
     hints=(
         "The four questions are asked in that order. Which two numbers does the first one compare?",
@@ -142,7 +137,7 @@ TRACES = function_exercise(
         ({"loss": 4.4, "before": 200.0, "after": 85.0, "ending": 0.2, "useful": 1.0},),
         ({"loss": 3.0, "before": 200.0, "after": 85.0, "ending": 0.2, "useful": 1.0},),
     ],
-    praise="None of these mistakes raises an error. They are found by figures that somebody looks at.",
+    praise="None of these mistakes raises an error. They show only in the numbers.",
     solution=(
         "import math\n\n"
         "def diagnose(run):\n"
@@ -167,10 +162,8 @@ TRACES = function_exercise(
             "    if run['after'] > run['before']:\n        return 'double-shift'\n"
             "    if run['loss'] < 0.5 * math.log(run['after']):\n        return 'unmasked-padding'\n"
             "    return 'fixed-length' if run['useful'] < 0.6 else 'none'",
-            (
-                "A model that predicts the token after the next also never ends in the right place: ask first whether held-out text "
-                "became harder."
-            ),
+            "A model that predicts the token after the next also never ends in the right place: check first whether the held-out "
+            "perplexity rose.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What a learner has solved, in a file of their own; and many such files as one table for whoever teaches."""
+"""A learner's progress as a file, and the files of a class as one table."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from nbtools.system import headless
 
 SCHEMA = 1
 FILE = "exercises.json"
-MOST_BYTES = 1_000_000  # of a file; one with every exercise has a hundredth
-MOST_NAME = 80  # characters of a name, which is a cell of a table
+MAX_BYTES = 1_000_000  # of a file; one with every exercise has about 10 kB
+MAX_NAME_LENGTH = 80  # characters; the name is a cell of a table
 COUNT = Maybe(Whole(0, 1_000_000), 0)
 SHAPE = {
     "schema": Is(SCHEMA),
@@ -30,42 +30,48 @@ SHAPE = {
 
 @dataclass
 class Progress:
-    """name: whose it is, "" where nobody said; exercises: by id, tries, hints and, once it is solved, the day."""
+    """The exercises that one person has tried.
+
+    name       the learner's name, or ""
+    exercises  by id: `tries`, `hints` and, once it is solved, the day (`solved`)
+    """
 
     name: str = ""
     exercises: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def solved(self) -> set[str]:
-        return {one for one, entry in self.exercises.items() if entry.get("solved")}
+        """The ids of the solved exercises."""
+        return {exercise_id for exercise_id, entry in self.exercises.items() if entry.get("solved")}
 
 
 def progress_file() -> Path:
-    """`exercises.json` in the folder for runs: it is the learner's, and nothing but `check` and `nbtools progress` writes it."""
+    """The path of `exercises.json` in the folder for runs; only `check` and `nbtools progress` write to it."""
     return runs_folder() / FILE
 
 
 def read_progress(path: Path) -> Progress:
-    """What a file holds; nothing where there is none. Raises InputError for a file that is something else."""
+    """Read a progress file; the result is empty if the file does not exist. Raises InputError if it is not a progress file."""
     remedy = f"Give an {FILE} that the course wrote; a broken one can be deleted."
     try:
-        content = read_json(path, SHAPE, remedy, most_bytes=MOST_BYTES, absent={"name": "", "exercises": {}})
+        content = read_json(path, SHAPE, remedy, most_bytes=MAX_BYTES, absent={"name": "", "exercises": {}})
     except InputError as error:
-        raise InputError(f"{path} is no file of progress: {error.problem.removeprefix(f'{path} cannot be read: ')}", remedy) from None
-    return Progress(" ".join(content["name"].split())[:MOST_NAME], content["exercises"])
+        raise InputError(f"{path} is not a progress file: {error.problem.removeprefix(f'{path} cannot be read: ')}", remedy) from None
+    return Progress(" ".join(content["name"].split())[:MAX_NAME_LENGTH], content["exercises"])
 
 
 def write_progress(path: Path, progress: Progress) -> Path:
+    """Write a progress file, creating its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"schema": SCHEMA, "name": progress.name, "exercises": dict(sorted(progress.exercises.items()))}
     return write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def note_try(exercise_id: str, passed: bool, hints: int) -> None:
-    """Count an answer. Nothing is kept where notebooks run by themselves. Raises InputError or OSError where the file cannot be kept."""
+    """Count an attempt in the progress file, except in headless runs. Raises InputError or OSError if the file cannot be written."""
     if headless():
         return
     path = progress_file()
-    with wait_for_lock(path.with_name(f".{path.name}.lock")):  # two notebooks at once are two kernels
+    with wait_for_lock(path.with_name(f".{path.name}.lock")):  # two open notebooks are two kernels
         progress = read_progress(path)
         entry = progress.exercises.setdefault(exercise_id, {"tries": 0, "hints": 0})
         if not entry.get("solved"):
@@ -77,61 +83,64 @@ def note_try(exercise_id: str, passed: bool, hints: int) -> None:
 
 
 def by_notebook(progress: Progress, known: Iterable[str]) -> list[tuple[str, int, int, int]]:
-    """For each notebook number: (number, solved, exercises there are, tries)."""
-    totals = Counter(one[:2] for one in known)
-    solved = Counter(one[:2] for one in progress.solved())
+    """For each notebook: its number, solved exercises, all exercises, tries."""
+    totals = Counter(exercise_id[:2] for exercise_id in known)
+    solved = Counter(exercise_id[:2] for exercise_id in progress.solved())
     tries: Counter[str] = Counter()
-    for one, entry in progress.exercises.items():
-        tries[one[:2]] += entry["tries"]
+    for exercise_id, entry in progress.exercises.items():
+        tries[exercise_id[:2]] += entry["tries"]
     return [(number, solved[number], totals[number], tries[number]) for number in sorted(totals)]
 
 
-def find_files(places: Sequence[Path]) -> list[Path]:
-    """The files of progress among `places` and in the folders among them. Raises InputError where there are none."""
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """List the progress files in `paths`, which are files and folders. Raises InputError if there are none."""
     found: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            found += sorted(file for file in place.rglob("*.json") if not file.name.startswith("."))
-        elif place.is_file():
-            found.append(place)
+    for path in paths:
+        if path.is_dir():
+            found += sorted(file for file in path.rglob("*.json") if not file.name.startswith("."))
+        elif path.is_file():
+            found.append(path)
         else:
-            raise InputError(f"There is no file or folder {place}.", f"Name the files that people sent, {FILE} each.")
+            raise InputError(f"There is no file or folder {path}.", f"Name the files that people sent, {FILE} each.")
     if not found:
-        raise InputError("There is no file of progress there.", f"Name the files that people sent, {FILE} each, or their folder.")
+        raise InputError("There is no progress file there.", f"Name the files that people sent, {FILE} each, or their folder.")
     return found
 
 
 def roll_up(files: Sequence[Path]) -> tuple[dict[str, Progress], list[str]]:
-    """Everybody's progress by name, and a line for each file that could not be read. Two with one name are told apart."""
+    """Read the progress files of a class.
+
+    Returns the progress by name, where a repeated name gets a number, and one message for each file that could not be read.
+    """
     people: dict[str, Progress] = {}
-    complaints = []
+    problems = []
     for file in files:
         try:
             progress = read_progress(file)
         except InputError as error:
-            complaints.append(error.problem)
+            problems.append(error.problem)
             continue
         name = progress.name or (file.parent.name if file.name == FILE else file.stem)
         twin = 1
         while (name if twin == 1 else f"{name} ({twin})") in people:
             twin += 1
         people[name if twin == 1 else f"{name} ({twin})"] = progress
-    return people, complaints
+    return people, problems
 
 
 def hardest(people: Mapping[str, Progress]) -> list[tuple[str, int, int, float]]:
-    """For each exercise that anybody tried, hardest first: (id, solved by, tried by, mean tries)."""
+    """For each exercise that somebody tried, hardest first: its id, how many solved it, how many tried it, mean tries."""
     tried: dict[str, list[dict[str, Any]]] = {}
     for progress in people.values():
-        for one, entry in progress.exercises.items():
-            tried.setdefault(one, []).append(entry)
+        for exercise_id, entry in progress.exercises.items():
+            tried.setdefault(exercise_id, []).append(entry)
     rows = [
         (
-            one,
+            exercise_id,
             sum(bool(entry.get("solved")) for entry in entries),
             len(entries),
             sum(entry["tries"] for entry in entries) / len(entries),
         )
-        for one, entries in tried.items()
+        for exercise_id, entries in tried.items()
     ]
     return sorted(rows, key=lambda row: (row[1] / row[2], -row[3], row[0]))

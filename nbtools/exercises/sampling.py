@@ -12,7 +12,7 @@ LIKELIER = function_exercise(
     difficulty=1,
     task=(
         "`before` and `after` map tokens to probabilities. Return the token whose **log-probability** rose most. "
-        "(Every token stands in both, with a probability above 0.)"
+        "(Every token is in both, with a probability above 0.)"
     ),
     hints=(
         "From 0.001 to 0.05 or from 0.40 to 0.50: in which case did the model change its mind more?",
@@ -48,12 +48,12 @@ COPIED = function_exercise(
     minutes=10,
     difficulty=3,
     task=(
-        "`mine` and `theirs` are lists of words. Return the length of the longest run of words that stands in both, **next to each "
+        "`mine` and `theirs` are lists of words. Return the length of the longest run of words that occurs in both, **next to each "
         "other and in the same order**."
     ),
     hints=(
-        "Try every pair of starting places, and count how far the two lists agree from there.",
-        "Two loops for the starting places, and a while loop that goes on as long as both lists last and the words are equal.",
+        "Try every pair of starting positions, and count how far the two lists agree from there.",
+        "Two loops over the starting positions, and a while loop that continues while both lists have words left and these are equal.",
         "Keep the largest count of all pairs; return 0 when there is none.",
     ),
     trials=lambda: [
@@ -112,7 +112,7 @@ FAIR = function_exercise(
     ),
     hints=(
         "What has to be the same, so that only one thing is left that can explain a difference?",
-        "Same prompt, same decoding, same dice; and the model must not be the same, or there is nothing to compare.",
+        "Same prompt, same decoding, same seed; and the model must not be the same, or there is nothing to compare.",
         "Compare the three with ==, and `model` with !=.",
     ),
     trials=lambda: [
@@ -131,7 +131,7 @@ FAIR = function_exercise(
     wrong=(
         WrongAnswer(
             "def comparable(one, other):\n    return one['prompt'] == other['prompt'] and one['model'] != other['model']",
-            "The same prompt is not enough: with other dice or another decoding, the same model writes another text too.",
+            "The same prompt is not enough: with another seed or another decoding, the same model writes another text too.",
         ),
         WrongAnswer(
             "def comparable(one, other):\n    return all(one[key] == other[key] for key in ('seed', 'prompt', 'decoding'))",

@@ -20,10 +20,10 @@ def report_secret(secret):
 MEMORY_SOLUTION = """
 def training_gigabytes(parameters):
     copies = 1 + 1 + 2                      # weights, gradients, AdamW's two averages
-    return parameters * 4 * copies / 1e9    # 4 bytes a number
+    return parameters * 4 * copies / 1e9    # 4 bytes per number
 """
 
-# Made up for the check; none of them opens anything.
+# Invented for the check; none of them is a real token.
 _EXAMPLES = ("hf_AbCdEfGhIj0123456789", "zq7!kM2#xW9$", "hf_AbCdEfGhIj9876543210wxyz")
 
 
@@ -44,7 +44,7 @@ def _check_secret(answer: Any) -> Verdict:
     if len({len(str(report)) for report in reports}) > 1:
         return failed(
             'Every secret should be reported with the same words, "set".',
-            "The report's length follows the secret's length, and so tells it.",
+            "The report's length follows the secret's length, and so reveals it.",
         )
     if len(set(map(str, reports))) > 1:
         return failed(
@@ -52,13 +52,13 @@ def _check_secret(answer: Any) -> Verdict:
             "The report differs from secret to secret: a fingerprint lets anyone test a guess, or see that two people share a secret.",
         )
     if any(report != "set" for report in reports):
-        return failed(f'A secret that is there should give "set", and gave {reports[0]!r}.')
+        return failed(f'A secret that exists should give "set", and gave {reports[0]!r}.')
     if any(report != "not set" for report in absent):
         return failed(
             'None, an empty text and white space alone should all give "not set".',
-            "A variable can exist and hold nothing: being there is not being set.",
+            "A variable can exist and hold nothing: an empty variable is not a secret.",
         )
-    return solved("Three different secrets, one and the same report: the reader learns that one is set, and nothing else.")
+    return solved("Three different secrets, the same report each time: the reader learns that one is set, and nothing else.")
 
 
 EXERCISES = (
@@ -75,7 +75,7 @@ EXERCISES = (
             "`given is None` is the question to ask.",
         ),
         trials=lambda: [(None, 300), (20, 300), (0, 42), (0.0, 2e-5), ("", "gpt2"), (False, True)],
-        praise="None gives way to the profile; 0, 0.0, False and an empty text are choices and stay.",
+        praise="None is replaced by the profile's value; 0, 0.0, False and an empty text are choices and stay.",
         solution=NONE_SOLUTION,
         wrong=(
             WrongAnswer(
@@ -84,7 +84,7 @@ EXERCISES = (
             ),
             WrongAnswer(
                 "def chosen(given, profile_value):\n    return profile_value",
-                "What the reader asked for is never looked at: the profile's value should count only when `given` is None.",
+                "`given` is never used: the profile's value should be returned only when `given` is None.",
             ),
             WrongAnswer(
                 "def chosen(given, profile_value):\n    return given if given is None else profile_value",
@@ -94,14 +94,14 @@ EXERCISES = (
     ),
     Exercise(
         id="00-secret",
-        title="Say that a secret is there, and nothing more",
+        title="Report that a secret exists, and nothing more",
         minutes=5,
         difficulty=1,
-        task='Write `report_secret(secret)`, which returns `"set"` or `"not set"` and tells nothing else about the secret. '
+        task='Write `report_secret(secret)`, which returns `"set"` or `"not set"` and reveals nothing else about the secret. '
         "It may be `None`, an empty text or white space.",
         hints=(
             "Two different secrets must give exactly the same report.",
-            "Not its first characters, not stars in its length, not a hash: the words alone.",
+            "Not its first characters, not as many stars as it has characters, not a hash: only the words.",
             "An environment variable can exist and be empty: look at `secret.strip()`, but only where `secret` is not None.",
         ),
         check=_check_secret,
@@ -140,7 +140,7 @@ EXERCISES = (
         ),
         trials=lambda: [(124_439_808,), (6_967_296,), (774_030_080,), (1,)],
         tolerance=1e-10,
-        praise="16 bytes a parameter: GPT-2 small needs 2 GB before it has read a single word. Activations come on top.",
+        praise="16 bytes per parameter: GPT-2 small needs 2 GB before it has read a single word. Activations come on top.",
         solution=MEMORY_SOLUTION,
         wrong=(
             WrongAnswer(
@@ -153,7 +153,7 @@ EXERCISES = (
             ),
             WrongAnswer(
                 "def training_gigabytes(parameters):\n    return parameters * 12 / 1e9",
-                "One number a parameter is missing: AdamW keeps two averages, of the gradient and of its square.",
+                "One number per parameter is missing: AdamW keeps two averages, of the gradient and of its square.",
             ),
             WrongAnswer(
                 "def training_gigabytes(parameters):\n    return parameters * 16 / 2**30",

@@ -1,4 +1,4 @@
-"""The exercises of notebook 09: how many runs a plan comes to, which run to choose, and when two results differ."""
+"""The exercises of notebook 09: how many runs a sweep makes, which run to choose, and when two results differ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COUNT = function_exercise(
     difficulty=1,
     task="`grid` maps each parameter to the list of its values, `seeds` is a number. Return how many runs the sweep makes.",
     hints=(
-        "Every value of the first parameter meets every value of the second. How many pairs is that?",
+        "Every value of the first parameter is combined with every value of the second. How many pairs is that?",
         "Multiply the lengths of all lists; each combination is then run once with every seed.",
         "`math.prod(len(values) for values in grid.values()) * seeds`",
     ),
@@ -21,12 +21,12 @@ COUNT = function_exercise(
         ({"learning_rate": [1e-4, 1e-3]}, 5),
         ({"a": [1, 2], "b": [1, 2], "c": [1, 2], "d": [1, 2, 3]}, 1),
     ],
-    praise="A grid grows by multiplication: one more parameter of three values makes a night out of an evening.",
+    praise="A grid grows by multiplication: one more parameter with three values takes three times as long.",
     solution="import math\n\ndef count_runs(grid, seeds):\n    return math.prod(len(values) for values in grid.values()) * seeds",
     wrong=(
         WrongAnswer(
             "def count_runs(grid, seeds):\n    return sum(len(values) for values in grid.values()) * seeds",
-            "That adds the lists' lengths: so many runs change one parameter at a time, and a grid tries all combinations.",
+            "That adds the lists' lengths, which changes one parameter at a time; a grid tries all combinations.",
         ),
         WrongAnswer(
             "import math\n\ndef count_runs(grid, seeds):\n    return math.prod(len(values) for values in grid.values())",
@@ -68,13 +68,13 @@ CHOOSE = function_exercise(
             "def choose(runs):\n"
             "    best = min((run for run in runs if run['state'] == 'done'), key=lambda run: run['test'])\n"
             "    return best['name'], best['test']",
-            "That chooses by the test part. The figure is then the luckiest of many, and says too much about new reviews.",
+            "That chooses by the test part. The figure is then the luckiest of many, and too optimistic for new reviews.",
         ),
         WrongAnswer(
             "def choose(runs):\n"
             "    best = min((run for run in runs if run['state'] == 'done'), key=lambda run: run['validation'])\n"
             "    return best['name'], best['validation']",
-            "The choice is right, but the figure that chose is better than the run deserves: report the one that chose nothing.",
+            "The choice is right, but the figure used to choose is too optimistic: report the test figure.",
         ),
         WrongAnswer(
             "def choose(runs):\n    best = min(runs, key=lambda run: run['validation'])\n    return best['name'], best['test']",
@@ -90,10 +90,10 @@ APART = function_exercise(
     difficulty=2,
     task=(
         "`one` and `other` are lists of figures over the **same seeds, in the same order**. Return True when `one` is lower than "
-        "`other` for every seed: the simplest sign that a difference is not the seeds' doing."
+        "`other` for every seed: the simplest sign that a difference is not due to the seeds."
     ),
     hints=(
-        "Two lists may overlap as a whole, and yet one may be lower each time that both had the same seed.",
+        "Two lists may overlap, and yet one may be lower for every single seed.",
         "Compare pair by pair: the first with the first, the second with the second.",
         "`all(a < b for a, b in zip(one, other, strict=True))`",
     ),
@@ -103,7 +103,7 @@ APART = function_exercise(
         ([1.5], [1.5]),
         ([1.1, 1.2], [1.3, 1.4]),
     ],
-    praise="Pairing by seed takes out what both share: the order of the reviews and the dice.",
+    praise="Pairing by seed removes what both share: the order of the reviews and the random numbers.",
     solution="def always_lower(one, other):\n    return all(a < b for a, b in zip(one, other, strict=True))",
     wrong=(
         WrongAnswer(
@@ -112,7 +112,7 @@ APART = function_exercise(
         ),
         WrongAnswer(
             "def always_lower(one, other):\n    return max(one) < min(other)",
-            "That asks for lists which do not overlap at all. Seeds that are hard for both make them overlap; compare within a seed.",
+            "That requires lists that do not overlap at all. Seeds that are hard for both make them overlap; compare per seed.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Judge a function by its results: the same trials for the answer, for the solution and for each known wrong answer."""
+"""Check a function by its results on the same trials as the solution and each known wrong answer."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ Trials = Callable[[], Sequence[tuple[Any, ...]]]
 
 
 def answer_of(source: str) -> Any:
-    """Run the source of an answer and return the last name that it binds at top level.
+    """Run the source of an answer and return the value of the last name that it assigns at top level.
 
-    The source may use `math`, `np` and `torch` without importing them, as it may in the notebooks.
+    The source may use `math`, `np` and `torch` without importing them, as in the notebooks.
     """
     import numpy as np
     import torch
 
-    space: dict[str, Any] = {"math": math, "np": np, "torch": torch}
-    exec(compile(source, "<answer>", "exec"), space)
+    namespace: dict[str, Any] = {"math": math, "np": np, "torch": torch}
+    exec(compile(source, "<answer>", "exec"), namespace)
     names = []
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.FunctionDef):
             names.append(statement.name)
         elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             names.append(statement.targets[0].id)
-    return space[names[-1]]
+    return namespace[names[-1]]
 
 
 def function_exercise(
     *, trials: Trials, praise: str, solution: str, wrong: tuple[WrongAnswer, ...], tolerance: float = 1e-4, **fields: Any
 ) -> Exercise:
-    """An exercise whose answer is a function, judged on `trials`.
+    """Create an exercise whose answer is a function that is checked on `trials`.
 
-    trials     gives fresh argument tuples at each call, so that an answer which changes its arguments harms nobody
-    praise     what a right answer has shown
-    tolerance  largest difference allowed, relative to the size of the expected number (absolute below 1)
+    trials     returns new argument tuples at each call, so that an answer may modify its arguments
+    praise     what a right answer shows
+    solution   source of the right answer
+    wrong      known wrong answers; an answer with the same result on every trial gets that misconception
+    tolerance  largest difference allowed, relative to the expected number (absolute below 1)
     fields     the other fields of `Exercise`
-
-    A wrong answer that gives (or raises) on every trial what a known wrong answer does is told that one's misconception.
     """
 
     def check(answer: Any) -> Verdict:
@@ -52,10 +52,10 @@ def function_exercise(
         if all(map(is_stub, results)):
             return UNSOLVED
         expected = _results(answer_of(solution), trials)
-        misses = [place for place, (got, want) in enumerate(zip(results, expected, strict=True)) if not same(got, want, tolerance)]
+        misses = [index for index, (got, want) in enumerate(zip(results, expected, strict=True)) if not same(got, want, tolerance)]
         if not misses:
             return solved(praise)
-        known = (one.misconception for one in wrong if same(results, _results(answer_of(one.source), trials), tolerance))
+        known = (answer.misconception for answer in wrong if same(results, _results(answer_of(answer.source), trials), tolerance))
         got, want = results[misses[0]], expected[misses[0]]
         outcome = str(got) if isinstance(got, _Raised) else f"gave {show(got)}"
         arguments = ", ".join(map(show, trials()[misses[0]]))
@@ -66,7 +66,7 @@ def function_exercise(
 
 @dataclass(frozen=True)
 class _Raised:
-    """Stands for the result of a call that raised. Two are equal when the kind of error is."""
+    """The result of a call that raised; two are equal if the exceptions have the same type."""
 
     kind: str
     message: str = field(compare=False)
@@ -81,16 +81,16 @@ def _results(function: Callable[..., Any], trials: Trials) -> list[Any]:
         try:
             results.append(function(*arguments))
         except Exception as error:
-            # The function is a learner's code: whatever it raises is its result.
+            # The function is a learner's code: an exception is its result.
             results.append(_Raised(type(error).__name__, next(iter(str(error).strip().splitlines()), "")))
     return results
 
 
 def same(left: Any, right: Any, tolerance: float = 1e-4) -> bool:
-    """Whether two results are equal: numbers and arrays within `tolerance`, lists and tuples item by item, all else exactly."""
+    """Whether two results are equal: numbers and arrays within `tolerance`, lists and tuples item by item, everything else exactly."""
     left, right = _plain(left), _plain(right)
     if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
-        return len(left) == len(right) and all(same(one, other, tolerance) for one, other in zip(left, right, strict=True))
+        return len(left) == len(right) and all(same(a, b, tolerance) for a, b in zip(left, right, strict=True))
     numbers = (int, float)
     if isinstance(left, numbers) and isinstance(right, numbers):
         if math.isinf(right) or math.isinf(left) or math.isnan(left) or math.isnan(right):
@@ -100,14 +100,14 @@ def same(left: Any, right: Any, tolerance: float = 1e-4) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Tensors and arrays as nested lists, their single numbers as numbers."""
+    """Convert tensors and arrays to nested lists, and those with a single number to that number."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def show(value: Any) -> str:
-    """A value on one short line, numbers rounded to four significant digits."""
+    """Format a value as one short line, with numbers rounded to four significant digits."""
     value = _plain(value)
     if isinstance(value, float):
         return f"{value:.4g}"

@@ -1,6 +1,6 @@
-"""Is this machine ready for the course, and for which of its models? `doctor()` answers; the notebooks and `nbtools doctor` show it.
+"""`doctor()` checks whether this machine is ready for the course, and for which of its models.
 
-Nothing but the standard library is imported until a check needs it, because a missing or broken package is what doctor is for.
+Only the standard library is imported until a check needs more, because doctor must run where packages are missing or broken.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ __all__ = ["Check", "Health", "doctor"]
 
 
 def doctor(hub_secret: str = "HF_TOKEN") -> Health:
-    """Examine this machine: host, packages, device, memory, disk, the Hub, and which profiles work here. Takes seconds.
+    """Check this machine: host, packages, device, memory, disk, the Hub, and which profiles work here. Takes a few seconds.
 
-    hub_secret  the name of the Colab secret that holds a Hugging Face token, where it is not the usual one. Only whether a
-                token is set, and where, is reported.
+    hub_secret  name of the Colab secret that holds the Hugging Face token. Only whether a token is set, and where, is reported.
 
-    Never raises for what it finds: whatever is missing or broken becomes a check that failed, with advice.
+    Never raises: anything missing or broken becomes a failed check with advice.
     """
     packages, versions = examine_packages()
-    hub = hub_state()  # asked once: it may wait for seconds
+    hub = hub_state()  # once, because it may wait for several seconds
     return Health((*packages, *examine_machine(hub, hub_secret), *examine_profiles(hub)), versions)

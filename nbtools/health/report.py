@@ -1,4 +1,4 @@
-"""What doctor found, as data, as text, as a terminal table and as a notebook table."""
+"""The result of doctor, as data, as text, as a terminal table and as a notebook table."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ REINSTALL = "In the course's folder run: python -m pip install -e ."
 
 @dataclass(frozen=True)
 class Check:
-    """One thing examined.
+    """The result of one check.
 
-    name    what was looked at
-    value   what was found, in words
+    name    what was checked
+    value   what was found, as text
     level   "ok", "warn" (something does not work here) or "fail" (the course cannot run)
-    advice  one line that says what to do, or nothing
+    advice  one line that says what to do, or ""
     """
 
     name: str
@@ -35,7 +35,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Health:
-    """The checks in the order of the table, and the version of each package: installed, tested with, required at least."""
+    """The result of `doctor`.
+
+    checks    in the order of the table
+    versions  for each package, its `installed`, `tested` and (minimum) `required` version
+    """
 
     checks: tuple[Check, ...]
     versions: dict[str, dict[str, str | None]] = field(default_factory=dict)
@@ -47,7 +51,7 @@ class Health:
 
     @property
     def verdict(self) -> str:
-        """One line: the answer."""
+        """The overall result in one line."""
         if self.ok:
             return "The course runs here."
         failed = [check.name for check in self.checks if check.level == "fail"]
@@ -55,11 +59,11 @@ class Health:
         return f"The course cannot run here yet: see {', '.join(failed[:3])}{more}."
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON can hold it."""
+        """The result as values that can be stored as JSON."""
         return {"ok": self.ok, "verdict": self.verdict, "checks": [asdict(check) for check in self.checks], "packages": self.versions}
 
     def table(self) -> Table:
-        """A table for the terminal, as rich draws it."""
+        """The result as a rich table, for the terminal."""
         from rich.table import Table
         from rich.text import Text
 
@@ -85,7 +89,7 @@ class Health:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str | None:
-        """The same table for a notebook; None, so that the text is shown, where Jinja2 itself is what is missing."""
+        """The table for a notebook; None if Jinja2 is missing, so that the text form is shown."""
         try:
             return str(TEMPLATES.render("health.html", health=self))
         except ImportError:
@@ -93,7 +97,13 @@ class Health:
 
 
 def guarded(name: str, examine: Callable[[], list[Check]], level: Level = "fail", advice: str = REINSTALL) -> list[Check]:
-    """What `examine` returns; where it breaks, one check of `level` that says how. A broken package can raise anything."""
+    """Call `examine`; if it raises, return one check that reports the error. A broken package can raise anything.
+
+    name     the name of that check
+    examine  returns checks
+    level    the level of that check
+    advice   the advice of that check
+    """
     try:
         return examine()
     except Exception as error:
@@ -101,11 +111,11 @@ def guarded(name: str, examine: Callable[[], list[Check]], level: Level = "fail"
 
 
 def one_line(error: BaseException) -> str:
-    """The kind of error and the first line of its message."""
+    """The type of an exception and the first line of its message."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 def gigabytes(count: float) -> str:
-    """Bytes as GB (10**9 bytes) with one decimal."""
+    """Format bytes as GB (10**9 bytes) with one decimal."""
     return f"{count / 1e9:.1f} GB"

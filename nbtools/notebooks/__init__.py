@@ -1,6 +1,6 @@
-"""Notebooks as data: find them, read and check their parameters, know what they cost and what figures to expect.
+"""Notebooks as data: files, parameters, recorded costs and expected values.
 
-`box` and `expected` are what a notebook itself calls; `nbtools.runs` executes notebooks.
+Notebooks themselves call `box` and `expected`; `nbtools.runs` executes notebooks.
 """
 
 from nbtools.notebooks.catalog import Notebook, choose_notebooks, find_notebooks, read_notebook

@@ -1,4 +1,4 @@
-"""Which notebooks there are, and what stands in one. Plain JSON, no Jupyter package needed."""
+"""Find and read notebooks, as plain JSON without any Jupyter package."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 from nbtools.errors import InputError
 from nbtools.notebooks.content import read_content
 
-NUMBERED = "[0-9][0-9]_*.ipynb"  # the course's own notebooks; anything else in the folder is a learner's
-# A wheel brings copies, because Colab has one notebook open and no clone: 04 reads its own parameters, 09 runs 04.
+NUMBERED = "[0-9][0-9]_*.ipynb"  # the course's notebooks; other files in the folder belong to the learner
+# A wheel contains copies, because Colab opens one notebook without a clone: 04 reads its own parameters, 09 runs 04.
 PACKAGED = Path(__file__).parent.parent / "assets" / "notebooks"
-CLONE = Path(__file__).parents[2] / "notebooks"  # beside the package, where that is installed from a clone
+CLONE = Path(__file__).parents[2] / "notebooks"  # next to the package, if that is installed from a clone
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """One notebook on disk, read once.
+    """The contents of a notebook.
 
-    name   the file's name without its ending, such as "04_finetuning"
+    name   the file's name without its extension, such as "04_finetuning"
     path   absolute
     cells  the cells as nbformat 4 stores them, with each source joined to one string
     """
@@ -39,7 +39,7 @@ class Notebook:
 
     @property
     def title(self) -> str:
-        """The first heading, or the name where there is none."""
+        """The first heading, or the name if there is none."""
         for cell in self.cells:
             if cell.get("cell_type") == "markdown" and (found := re.search(r"^#+\s+(.+)$", cell["source"], re.MULTILINE)):
                 return found[1].strip()
@@ -59,18 +59,18 @@ class Notebook:
 
 
 def read_notebook(path: str | Path) -> Notebook:
-    """Read a notebook. Raises InputError where there is no file or it is not a notebook of format 4."""
+    """Read a notebook. Raises InputError if the file does not exist or is not a notebook of format 4."""
     path = Path(path)
     cells = tuple({**cell, "source": "".join(cell["source"])} for cell in read_content(path)["cells"])
     return Notebook(path.stem, path.resolve(), cells)
 
 
 def find_notebooks() -> list[Path]:
-    """The course's notebooks in order: from the nearest folder `notebooks/` in the current folder or above it, else from the folder
-    that `NBTOOLS_NOTEBOOKS` names (that of the notebook which is being run), else those that the installed package brings, or that stand
-    beside it in the clone.
+    """List the course's notebooks in order.
 
-    Raises InputError where there is none.
+    They are in the nearest folder `notebooks/` in the current folder or above it, in the folder that `NBTOOLS_NOTEBOOKS` names (that of
+    the notebook being run), in the installed package, or next to it in the clone; the first of these that has notebooks is used. Raises
+    InputError if there are none.
     """
     here = Path.cwd().resolve()
     named = os.environ.get("NBTOOLS_NOTEBOOKS")
@@ -83,10 +83,11 @@ def find_notebooks() -> list[Path]:
 
 
 def choose_notebooks(names: Iterable[str] = ()) -> list[Notebook]:
-    """The notebooks that `names` mean, each once, in the order given; all of the course's when no name is given.
+    """Read the notebooks given by `names`, each once and in that order; without names, all of the course's.
 
-    A name is a path ("mine/04_finetuning.ipynb"), a number ("4", "04"), or a stem with or without its number ("finetuning").
-    Raises InputError for an unknown name (with the nearest one) and for two notebooks of one name.
+    names  paths ("mine/04_finetuning.ipynb"), numbers ("4", "04"), or file names with or without the number ("finetuning")
+
+    Raises InputError for an unknown name (with the nearest one) and for two notebooks with the same name.
     """
     names = [names] if isinstance(names, str) else list(names)
     paths = [_resolve(name) for name in names] if names else find_notebooks()

@@ -1,4 +1,4 @@
-"""What stands in a notebook's file: read with bounds, and mended where another program left something out."""
+"""Read and validate notebook files, with defaults for fields that other programs leave out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nbtools.errors import InputError
 from nbtools.storage.json_files import read_json
 from nbtools.storage.shapes import Is, JsonError, Maybe, Whole, fit
 
-TEXT = (str, [str])  # a multi-line text, whole or as its lines
+TEXT = (str, [str])  # a multi-line text, as one string or as a list of lines
 METADATA = Maybe({"tags": Maybe([str]), "papermill": Maybe(dict)}, {})
 CELL = {"cell_type": str, "source": Maybe(TEXT, ""), "metadata": METADATA, "id": Maybe(str), "attachments": Maybe({str: {str: object}})}
 ABOUT = Maybe({"kernelspec": Maybe(dict), "language_info": Maybe(dict), "papermill": Maybe(dict)}, {})
@@ -26,7 +26,7 @@ REMEDY = "Name a file that Jupyter has saved."
 
 
 def read_content(path: str | Path) -> dict[str, Any]:
-    """A notebook of format 4 as nbformat describes it, with what may be missing or null filled in; sources stay as they are stored.
+    """Read a notebook of format 4, with missing optional fields filled in. Sources stay strings or lists of lines.
 
     Raises InputError for everything else.
     """
@@ -41,7 +41,7 @@ def read_content(path: str | Path) -> dict[str, Any]:
             where = f"cells[{number}]"
             if cell["cell_type"] == "code":
                 cell.update(fit(cell, CODE, where))
-                cell["outputs"] = [_output(one, f"{where}.outputs[{place}]") for place, one in enumerate(cell["outputs"])]
+                cell["outputs"] = [_output(output, f"{where}.outputs[{index}]") for index, output in enumerate(cell["outputs"])]
     except JsonError as error:
         raise InputError(f"{path} cannot be read as a notebook: it {error}.", REMEDY) from None
     return dict(content)
@@ -56,12 +56,12 @@ def _output(output: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def join_lines(value: Any) -> Any:
-    """A text that is stored as its lines, as one text; any other value as it is."""
+    """Join a list of lines to one text; return any other value unchanged."""
     return "".join(value) if isinstance(value, list) and all(isinstance(line, str) for line in value) else value
 
 
 def as_node(content: dict[str, Any]) -> Any:
-    """The content as nbformat hands it out, sources joined to one text; for libraries that ask for that."""
+    """Convert the content to a NotebookNode with joined sources, for libraries that use nbformat."""
     import nbformat
 
     joined = [{**cell, "source": "".join(cell["source"])} for cell in content["cells"]]

@@ -1,4 +1,4 @@
-"""What each notebook takes, recorded when its outputs were refreshed: for the opening box and for forecasts."""
+"""Time and memory of each notebook, recorded when its outputs were refreshed, for the opening box and for forecasts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ from nbtools.values import checked
 
 COSTS_FILE = Path(__file__).parent.parent / "assets" / "costs.json"
 SCHEMA = 1
-# A notebook is not all matrix products: imports, tokenizing and drawing gain nothing from a fast unit. Held to this factor,
-# the estimate stays on the safe side on a GPU.
-MOST_SPEEDUP = 3.0
+# Imports, tokenizing and drawing are not faster where matrix products are, so the estimate never assumes more than this speedup.
+MAX_SPEEDUP = 3.0
 
 
 def read_costs() -> dict[str, dict[str, Any]]:
-    """The records by notebook name; empty where nothing has been measured yet.
+    """The records by notebook name; empty if nothing has been measured yet.
 
     A record holds `seconds`, `peak_memory_bytes`, `cell_seconds` (one per code cell), `matmul_gflops` (fp32, on the machine
     that was measured) and `cores`.
@@ -38,9 +37,9 @@ def read_costs() -> dict[str, dict[str, Any]]:
 
 
 def record_costs(measured: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Store what notebooks took on this machine, beside the records of others.
+    """Store the time and memory of notebooks on this machine; the records of other notebooks are kept.
 
-    measured  by notebook name: `seconds`, `peak_memory_bytes`, and `cell_seconds` of each code cell
+    measured  by notebook name: `seconds`, `peak_memory_bytes`, and `cell_seconds` (one per code cell)
     """
     import torch
 
@@ -58,15 +57,14 @@ def record_costs(measured: Mapping[str, Mapping[str, Any]]) -> Path:
 
 @checked()
 def box(name: str, model: str = "mini", variables: Mapping[str, Any] | None = None) -> None:
-    """Check a notebook's parameters, then print the last lines of its opening box: the minutes and the memory that it takes here.
+    """Check a notebook's parameters and print the time and memory that it needs on this machine.
 
     name       the notebook, such as "01_attention"
-    model      the profile, or the name or folder of another model, that the notebook's parameters say
-    variables  the notebook's `globals()`, whose parameters are checked as by `check_injected`, which says what it raises
+    model      the profile, or the name or folder of another model, from the notebook's parameters
+    variables  the notebook's `globals()`; its parameters are checked by `check_injected`, which may raise InputError
 
-    Estimated from the recorded run, which was with mini, by comparing the speed of an fp32 matrix product here and there; for another
-    profile its needs are added. Where outputs are being stored for later readers, the recorded values themselves, which do not change
-    from run to run.
+    The estimate scales the recorded run with mini by the speed of an fp32 matrix product; for another profile its requirements are added.
+    In headless runs, whose outputs are stored, the recorded values are printed, because they do not change from run to run.
     """
     if variables is not None and not isinstance(variables, Mapping):
         raise InputError(f"variables is of type {type(variables).__name__}.", "Give the notebook's globals().")
@@ -93,28 +91,28 @@ def _print_costs(name: str, model: str) -> None:
         f"{about} and {memory / 1e9:.1f} GB of memory on this machine (estimated from a run at {there:.0f} GFLOP/s; "
         f"this machine reaches {here:.0f}); {free / 1e9:.1f} GB free now."
     )
-    if free + held_memory() < memory:  # what the kernel holds already is part of what it takes
+    if free + held_memory() < memory:  # the kernel's current memory is part of the notebook's
         say("That is not enough: shut down other notebooks' kernels and programs first.")
     if model != "mini":
         say(_with_another(model))
 
 
 def recorded(record: dict[str, Any]) -> str:
-    """The box's line for later readers: what `record` says, wherever it is read."""
+    """The line of the box that is stored for readers: the recorded values."""
     memory, cores = record["peak_memory_bytes"] / 1e9, f"{record['cores']} processor cores"
     return f"{_minutes(record['seconds'])} and {memory:.1f} GB of memory (recorded on a machine with {cores})."
 
 
 def _with_another(model: str) -> str:
-    """The line for a run that is not with mini."""
+    """The line for a model other than mini."""
     from nbtools.training import memory
 
     profile, free = PROFILES.get(model), memory.free_memory() + memory.held_memory()  # a GPU's, where there is one
     if profile is None:
         return f"That is with mini. What {model} needs, `nbtools.models.inspect_model` says."
-    reading, training = LIBRARIES_BYTES + 4 * profile.parameters, int(profile.training_gb * 1e9)  # fp32: 4 bytes a weight
-    line = f"That is with mini. {model}: about {reading / 1e9:.1f} GB to read and sample, {training / 1e9:.1f} GB to fine-tune all weights."
-    if free < reading:
+    inference, training = LIBRARIES_BYTES + 4 * profile.parameters, int(profile.training_gb * 1e9)  # fp32: 4 bytes per weight
+    line = f"That is with mini. {model}: about {inference / 1e9:.1f} GB to sample, {training / 1e9:.1f} GB to fine-tune all weights."
+    if free < inference:
         return f"{line} That is not enough: take a smaller profile."
     if free < training:
         instead = "a smaller profile, or adapters where `lora` can be chosen"
@@ -123,13 +121,18 @@ def _with_another(model: str) -> str:
 
 
 def held_memory() -> int:
-    """Bytes of the machine's memory that this process holds now."""
+    """Bytes of the machine's memory that this process uses now."""
     return int(psutil.Process().memory_info().rss)
 
 
 def scaled(seconds: float, there: float, here: float) -> float:
-    """Recorded `seconds` as they will be on this machine. there, here: speed of an fp32 matrix product in GFLOP/s."""
-    return seconds / min(here / there, MOST_SPEEDUP)
+    """Convert recorded seconds to this machine.
+
+    seconds  on the machine where they were recorded
+    there    speed of an fp32 matrix product on that machine, in GFLOP/s
+    here     the same on this machine
+    """
+    return seconds / min(here / there, MAX_SPEEDUP)
 
 
 def _minutes(seconds: float) -> str:

@@ -1,7 +1,7 @@
-"""The files of this package that a notebook's code reaches, by following imports from its cells.
+"""The files of this package that a notebook's code depends on, found by following imports from its cells.
 
-No list of files is kept: a module counts because something that counts imports it (anywhere in its code), names it in a text such as
-"-m nbtools.training", or hands a name on from it. What only starts or shows notebooks is imported by none of them.
+A module is included if the cells or an included module import it (anywhere in their code), name it in a string such as
+"-m nbtools.training", or import a name from a package that re-exports it from there.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import nbtools
 from nbtools.profiles import MINI_FOLDER
 
 PACKAGE = Path(nbtools.__file__).parent
-HOMES: dict[str, str] = vars(nbtools)["_HOME"]  # where the package takes each of its public names from
-NAMED = re.compile(r"(?:^|-m\s+)(nbtools(?:\.\w+)*)\.?(?=\s|$)")  # a module in a text
+HOMES: dict[str, str] = vars(nbtools)["_HOME"]  # the module of each public name of the package
+NAMED = re.compile(r"(?:^|-m\s+)(nbtools(?:\.\w+)*)\.?(?=\s|$)")  # a module in a string
 
 
 def reached_files(code: Iterable[str]) -> list[Path]:
-    """The sources that code cells depend on, the other files in their folders (C++, JavaScript, templates), and the packaged model.
+    """List the sources that code cells depend on, the other files in their folders (C++, JavaScript, templates), and the packaged model.
 
-    All of the package where a cell is no Python, or calls it by a shell command.
+    The result is the complete package if a cell is not valid Python, or uses the package in a shell command.
     """
     waiting, modules = _names_in_cells(code), set[str]()
     while waiting:
@@ -39,7 +39,7 @@ def reached_files(code: Iterable[str]) -> list[Path]:
 
 
 def _names_in_cells(cells: Iterable[str]) -> list[str]:
-    """The names from this package in code cells; all of it where they cannot be told."""
+    """The names from this package in code cells; "nbtools.*" if they cannot be determined."""
     together = ast.Module([], [])
     for cell in cells:
         shell = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
@@ -59,14 +59,14 @@ def _names_in_module(module: str) -> list[str]:
 
 
 class _Executed(ast.NodeTransformer):
-    """Leaves out what is for type checkers alone."""
+    """Removes code that only type checkers read."""
 
     def visit_If(self, node: ast.If) -> Any:
         return node.orelse if ast.unparse(node.test).endswith("TYPE_CHECKING") else self.generic_visit(node)
 
 
 def _names(tree: ast.AST, module: str) -> Iterator[str]:
-    """Dotted names below `nbtools` that code imports, reads from the package, or has in a text. A final ".*" means all that is in it."""
+    """Dotted names below `nbtools` that code imports, reads from the package, or has in a string. A final ".*" means everything in it."""
     tree = _Executed().visit(tree)
     here = module.split(".") if _is_package(module) else module.split(".")[:-1]
     imports = [alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names if alias.name == "nbtools"]
@@ -86,7 +86,7 @@ def _names(tree: ast.AST, module: str) -> Iterator[str]:
 
 
 def _resolve(name: str) -> list[str]:
-    """The modules that a dotted name stands for: itself, the one that it is taken from, or all of a package."""
+    """The modules of a dotted name: itself, the one that defines it, or all of a package."""
     if name.endswith(".*"):
         return _modules_below(name.removesuffix(".*")) or _resolve(name.removesuffix(".*"))
     if name == "nbtools":
@@ -98,13 +98,13 @@ def _resolve(name: str) -> list[str]:
         return _resolve(f"nbtools.{HOMES[last]}.{last}") if last in HOMES else ["nbtools"]
     if not _is_package(package):
         return _resolve(package)
-    origin = _handed_on(package).get(last)
+    origin = _reexports(package).get(last)
     return _resolve(origin) if origin else [package]
 
 
 @functools.cache
-def _handed_on(package: str) -> dict[str, str]:
-    """Where a package takes the names from that it only hands on."""
+def _reexports(package: str) -> dict[str, str]:
+    """The names that a package re-exports, with the module that defines each."""
     tree = ast.parse(_file_of(package).read_text(encoding="utf8"))
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nbtools.")]
     return {alias.asname or alias.name: f"{node.module}.{alias.name}" for node in imports for alias in node.names}
@@ -124,9 +124,9 @@ def _is_package(module: str) -> bool:
 
 
 def _modules_below(package: str) -> list[str]:
-    """A package and all modules in it; none where it is not a package."""
+    """A package and all modules in it; an empty list if it is not a package."""
     if not _is_package(package):
         return []
     folder = _file_of(package).parent
-    parts = [file.relative_to(PACKAGE.parent).with_suffix("").parts for file in folder.rglob("*.py")]
-    return [".".join(part for part in names if part != "__init__") for names in parts]
+    paths = [file.relative_to(PACKAGE.parent).with_suffix("").parts for file in folder.rglob("*.py")]
+    return [".".join(name for name in names if name != "__init__") for names in paths]

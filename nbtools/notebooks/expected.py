@@ -1,4 +1,4 @@
-"""Is my number normal? Ranges of figures that differ a little from machine to machine, kept as data for learners and tests alike."""
+"""Expected ranges of results that differ slightly between machines, for learners and tests."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ FILE = Path(__file__).parent.parent / "assets" / "expected.json"
 
 @functools.cache
 def read_expected() -> dict[str, dict[str, Any]]:
-    """By name: what it is, low, high. All of them for `mini` and the notebooks' own parameters."""
+    """The ranges by name, each with `what` (a description), `low` and `high`, for `mini` and the notebooks' default parameters."""
     return dict(json.loads(FILE.read_text(encoding="utf8"))["figures"])
 
 
 @decoration
 def expected(name: str, value: float) -> None:
-    """Print whether `value` lies where it lay on other machines, or why that cannot be said. Never raises."""
+    """Print whether `value` is in the range measured on other machines, or why it cannot be compared. Never raises."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{value!r} is not a number to compare.", "Give the figure that the notebook computed.")
     known = read_expected()
     if not isinstance(name, str) or name not in known:
         raise InputError(f"There is no expected range called {name!r}.", f"There are: {', '.join(known)}.")
-    one = known[name]
-    place = f"{one['low']:g} to {one['high']:g} with mini and this notebook's own parameters"
-    if math.isfinite(value) and one["low"] <= value <= one["high"]:
-        say(f"{one['what']}: {value:.4g}, as expected ({place})")
+    entry = known[name]
+    interval = f"{entry['low']:g} to {entry['high']:g} with mini and this notebook's own parameters"
+    if math.isfinite(value) and entry["low"] <= value <= entry["high"]:
+        say(f"{entry['what']}: {value:.4g}, as expected ({interval})")
     else:
-        say(f"{one['what']}: {value:.4g}, outside of {place}. With other parameters that is no surprise; otherwise look at what differs.")
+        say(
+            f"{entry['what']}: {value:.4g}, outside of {interval}. "
+            "With other parameters that is to be expected; otherwise check what differs."
+        )

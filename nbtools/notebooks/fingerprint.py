@@ -1,4 +1,4 @@
-"""What a notebook's result depends on, as one short text: two runs with equal fingerprints need not both be made."""
+"""A digest of everything that a notebook's result depends on; runs with equal fingerprints need not be repeated."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from nbtools.notebooks.dependencies import PACKAGE, reached_files
 from nbtools.notebooks.parameters import all_values
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets")
-HOW_TO_PROCEED = frozenset({"resume", "scheduler", "workers"})  # parameters that decide how a result is computed, and not which
+HOW_TO_PROCEED = frozenset({"resume", "scheduler", "workers"})  # parameters that do not change the result
 
 
 def fingerprint(notebook: Notebook, parameters: Mapping[str, Any], known: dict[str, str] | None = None) -> str:
-    """Of a notebook's code cells (its text and stored outputs do not count), the values of its parameters (given or its own), the parts of
-    this package that its code reaches, and the versions of the libraries that decide the numbers.
+    """Compute a digest of a notebook's code cells, its parameters, the files of this package that it uses, and the library versions.
 
-    known  digests of the package's parts that were made already, by code; filled in
-
-    A parameter that says how to proceed and not what to compute, such as `resume`, does not count.
+    notebook    its text and stored outputs are ignored
+    parameters  values that replace the notebook's own; those in HOW_TO_PROCEED, such as `resume`, are ignored
+    known       a cache of digests of the package's files, by code; filled in
     """
     values = all_values(notebook, parameters)
     decisive = sorted((name, value) for name, value in values.items() if name not in HOW_TO_PROCEED)
@@ -42,7 +41,7 @@ def fingerprint(notebook: Notebook, parameters: Mapping[str, Any], known: dict[s
 
 
 def _code_of(value: Any) -> list[str]:
-    """The code cells of the notebook that a parameter names (a notebook can run another one); an empty list where it names none."""
+    """The code cells of the notebook that a parameter names (a notebook can run another one); an empty list if it names none."""
     if not isinstance(value, str) or len(value) > 200:
         return []
     try:
@@ -53,7 +52,7 @@ def _code_of(value: Any) -> list[str]:
 
 @functools.cache
 def hash_package() -> str:
-    """SHA-256 of everything in the package, for the record."""
+    """SHA-256 of all files of the package, for the record of a run."""
     return _hash_files(sorted(file for file in PACKAGE.rglob("*") if file.is_file() and file.suffix != ".pyc"))
 
 
@@ -72,7 +71,7 @@ def _hash_file(file: Path, modified: int) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """The installed versions that a result depends on, read without importing anything."""
+    """The installed versions of the libraries that a result depends on, read without importing them."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -83,7 +82,7 @@ def library_versions() -> dict[str, str]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The machine in a few plain facts, without its name: system, processor, cores, memory in bytes, Python."""
+    """Describe the machine without its name: system, processor, cores, memory in bytes, Python."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),
@@ -94,7 +93,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name where Linux tells it, else what the platform module knows."""
+    """The processor's name from /proc/cpuinfo, else from the platform module."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf8", errors="replace").splitlines():

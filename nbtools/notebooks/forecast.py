@@ -1,4 +1,4 @@
-"""How long a run of several notebooks still takes, by what this machine has done of it so far."""
+"""Estimate the remaining time of a run of several notebooks from the progress on this machine."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Iterable
 
 from nbtools.notebooks.costs import read_costs
 
-LONG_SECONDS = 5.0  # a cell that was recorded with more computes; a shorter one imports, prepares or draws, at a pace of its own
-ENOUGH = 0.2  # of the recorded time of long cells: with less of it done here, nothing is known of the rest
-TRUST_SECONDS = 10.0  # of the recorded time of short cells, so that the first few do not swing their pace
-LATE = 1.25  # a part that has taken so many times what was forecast says that the forecast is wrong
+LONG_SECONDS = 5.0  # a cell with a longer recorded time computes; a shorter one imports, prepares or draws, at another speed
+ENOUGH = 0.2  # the fraction of the long cells' recorded time that must be done before the rest is estimated
+TRUST_SECONDS = 10.0  # of the recorded time of short cells, so that the first few do not dominate the estimate of their speed
+LATE = 1.25  # if a part takes this many times its forecast, the forecast is considered wrong
 
 
 class Forecast:
-    """The seconds that planned notebooks still take; None where that is not known.
+    """The remaining seconds of planned notebooks, or None if unknown.
 
-    Recorded times come from another machine, and how much slower this one is differs from kind to kind: without bf16 units it can import as
-    fast and train at a quarter of the speed. So nothing is forecast before enough of the long cells has run here, and nothing while a cell
-    runs well past its time.
+    Recorded times come from another machine, and how much slower this one is depends on the work: without bf16 units it can import equally
+    fast and train at a quarter of the speed. So there is no forecast before enough of the long cells have run here, or while a cell takes
+    much longer than expected.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         costs, names = read_costs(), list(names)
         self.unrecorded = {name for name in names if name not in costs}
-        # Of each notebook, the seconds of its kernel's start, then of its cells.
+        # For each notebook, the seconds of its kernel's start, then of its cells.
         self.parts = {
             name: [max(0.0, costs[name]["seconds"] - sum(costs[name]["cell_seconds"])), *costs[name]["cell_seconds"]]
             for name in names
             if name in costs
         }
-        self.recorded, self.taken = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}  # of what is done, by whether it is long
-        self._name, self._done, self._since = "", 0, 0.0  # the notebook that runs, its parts that are done, when the last of them ended
+        self.recorded, self.taken = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}  # seconds of finished parts, by whether they are long
+        self._name, self._done, self._since = "", 0, 0.0  # the running notebook, its number of finished parts, when the last of them ended
 
     def finish(self, name: str, seconds: float) -> None:
         """Note that a notebook has ended after `seconds`."""
@@ -42,12 +42,12 @@ class Forecast:
     def left(self, name: str, cell: int, total: int, elapsed: float) -> float | None:
         """Seconds left while code cell `cell` of `total` runs in notebook `name`, `elapsed` seconds after its start.
 
-        To be called often: what lies between two calls is how a cell's time is learned.
+        Call it often: the times of cells are measured between calls.
         """
         if name not in self.parts:
             return None
         cells = len(self.parts[name]) - 1
-        if total not in (cells, cells + 1):  # papermill's injected parameters are a cell more
+        if total not in (cells, cells + 1):  # papermill adds a cell with the injected parameters
             self.parts[name] = [0.0, *[sum(self.parts[name]) / max(total, 1)] * total]  # other cells than those recorded
             cells = total
         self._advance(name, max(cell - (total - cells), min(cell, 1)), elapsed)
@@ -67,10 +67,10 @@ class Forecast:
         ended = self.parts[name][self._done : done]
         if not ended:
             return
-        share = (elapsed - self._since) / (sum(ended) or 1.0)
+        slowdown = (elapsed - self._since) / (sum(ended) or 1.0)
         for part in ended:
             self.recorded[_is_long(part)] += part
-            self.taken[_is_long(part)] += part * share
+            self.taken[_is_long(part)] += part * slowdown
         self._done, self._since = done, elapsed
 
     def _knows_enough(self, rest: list[float]) -> bool:

@@ -1,4 +1,4 @@
-"""A running notebook's own parameters, checked from within: papermill injects values of any type, and only warns of unknown names."""
+"""Check a running notebook's parameters, because papermill injects values of any type and only warns about unknown names."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from nbtools.errors import InputError
 from nbtools.notebooks.parameters import KINDS, Parameter, coerce, declared
 from nbtools.values import check_names, shown
 
-INJECTED = "# Parameters"  # the first line of the cell that papermill puts behind the one tagged `parameters`
+INJECTED = "# Parameters"  # the first line of the cell that papermill inserts after the one tagged `parameters`
 
 
 def check_injected(variables: Mapping[str, Any]) -> None:
-    """Check the parameters of the notebook whose global variables are `variables`, as its executed cells declare them.
+    """Check the parameters of a notebook against the declarations in its executed cells.
 
-    A parameter is a line `name: type = value` of an executed cell. The cells come from IPython's history, not from a file, so that a copy
-    of a notebook is checked by its own parameters wherever it lies. Raises InputError for a value of a wrong type, an invalid value, and
-    an injected name that no line declares, with the nearest one.
+    variables  the notebook's global variables
+
+    A declaration is a line `name: type = value`. The cells come from IPython's history, not from a file, so that a copy of a notebook
+    is checked by its own declarations. Raises InputError for a value of the wrong type, an invalid value, and an injected name that is
+    not declared, with the nearest one.
     """
     parameters: dict[str, Parameter] = {}
     injected: list[str] = []
@@ -41,10 +43,10 @@ def check_injected(variables: Mapping[str, Any]) -> None:
 
 
 def _cells(variables: Mapping[str, Any]) -> Iterator[tuple[str, list[ast.stmt]]]:
-    """The executed cells that are Python, with their statements; none outside of IPython."""
+    """The executed cells that are valid Python, with their statements; none outside of IPython."""
     history = variables.get("In", [])
     for source in history if isinstance(history, list) else []:
         try:
             yield str(source), ast.parse(str(source)).body
-        except (SyntaxError, ValueError):  # a cell of another language, or one that was run with its mistake
+        except (SyntaxError, ValueError):  # a cell in another language, or with a syntax error
             continue

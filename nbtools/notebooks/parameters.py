@@ -1,7 +1,7 @@
-"""A notebook's parameters: what its `parameters` cell declares, and whether given values fit.
+"""A notebook's parameters: parse its `parameters` cell and check given values.
 
-The cell is read as Python, because papermill's own reader gives up on a line with a second "=" in it (in a default text or in
-a comment). Tests hold this reader to `papermill.inspect_notebook` on the course's notebooks.
+The cell is parsed as Python, because papermill's own parser skips lines with a second "=" (in a string or a comment). A test compares the
+result with `papermill.inspect_notebook` on the course's notebooks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nbtools.notebooks.catalog import Notebook
 from nbtools.profiles import get_profile
 from nbtools.values import CHECKS, near_miss, shown
 
-# What a name may not be made of: papermill stores every parameter in the executed notebook, in plain sight.
+# Words that a parameter's name may not contain, because papermill stores every parameter as plain text in the executed notebook.
 SECRET_WORDS = {"apikey", "auth", "credential", "credentials", "key", "passphrase", "passwd", "password", "pwd", "secret", "token"}
 # Tokens of the Hub, OpenAI, GitHub, AWS, Google and Slack, signed tokens, private keys, and a password in an address.
 SECRET_VALUE = re.compile(
@@ -44,10 +44,11 @@ KINDS = {
 class Parameter:
     """One line of a `parameters` cell.
 
-    kind      "int", "float", "bool", "str", "list", "dict", or "" where neither annotation nor default says
+    name      the variable
+    kind      "int", "float", "bool", "str", "list", "dict", or "" if neither annotation nor default tells
     inner     the kind of a list's elements, or ""
     optional  whether None is allowed (the default is None, or the annotation says so)
-    default   the value in the cell; None also where it is not a plain value
+    default   the value in the cell; None if it is not a literal
     help      the comment at the line's end
     """
 
@@ -60,17 +61,17 @@ class Parameter:
 
 
 def read_parameters(notebook: Notebook) -> dict[str, Parameter]:
-    """The parameters of a notebook by name, in the cell's order. Raises InputError for a cell that is not Python."""
+    """The parameters of a notebook by name, in order. Raises InputError if the cell is not valid Python."""
     try:
         return declared(notebook.parameter_source)
     except SyntaxError as error:
         raise InputError(
-            f"The parameters cell of {notebook.name} is not valid Python: {error.msg}.", "Mend that cell in Jupyter."
+            f"The parameters cell of {notebook.name} is not valid Python: {error.msg}.", "Correct that cell in Jupyter."
         ) from None
 
 
 def all_values(notebook: Notebook, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of all parameters of a notebook: those `given` and, for what is left out, its own."""
+    """The values of all parameters of a notebook: the `given` ones, and defaults for the others."""
     return {name: parameter.default for name, parameter in read_parameters(notebook).items()} | dict(given)
 
 
@@ -100,13 +101,14 @@ def _declared(source: str) -> dict[str, Parameter]:
 
 
 def check_parameters(notebooks: Iterable[Notebook], given: Mapping[str, Any], profile: str | None = None) -> dict[str, dict[str, Any]]:
-    """The parameters that each notebook is to receive, by notebook name: every given value, checked and of its declared type.
+    """Check parameters for notebooks and convert them to their declared types.
 
-    given    values as text (from a command line) or as Python values
-    profile  the same as a parameter `profile`
+    notebooks  a parameter is passed to those that declare it, and at least one must
+    given      values as text (from a command line) or as Python values
+    profile    the value of a parameter `profile`
 
-    A name must belong to at least one of the notebooks and goes only to those that have it. Raises InputError for an unknown
-    name (with the nearest one), a wrong type, an impossible value, an unknown profile and a name or value that looks secret.
+    Returns the parameters by notebook name. Raises InputError for an unknown name (with the nearest one), a wrong type, an invalid value,
+    an unknown profile, and a name or value that looks like a secret.
     """
     given = dict(given)
     for name, value in given.items():
@@ -129,13 +131,16 @@ def check_parameters(notebooks: Iterable[Notebook], given: Mapping[str, Any], pr
 
 
 def check_secret(name: str, value: Any) -> None:
-    """Raise InputError when a parameter, or anything in a list or a mapping, looks like a password or a token. It is never repeated."""
+    """Raise InputError if a parameter, or an element of a list or dictionary, looks like a password or a token.
+
+    The value is not repeated in the message.
+    """
     if isinstance(value, Mapping):
-        for inner, part in value.items():
-            check_secret(str(inner), part)
+        for key, element in value.items():
+            check_secret(str(key), element)
     elif isinstance(value, (list, tuple)):
-        for part in value:
-            check_secret(name, part)
+        for element in value:
+            check_secret(name, element)
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().split("_")
     if SECRET_WORDS & set(words) or (isinstance(value, str) and SECRET_VALUE.search(value)):
         raise InputError(
@@ -145,7 +150,7 @@ def check_secret(name: str, value: Any) -> None:
 
 
 def coerce(parameter: Parameter, value: Any) -> Any:
-    """`value` as the type that `parameter` declares: text is read, Python values must already fit. Raises InputError."""
+    """Convert `value` to the type that `parameter` declares: text is parsed, Python values must have it. Raises InputError."""
     name = parameter.name
     if value is None or (parameter.optional and value == "None"):
         if not parameter.optional:
@@ -156,12 +161,12 @@ def coerce(parameter: Parameter, value: Any) -> Any:
     except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError):
         wanted = KINDS.get(parameter.kind, "a value")
         raise InputError(f"{name} must be {wanted.partition(' such')[0]}, and {shown(value)} is not.", f"Give {wanted}.") from None
-    _check_possible(name, result)
+    _check_value(name, result)
     return result
 
 
 def _as_kind(kind: str, inner: str, value: Any) -> Any:
-    """Convert or raise ValueError. True and False are never numbers here."""
+    """Convert `value` or raise ValueError. True and False are not accepted as numbers."""
     text = isinstance(value, str)
     if kind == "str":
         if not text:
@@ -210,7 +215,7 @@ def _literal_or_text(text: str) -> Any:
         return text
 
 
-def _check_possible(name: str, value: Any) -> None:
+def _check_value(name: str, value: Any) -> None:
     if name == "profile" and isinstance(value, str):
         get_profile(value)
     if name in CHECKS and not isinstance(value, (list, dict)):

@@ -1,4 +1,4 @@
-"""Matplotlib figures and small tables of what the other rooms computed. Nothing here computes a result."""
+"""Matplotlib figures and small tables of results that other parts of the package compute."""
 
 from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, new_figure
 from nbtools.plots.table import Table

@@ -14,8 +14,8 @@ from nbtools.tokens import visible
 if TYPE_CHECKING:
     from nbtools.attention import AttentionCost, AttentionTrace
 
-MOST_LABELS = 40
-"""More token labels than this overlap at the width of a page."""
+MAX_LABELS = 40
+"""More token labels than this would overlap at the width of a page."""
 
 
 def draw_heads(trace: AttentionTrace) -> Picture:
@@ -57,7 +57,7 @@ def draw_head(trace: AttentionTrace, layer: int, head: int) -> Picture:
     size = min(1.8 + 0.24 * count, 8.5)
     figure, ax = new_figure(width=size + 0.7, height=size)
     image = ax.imshow(trace.weights[layer, head], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    step = -(-count // MOST_LABELS)
+    step = -(-count // MAX_LABELS)
     positions, labels = range(0, count, step), [drawable(visible(token)) for token in trace.tokens[::step]]
     # A token may contain a dollar sign, which matplotlib would read as the start of a formula.
     ax.set_xticks(positions, labels, rotation=90, parse_math=False)
@@ -84,8 +84,8 @@ def draw_positions(tables: dict[str, np.ndarray], columns: Sequence[str] | None 
     figure, axes = new_figure(1, len(tables), width=4.2 * len(tables), height=3.6, squeeze=False)
     names = columns or ["dimension"] * len(tables)
     for ax, (title, table), name in zip(axes[0], tables.items(), names, strict=True):
-        reach = float(np.quantile(np.abs(table), 0.99))  # without this, a few huge values would leave the rest white
-        image = ax.imshow(table, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto", interpolation="nearest")
+        limit = float(np.quantile(np.abs(table), 0.99))  # without a limit, a few huge values would leave the rest white
+        image = ax.imshow(table, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
         ax.set(title=title, xlabel=name, ylabel="position")
         figure.colorbar(image, ax=ax, shrink=0.8)
     shapes = "; ".join(f"{title} ({table.shape[0]} by {table.shape[1]})" for title, table in tables.items())

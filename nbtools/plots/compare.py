@@ -30,7 +30,10 @@ def draw_top_gains(shifts: Sequence[Any], prompt: str) -> Picture:
 
 
 def draw_moved_heads(shift: np.ndarray) -> Picture:
-    """How far the attention of each head moved: float [layers, heads], bits, from `nbtools.compare.attention_shift`."""
+    """How much the attention of each head changed.
+
+    shift  float [layers, heads], bits, from `nbtools.compare.attention_shift`
+    """
     layers, heads = shift.shape
     figure, ax = new_figure(width=1.5 + 0.55 * heads, height=1.0 + 0.36 * layers)
     image = ax.imshow(shift, cmap="cividis", vmin=0, vmax=max(float(shift.max()), 1e-9), aspect="auto")
@@ -41,12 +44,12 @@ def draw_moved_heads(shift: np.ndarray) -> Picture:
     for (layer, head), value in np.ndenumerate(shift):
         ax.text(head, layer, f"{value:.2f}", ha="center", va="center", fontsize=7, color="black" if value > shift.max() * 0.55 else "white")
     figure.colorbar(image, ax=ax, label="divergence (bits)")
-    layer, head = (int(at) for at in np.unravel_index(shift.argmax(), shift.shape))
+    layer, head = (int(index) for index in np.unravel_index(shift.argmax(), shift.shape))
     return Picture(figure, f"divergence of attention by layer and head; head {head} of layer {layer} moved most, {shift.max():.2f} bits")
 
 
 def table_of_pairs(pairs: Sequence[dict[str, Any]]) -> Table:
-    """The texts of `nbtools.compare.sample_pairs`, without the prompt, which is the same for both models."""
+    """A table of the texts from `nbtools.compare.sample_pairs`; the prompt, the same for both models, is a separate column."""
     rows = []
     for pair in pairs:
         start = len(pair["prompt"])

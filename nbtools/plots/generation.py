@@ -1,4 +1,4 @@
-"""Figures of decoding: the next token's candidates, what temperature does, where the cuts fall, and what the cache saves."""
+"""Figures of decoding: next-token probabilities, the effect of temperature, sampling cutoffs, and the time that the cache saves."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 def draw_next_tokens(following: NextTokens, count: int = 12, title: str = "") -> Picture:
-    """Bars for the `count` likeliest next tokens, and one grey bar for all the others together; of a long title the end is shown."""
+    """Bars for the `count` likeliest next tokens, and one grey bar for all others together. A long title is cut at the start."""
     kept = int(np.count_nonzero(following.probabilities[:count]))
     texts = [visible(text) for text in following.texts(kept)]
-    shares = [float(one) for one in following.probabilities[:kept]]
-    others = max(0.0, 1.0 - sum(shares))
+    probabilities = [float(probability) for probability in following.probabilities[:kept]]
+    others = max(0.0, 1.0 - sum(probabilities))
     left = int(np.count_nonzero(following.probabilities)) - kept
     figure, ax = new_figure(width=6.0, height=0.9 + 0.26 * (kept + 1))
     rows = range(kept + (left > 0))
-    ax.barh(rows, shares + ([others] if left > 0 else []), color=[BLUE] * kept + [GREY])
+    ax.barh(rows, probabilities + ([others] if left > 0 else []), color=[BLUE] * kept + [GREY])
     labels = [drawable(text) for text in texts] + ([f"{left:,} others"] if left > 0 else [])
-    # A token may hold a dollar sign, which matplotlib would read as the start of a formula.
+    # A token may contain a dollar sign, which matplotlib would read as the start of a formula.
     ax.set_yticks(rows, labels, parse_math=False)
     ax.invert_yaxis()
-    for row, share in enumerate(shares):
-        ax.text(share, row, f" {share:.1%}", va="center", fontsize=8)
-    ax.set_xlim(0, 1.12 * max([*shares, others if left > 0 else 0.0]))
+    for row, probability in enumerate(probabilities):
+        ax.text(probability, row, f" {probability:.1%}", va="center", fontsize=8)
+    ax.set_xlim(0, 1.12 * max([*probabilities, others if left > 0 else 0.0]))
     ax.set_xlabel("probability")
     if title:
         ax.set_title(_shorten(title, 60), fontsize=9, loc="left", parse_math=False)
-    first = ", ".join(f"“{text}” {share:.1%}" for text, share in list(zip(texts, shares, strict=True))[:3])
+    first = ", ".join(f"“{text}” {probability:.1%}" for text, probability in list(zip(texts, probabilities, strict=True))[:3])
     return Picture(figure, f"the {kept} likeliest next tokens, first {first}; the {left:,} others together {others:.1%}")
 
 
@@ -42,9 +42,9 @@ def draw_temperatures(by_temperature: Mapping[float, NextTokens]) -> Picture:
     """Probability against rank at each temperature (left, both axes logarithmic) and the entropy in bits (right)."""
     figure, (left, right) = new_figure(1, 2, width=9.0, height=3.2, width_ratios=[3, 2])
     colours = [BLUE, GREEN, GREY, ORANGE, PURPLE]
-    for place, (temperature, following) in enumerate(by_temperature.items()):
+    for index, (temperature, following) in enumerate(by_temperature.items()):
         ranks = np.arange(1, len(following.probabilities) + 1)
-        left.plot(ranks, following.probabilities, color=colours[place % len(colours)], label=f"temperature {temperature:g}")
+        left.plot(ranks, following.probabilities, color=colours[index % len(colours)], label=f"temperature {temperature:g}")
     left.set(xscale="log", yscale="log", ylim=(1e-8, 1.5), xlabel="rank of the token", ylabel="probability")
     left.legend(frameon=False, fontsize=8)
     bits = [following.entropy for following in by_temperature.values()]
@@ -55,32 +55,37 @@ def draw_temperatures(by_temperature: Mapping[float, NextTokens]) -> Picture:
 
 
 def draw_cuts(distributions: Mapping[str, NextTokens], cuts: Mapping[str, Sequence[int]]) -> Picture:
-    """Probability against rank for each prompt, with a line where each method stops keeping tokens.
+    """Probability against rank for each prompt, with a line at the cutoff of each sampling method.
 
-    distributions  the unwarped distribution by prompt
-    cuts           for each method the number of tokens that it keeps, prompt by prompt in the same order
+    distributions  by prompt, the distribution before any method is applied
+    cuts           by method, the number of tokens that it keeps for each prompt, in the order of `distributions`
     """
     figure, axes = new_figure(1, len(distributions), width=4.5 * len(distributions), height=3.2, squeeze=False, sharey=True)
-    for place, (ax, (prompt, following)) in enumerate(zip(axes[0], distributions.items(), strict=True)):
+    for index, (ax, (prompt, following)) in enumerate(zip(axes[0], distributions.items(), strict=True)):
         ranks = np.arange(1, len(following.probabilities) + 1)
         ax.plot(ranks, following.probabilities, color=GREY)
         for (method, kept), colour, style in zip(cuts.items(), (BLUE, ORANGE, GREEN, PURPLE), ("--", "-", ":", "-."), strict=False):
-            ax.axvline(kept[place], color=colour, linestyle=style, label=f"{method}: {kept[place]:,}")
+            ax.axvline(kept[index], color=colour, linestyle=style, label=f"{method}: {kept[index]:,}")
         ax.set(xscale="log", yscale="log", ylim=(1e-8, 1), xlabel="rank of the token")
         ax.set_title(_shorten(prompt), fontsize=9, loc="left", parse_math=False)
         ax.legend(framealpha=1, edgecolor="none", fontsize=8, title="tokens kept", title_fontsize=8, loc="lower left")
     axes[0][0].set_ylabel("probability")
     words = "; ".join(
-        f"after “{_shorten(prompt)}” " + ", ".join(f"{method} keeps {kept[place]:,}" for method, kept in cuts.items())
-        for place, prompt in enumerate(distributions)
+        f"after “{_shorten(prompt)}” " + ", ".join(f"{method} keeps {kept[index]:,}" for method, kept in cuts.items())
+        for index, prompt in enumerate(distributions)
     )
     return Picture(figure, f"sorted probabilities with the cut of each method: {words}")
 
 
 def draw_cache(lengths: Sequence[int], without: Sequence[float], with_cache: Sequence[float]) -> Picture:
-    """Seconds to write `lengths` new tokens, with the key-value cache and without it."""
+    """Time to generate text with and without the key-value cache.
+
+    lengths     numbers of new tokens
+    without     seconds for each length without the cache
+    with_cache  seconds for each length with it
+    """
     figure, ax = new_figure(width=6.5, height=3.0)
-    ax.plot(lengths, without, "o-", color=ORANGE, label="no cache: the whole text again for every token")
+    ax.plot(lengths, without, "o-", color=ORANGE, label="no cache: the complete text again for every token")
     ax.plot(lengths, with_cache, "s-", color=BLUE, label="cache: one token at a time")
     ax.set(xlabel="new tokens", ylabel="seconds", ylim=(0, None))
     ax.set_xticks(list(lengths))
@@ -89,5 +94,5 @@ def draw_cache(lengths: Sequence[int], without: Sequence[float], with_cache: Seq
 
 
 def _shorten(prompt: str, limit: int = 40) -> str:
-    """The end of a prompt, which is what the next token hangs on."""
+    """The end of a prompt, which matters most for the next token."""
     return drawable(prompt if len(prompt) <= limit else "…" + prompt[1 - limit :])

@@ -1,4 +1,4 @@
-"""A figure that carries its description: what a notebook stores is a PNG, alternative text and a stable `text/plain`."""
+"""A figure with a description: a notebook stores it as PNG, alternative text and a stable `text/plain`."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", 
 
 
 class Picture:
-    """One figure and the sentence that stands in for it where pictures are not seen.
+    """A matplotlib figure with alternative text, shown when it is the last value of a notebook cell.
 
-    Displays itself at the end of a notebook cell. `save` writes PNG or SVG by the name's ending.
+    figure  the figure
+    alt     a sentence that describes it to those who cannot see it
     """
 
     def __init__(self, figure: Figure, alt: str) -> None:
         self.figure, self.alt = figure, alt
 
     def png(self) -> bytes:
+        """The figure as PNG, with the alternative text in its metadata."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Description": self.alt, "Software": None})
         return buffer.getvalue()
 
     def save(self, path: str | Path) -> Path:
+        """Write the figure in the format of the path's extension, such as .png or .svg."""
         path = resolve_path(path)
         self.figure.savefig(path, bbox_inches="tight")
         return path
@@ -46,29 +49,36 @@ class Picture:
 
 
 def new_figure(rows: int = 1, columns: int = 1, *, width: float = 7.5, height: float = 3.2, **keywords: Any) -> tuple[Figure, Any]:
-    """A figure outside pyplot's global state (no leak, no second display), with quiet axes. Returns (figure, axes)."""
+    """Create a figure outside pyplot's global state, so that it is not displayed twice or kept in memory.
+
+    rows, columns  number of axes
+    width, height  size in inches
+    keywords       passed to `Figure.subplots`
+
+    Returns the figure and its axes, as `plt.subplots` does.
+    """
     from matplotlib.figure import Figure as NewFigure
 
     figure = NewFigure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, **keywords)
     for ax in [axes] if rows * columns == 1 and not hasattr(axes, "flat") else axes.flat:
-        _quiet(ax)
+        _simplify(ax)
     return figure, axes
 
 
-def _quiet(ax: Axes) -> None:
+def _simplify(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(length=3, labelsize=8)
 
 
 def drawable(text: str) -> str:
-    """`text` with each character that the figure's font lacks drawn as an empty box (matplotlib would warn at each)."""
+    """Replace each character that the figure's font lacks by an empty box; matplotlib would warn about each."""
     return "".join(character if ord(character) in _characters() else "□" for character in text)
 
 
 @functools.cache
 def _characters() -> frozenset[int]:
-    """The code points in DejaVu Sans, the font that comes with matplotlib."""
+    """The code points of DejaVu Sans, matplotlib's default font."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())

@@ -1,4 +1,4 @@
-"""What mistakes cost: one, and all of them."""
+"""The measured effect of mistakes: one of them, and all together."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nbtools.plots.table import Table
 if TYPE_CHECKING:
     from nbtools.pitfalls import Pitfalls
 
-FARTHEST = 100.0  # times as bad: bars end there, and say so
+MAX_FACTOR = 100.0  # longer bars are cut there and labelled
 
 
 def table_of_mistake(pitfalls: Pitfalls, name: str) -> Table:
-    """The figures of one mistake, with and without it, what each model then writes, and how the bet came out."""
+    """A table of the metrics of one mistake, with and without it, a sample from each model, and the result of the bet."""
     finding = pitfalls.measure(name)
     rows = [list(row) for row in finding.rows]
     if finding.wrong and finding.right:
@@ -24,7 +24,7 @@ def table_of_mistake(pitfalls: Pitfalls, name: str) -> Table:
 
 
 def table_of_mistakes(pitfalls: Pitfalls) -> Table:
-    """Every mistake that was measured: the headline figure, how many times worse it is, and the word for that."""
+    """A table of every measured mistake: its main metric, how many times worse that is, the verdict, and the bet."""
     from nbtools.pitfalls import MISTAKES, times
 
     rows = []
@@ -36,19 +36,19 @@ def table_of_mistakes(pitfalls: Pitfalls) -> Table:
 
 
 def draw_mistakes(pitfalls: Pitfalls) -> Picture:
-    """How many times worse each measured mistake makes its figure, on a log scale."""
+    """How many times worse each measured mistake makes its main metric, on a log scale."""
     from nbtools.pitfalls import MISTAKES, times
 
     found = [(mistake.title, pitfalls.findings[mistake.name]) for mistake in MISTAKES if mistake.name in pitfalls.findings]
     figure, ax = new_figure(width=7.5, height=0.7 + 0.34 * len(found))
     for row, (_, finding) in enumerate(found):
-        shown = min(max(finding.factor, 1 / FARTHEST), FARTHEST)
+        shown = min(max(finding.factor, 1 / MAX_FACTOR), MAX_FACTOR)
         colour = GREY if finding.verdict == "no difference" else BLUE if finding.verdict == "better" else ORANGE
         ax.barh(row, shown - 1, left=1, height=0.6, color=colour)
-        label = f" {finding.factor:.3g} ×" if math.isclose(shown, finding.factor) else f" beyond {FARTHEST:g} ×"
+        label = f" {finding.factor:.3g} ×" if math.isclose(shown, finding.factor) else f" beyond {MAX_FACTOR:g} ×"
         ax.text(max(shown, 1), row, label, va="center", fontsize=8)
     ax.set_xscale("log")
-    ax.set_xlim(0.5, FARTHEST * 5)
+    ax.set_xlim(0.5, MAX_FACTOR * 5)
     ax.axvline(1, color=GREY, linewidth=0.8)
     ax.set_yticks(range(len(found)), [title for title, _ in found])
     ax.invert_yaxis()

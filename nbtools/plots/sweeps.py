@@ -1,4 +1,4 @@
-"""What a parameter did over the runs of a sweep."""
+"""The effect of a parameter over the runs of a sweep."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, ne
 if TYPE_CHECKING:
     import pandas
 
-MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (GREY, "v"))  # told apart without colour too
+MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (GREY, "v"))  # distinguishable without colour, too
 
 
 def draw_sweep(table: pandas.DataFrame, x: str, lines: str, label: str = "bits per byte, validation") -> Picture:
-    """Each finished run as a mark over parameter `x`, one line for each value of parameter `lines` through the means over the seeds.
+    """The result of each finished run against parameter `x`, with lines through the means over the seeds.
 
-    table  as `nbtools.sweep` returns it; where all runs began from the same figure (its column `before`), that is drawn too
-    label  what the column `value` holds
+    table  the result of `nbtools.sweep`; if all runs have the same value in its column `before`, that is drawn as a line, too
+    x      a parameter, on the horizontal axis
+    lines  another parameter; each of its values has its own colour and line
+    label  the name of the column `value`
     """
     done = table[table["state"] == "done"]
-    places = {value: at for at, value in enumerate(sorted(done[x].unique()))}
+    positions = {value: index for index, value in enumerate(sorted(done[x].unique()))}
     figure, ax = new_figure(width=6.5, height=3.2)
     words = []
     for number, (value, group) in enumerate(done.groupby(lines)):
         colour, mark = MARKS[number % len(MARKS)]
-        ax.plot(group[x].map(places), group["value"], mark, color=colour, alpha=0.55, markersize=5)
+        ax.plot(group[x].map(positions), group["value"], mark, color=colour, alpha=0.55, markersize=5)
         means = group.groupby(x)["value"].mean()
-        ax.plot([places[one] for one in means.index], means, color=colour, marker=mark, label=f"{lines} {value}")
-        words.append(f"{lines} {value}: " + ", ".join(f"{mean:.2f} at {one:g}" for one, mean in means.items()))
-    begun = set(done["before"].dropna()) if "before" in done else set()
-    if len(begun) == 1:
-        [untrained] = begun
+        ax.plot([positions[setting] for setting in means.index], means, color=colour, marker=mark, label=f"{lines} {value}")
+        words.append(f"{lines} {value}: " + ", ".join(f"{mean:.2f} at {setting:g}" for setting, mean in means.items()))
+    before = set(done["before"].dropna()) if "before" in done else set()
+    if len(before) == 1:
+        [untrained] = before
         ax.axhline(untrained, color=GREY, linestyle="--", label="untrained")
         words.append(f"untrained: {untrained:.2f}")
-    ax.set_xticks(range(len(places)), [f"{value:g}" for value in places])
+    ax.set_xticks(range(len(positions)), [f"{value:g}" for value in positions])
     ax.set_xlabel(x)
     ax.set_ylabel(label)
     ax.margins(x=0.15)

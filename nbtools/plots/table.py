@@ -1,4 +1,4 @@
-"""A small table for notebooks: HTML in which every cell is text, and the same as `text/plain`."""
+"""A small table for notebooks, as HTML with escaped cells and as `text/plain`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ from nbtools.templates import Templates
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-LONGEST_WORD = 20  # letters: a longer word may be broken to keep a column narrow, a shorter one never is
+LONG_WORD = 20  # letters; longer words may be broken to keep a column narrow
 
 
 def _overflow_wrap(text: str) -> str:
     """The value of the CSS property."""
-    return "anywhere" if any(len(word) > LONGEST_WORD for word in text.split()) else "break-word"
+    return "anywhere" if any(len(word) > LONG_WORD for word in text.split()) else "break-word"
 
 
 TEMPLATES = Templates(Path(__file__).parent / "templates", overflow_wrap=_overflow_wrap)
 
 
 class Table:
-    """Rows under headings. Cells are shown as text: nothing in them is read as HTML."""
+    """A table of texts; HTML in a cell is escaped.
+
+    headings  one per column
+    rows      one value per heading, shown as str() gives it
+    caption   shown above the table
+
+    Raises ValueError for a row of another length.
+    """
 
     def __init__(self, headings: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
         self.headings, self.caption = list(headings), caption
@@ -41,16 +48,16 @@ class Table:
         widths = [max(len(line) for row in wrapped for line in row[column]) for column in range(len(self.headings))]
         lines = [self.caption] if self.caption else []
         for row in wrapped:
-            for at in range(max(len(cell) for cell in row)):
-                cells = [(cell[at] if at < len(cell) else "").ljust(width) for cell, width in zip(row, widths, strict=True)]
+            for line in range(max(len(cell) for cell in row)):
+                cells = [(cell[line] if line < len(cell) else "").ljust(width) for cell, width in zip(row, widths, strict=True)]
                 lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
 
 
 def as_text(text: str) -> Markup:
-    """`text` as HTML that shows it character by character."""
+    """Escape `text` as HTML that shows it character by character."""
     return TEMPLATES.render("text.html", text=text)
 
 
 def _wrap(cell: str) -> list[str]:
-    return [line for part in cell.split("\n") for line in (textwrap.wrap(part, 44) or [""])]
+    return [line for paragraph in cell.split("\n") for line in (textwrap.wrap(paragraph, 44) or [""])]

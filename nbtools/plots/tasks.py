@@ -1,4 +1,4 @@
-"""A classifier's accuracy, its confusion, and what an encoder-decoder looks at."""
+"""A classifier's accuracy and confusion matrix, and the cross-attention of an encoder-decoder."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def draw_accuracies(found: Sequence[Classified]) -> Picture:
-    """Each classifier's accuracy with its 95 % interval, and the line of guessing."""
+    """Each classifier's accuracy with its 95 % interval, and a line at chance level."""
     figure, ax = new_figure(width=7.5, height=0.8 + 0.4 * len(found))
-    for row, one in enumerate(found):
-        low, high = one.interval
+    for row, result in enumerate(found):
+        low, high = result.interval
         ax.plot([low, high], [row, row], color=BLUE, linewidth=2)
-        ax.plot(one.accuracy, row, "o", color=BLUE)
-        ax.text(high + 0.01, row, f"{one.accuracy:.1%}", va="center", fontsize=8)
+        ax.plot(result.accuracy, row, "o", color=BLUE)
+        ax.text(high + 0.01, row, f"{result.accuracy:.1%}", va="center", fontsize=8)
     ax.axvline(0.5, color=GREY, linestyle="--", linewidth=0.8)
-    ax.set_yticks(range(len(found)), [one.name for one in found])
+    ax.set_yticks(range(len(found)), [result.name for result in found])
     ax.invert_yaxis()
     ax.set_xlim(0.4, 1.0)
     ax.set_xlabel("accuracy on held-out reviews, with 95 % intervals; dashed: guessing")
@@ -30,7 +30,7 @@ def draw_accuracies(found: Sequence[Classified]) -> Picture:
 
 
 def draw_confusion(found: Classified) -> Picture:
-    """The confusion matrix: rows are the true label, columns the guess."""
+    """The confusion matrix: rows are true labels, columns are predictions."""
     table = found.confusion()
     figure, ax = new_figure(width=3.4, height=2.6)
     ax.imshow(table, cmap="Blues", vmin=0)
@@ -45,7 +45,12 @@ def draw_confusion(found: Classified) -> Picture:
 
 
 def draw_looking(weights: np.ndarray, source: str, target: str) -> Picture:
-    """What each letter of the answer looked at. weights: [len(target), len(source)], rows sum to at most 1."""
+    """The cross-attention of each letter of the answer to the letters of the source.
+
+    weights  float [len(target), len(source)]; rows sum to at most 1
+    source   the text that the encoder read
+    target   the text that the decoder wrote
+    """
     figure, ax = new_figure(width=1.2 + 0.28 * len(source), height=1.0 + 0.26 * len(target))
     ax.imshow(weights, cmap="cividis", vmin=0, aspect="auto")
     ax.set_xticks(range(len(source)), list(source.replace(" ", "␣")), fontsize=8)

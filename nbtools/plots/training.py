@@ -1,4 +1,4 @@
-"""The learning curve, and before against after."""
+"""Figures of training: the learning curve, and scores before and after."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, Picture, new_figure
 
 
 def draw_curve(rows: list[dict[str, Any]], title: str = "") -> Picture:
-    """Training loss (nats a token, left) with the perplexity it means (right), and the validation points.
+    """The training loss in nats per token (left axis), the same as perplexity (right axis), and the validation points.
 
-    rows: what `Finetuned.curve` holds: step, loss, tokens and, in some rows, validation_perplexity
+    rows   the rows of `Finetuned.curve`: step, loss, tokens and, in some of them, validation_perplexity
+    title  shown above the figure
     """
     figure, ax = new_figure(width=7.5, height=3.2)
     ax.plot([row["step"] for row in rows], [row["loss"] for row in rows], color=BLUE, label="training, mean of 10 steps")
@@ -20,7 +21,7 @@ def draw_curve(rows: list[dict[str, Any]], title: str = "") -> Picture:
         ax.plot(*zip(*points, strict=True), "o--", color=ORANGE, markersize=5, label="validation sample")
     ax.set_xlabel("step")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set_ylabel("loss (nats a token)")
+    ax.set_ylabel("loss (nats per token)")
     right = ax.secondary_yaxis("right", functions=(_exp, _log))
     right.set_ylabel("perplexity")
     right.tick_params(length=3, labelsize=8)
@@ -34,19 +35,19 @@ def draw_curve(rows: list[dict[str, Any]], title: str = "") -> Picture:
 
 
 def draw_before_after(before: dict[str, Any], after: dict[str, Any]) -> Picture:
-    """Bars of perplexity and of bits per byte by part; `before` and `after` map a part's name to its Score."""
+    """Bars of perplexity and bits per byte for each split; `before` and `after` map the split's name to its Score."""
     figure, axes = new_figure(1, 2, width=7.5, height=2.6)
     for ax, quantity, name in zip(axes, ("perplexity", "bits_per_byte"), ("perplexity", "bits per byte"), strict=True):
-        for at, part in enumerate(before):
+        for index, split in enumerate(before):
             for shift, scores, colour, label in ((-0.2, before, GREY, "before"), (0.2, after, GREEN, "after")):
-                value = getattr(scores[part], quantity)
-                ax.bar(at + shift, value, 0.38, color=colour, label=label if at == 0 else None)
-                ax.annotate(f"{value:.3g}", (at + shift, value), ha="center", va="bottom", fontsize=8)
+                value = getattr(scores[split], quantity)
+                ax.bar(index + shift, value, 0.38, color=colour, label=label if index == 0 else None)
+                ax.annotate(f"{value:.3g}", (index + shift, value), ha="center", va="bottom", fontsize=8)
         ax.set_xticks(range(len(before)), list(before))
         ax.set_title(f"{name} (lower is better)", fontsize=9, loc="left")
         ax.margins(y=0.15)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    words = "; ".join(f"{part} from {before[part].perplexity:.1f} to {after[part].perplexity:.1f}" for part in before)
+    words = "; ".join(f"{split} from {before[split].perplexity:.1f} to {after[split].perplexity:.1f}" for split in before)
     return Picture(figure, f"perplexity before and after fine-tuning: {words}")
 
 

@@ -15,7 +15,7 @@ __all__ = ["PageView", "show_page", "write_page", "write_run_page", "write_site"
 
 @checked()
 def write_page(folder: str | Path) -> Path:
-    """Write the page about whatever a folder holds, a run or a sweep, and return its path. Raises RunError where it holds neither."""
+    """Write the page of the run or sweep in a folder and return its path. Raises RunError if the folder contains neither."""
     from nbtools.report.sweep_page import write_sweep_page
 
     folder = resolve_path(folder)

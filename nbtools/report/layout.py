@@ -57,7 +57,7 @@ def timestamp(created: str) -> str:
 
 
 def join_words(values: Mapping[str, Any]) -> str:
-    """A mapping as a flat list "name value, name value"; a nested mapping stands in parentheses."""
+    """A mapping as a flat list "name value, name value", with nested mappings in parentheses."""
     words = []
     for name, value in values.items():
         label = name.replace("_", " ")

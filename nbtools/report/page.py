@@ -32,7 +32,7 @@ STATES = {"done": "", "failed": "failed", "waiting": "not run", "running": "inte
 def write_run_page(folder: str | Path) -> Path:
     """Write `index.html` into a run's folder, and `notebooks/NAME.html` for each executed notebook; return the index.
 
-    Reads the folder's `metrics.json`. Raises RunError where there is none, or another version of nbtools wrote it.
+    Reads the folder's `metrics.json`. Raises RunError if there is none, or if another version of nbtools wrote it.
     """
     folder = resolve_path(folder)
     run = _read_run(folder)

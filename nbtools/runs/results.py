@@ -123,10 +123,10 @@ def write_tables(folder: Path, table: pandas.DataFrame | None = None) -> list[Pa
     table  as `read_table` gives it; None: it is read
     """
     table = read_table(folder) if table is None else table
-    with atomic_folder(folder / "tables") as aside:
+    with atomic_folder(folder / "tables") as temporary:
         texts = table.map(lambda value: spreadsheet_cell(value) if isinstance(value, str) else value)
-        texts.rename(columns=spreadsheet_cell).to_csv(aside / "runs.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)
-        _plain(table).to_parquet(aside / "runs.parquet", index=False)
+        texts.rename(columns=spreadsheet_cell).to_csv(temporary / "runs.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)
+        _plain(table).to_parquet(temporary / "runs.parquet", index=False)
     return [folder / "tables" / name for name in ("runs.csv", "runs.parquet")]
 
 

@@ -1,4 +1,4 @@
-"""`nbtools bundle` and `nbtools doctor --offline` as typed."""
+"""The commands `nbtools bundle` and `nbtools doctor --offline`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def nbtools(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedPro
         (["doctor", "--offline", "--profile", "minni"], "Did you mean 'mini'?"),
     ],
 )
-def test_a_mistake_is_two_lines_and_exit_code_1(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_an_error_prints_two_lines_and_exits_with_1(tmp_path: Path, arguments: list[str], words: str) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"sea")
     done = nbtools(*arguments, cwd=tmp_path)
     assert done.returncode == 1 and words in done.stderr, done.stderr
@@ -55,7 +55,7 @@ def test_without_a_clone_it_says_where_bundles_are_made(tmp_path: Path) -> None:
     assert "make lab" in caught.value.remedy
 
 
-def test_a_folder_called_tools_where_it_is_run_is_not_taken_for_the_clones(tmp_path: Path) -> None:
+def test_a_folder_called_tools_in_the_current_folder_is_not_imported(tmp_path: Path) -> None:
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "__init__.py").write_text("raise SystemExit('the wrong tools')")
     done = nbtools("bundle", "--profile", "gpt2", "--out", "stick", cwd=tmp_path)
@@ -66,7 +66,7 @@ def test_check_names_what_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("as made")
     (tmp_path / "SHA256SUMS").write_text(f"{sha256(tmp_path / 'notes.txt')}  notes.txt\n")
     done = nbtools("bundle", "--check", tmp_path)
-    assert done.returncode == 0 and "every file is as it was made" in done.stdout
+    assert done.returncode == 0 and "all files are intact" in done.stdout
     (tmp_path / "notes.txt").write_text("something else")
     done = nbtools("bundle", "--check", tmp_path)
     assert done.returncode == 1 and "notes.txt is damaged" in done.stdout

@@ -1,4 +1,4 @@
-"""The steps of an installation that the installed course does; the installation as a whole is in test_install.py."""
+"""The steps of an installation after its packages; test_install.py tests the complete installation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nbtools.models import smollm2
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model as a bundle carries it, with small weights."""
+    """A model as in a bundle, with small weights."""
     folder = tmp_path / "bundle" / "models" / "smollm2"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
@@ -45,7 +45,7 @@ def test_an_incomplete_model_is_replaced(model: Path, cache: Path) -> None:
     assert smollm2.is_complete(cache / "models" / "smollm2")
 
 
-def test_other_things_in_its_place_are_left_alone(model: Path, cache: Path) -> None:
+def test_other_files_at_its_path_are_not_changed(model: Path, cache: Path) -> None:
     place = cache / "models" / "smollm2"
     place.mkdir(parents=True)
     (place / "thesis.txt").write_text("mine")
@@ -54,7 +54,7 @@ def test_other_things_in_its_place_are_left_alone(model: Path, cache: Path) -> N
     assert [path.name for path in place.iterdir()] == ["thesis.txt"]
 
 
-def test_a_file_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "new").write_text("new")
     copy_new(tmp_path / "new", tmp_path / "folder" / "file")
     (tmp_path / "folder" / "file").write_text("mine")

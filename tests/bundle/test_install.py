@@ -1,4 +1,4 @@
-"""The installation as participants run it: from a folder, and from a server; with tiny wheels, a real environment and a real pip."""
+"""The installation from a folder and from a server, with tiny wheels, a real virtual environment and pip."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="install.sh is for POSIX s
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle, made once; tests take copies of it."""
+    """A bundle, made once; tests use copies of it."""
     place = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patched:
         for name, value in {"CONFIG_FILE": os.devnull, "NO_INDEX": "1", "FIND_LINKS": str(write_index(place / "index"))}.items():
@@ -43,7 +43,7 @@ def stick(made: Path, tmp_path: Path) -> Path:
 
 
 def run(bundle: Path, *arguments: str | Path, script: str = "install.py", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the bundle's own script in the folder beside it; pip's index, if it were asked, would not answer."""
+    """Run the bundle's script in the folder next to it; pip's index is set to an address that does not answer."""
     command = [sys.executable, str(bundle / script)] if script.endswith(".py") else ["sh", str(bundle / script)]
     unwanted = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONSTRAINT": "/no/such/file", "PYTHON": sys.executable}
     return subprocess.run(
@@ -98,7 +98,7 @@ def test_a_second_installation_keeps_what_a_person_changed(stick: Path, tmp_path
 
 
 @pytest.mark.slow(6)
-def test_an_installation_that_fails_its_check_is_not_called_ready_and_goes_on(stick: Path, tmp_path: Path) -> None:
+def test_an_installation_that_fails_its_check_is_not_complete_and_can_be_continued(stick: Path, tmp_path: Path) -> None:
     done = run(stick, "course", DOCTOR_SAYS="1")
     assert done.returncode == 1 and "Ready" not in done.stdout and not (tmp_path / "course" / "installed.json").exists()
     assert run(stick, "course").returncode == 0 and (tmp_path / "course" / "installed.json").is_file()
@@ -119,7 +119,7 @@ def test_a_damaged_or_missing_file_is_named_and_nothing_is_made(stick: Path, tmp
 
 
 def put(stick: Path, name: str, content: bytes) -> None:
-    """Change a file and its checksum with it, as somebody who means harm would."""
+    """Change a file together with its checksum, as an attacker would."""
     (stick / name).parent.mkdir(parents=True, exist_ok=True)
     (stick / name).write_bytes(content)
     lines = [line for line in (stick / "SHA256SUMS").read_text().splitlines() if not line.endswith(f"  {name}")]
@@ -148,7 +148,7 @@ def test_a_checksum_of_a_file_elsewhere_is_refused(name: str) -> None:
         files.read_sums(f"{'0' * 64}  {name}\n")
 
 
-def test_a_folder_with_other_things_is_left_alone(stick: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_changed(stick: Path, tmp_path: Path) -> None:
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "photo.jpg").write_bytes(b"sea")
     done = run(stick, "holiday")
@@ -156,7 +156,7 @@ def test_a_folder_with_other_things_is_left_alone(stick: Path, tmp_path: Path) -
     assert [path.name for path in (tmp_path / "holiday").iterdir()] == ["photo.jpg"]
 
 
-def test_a_bundle_for_another_machine_says_for_which(stick: Path, tmp_path: Path) -> None:
+def test_a_bundle_for_another_machine_is_refused_with_its_name(stick: Path, tmp_path: Path) -> None:
     manifest = json.loads((stick / "bundle.json").read_text())
     manifest["targets"] = {"amiga-68000-py3.11": {"requirements": "none", "wheels": []}}
     put(stick, "bundle.json", json.dumps(manifest).encode())
@@ -165,13 +165,15 @@ def test_a_bundle_for_another_machine_says_for_which(stick: Path, tmp_path: Path
     assert not (tmp_path / "course").exists()
 
 
-def test_a_folder_that_is_no_bundle(stick: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bundle(stick: Path, tmp_path: Path) -> None:
     (stick / "SHA256SUMS").unlink()
     done = run(stick, "course")
     assert done.returncode == 1 and "is not a bundle of the course" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_too_small_a_disk_is_said_before_anything_is_installed(stick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_space_is_an_error_before_anything_is_installed(
+    stick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packages.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))  # type: ignore[attr-defined]
     with pytest.raises(files.InstallError, match=r"needs 0\.2 GB of disk; 0\.0 GB are free"):
         packages.install(stick, tmp_path / "course")
@@ -180,7 +182,7 @@ def test_too_small_a_disk_is_said_before_anything_is_installed(stick: Path, tmp_
 
 @pytest.fixture
 def served(stick: Path) -> Iterator[tuple[str, list[str]]]:
-    """The bundle as `python -m http.server` serves it: the address, and the paths that were asked for."""
+    """The bundle served by `python -m http.server`: the address, and the requested paths."""
     asked: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -216,7 +218,7 @@ def test_a_served_bundle_that_is_damaged_is_not_installed(stick: Path, tmp_path:
 
 @pytest.mark.slow(4)
 def test_pip_alone_installs_from_the_server_with_find_links(tmp_path: Path, served: tuple[str, list[str]]) -> None:
-    """The way that START.txt gives for an environment of one's own."""
+    """The commands in START.txt for an existing environment."""
     address, _ = served
     target = tmp_path / "packages"
     command = [sys.executable, "-m", "pip", "install", "--isolated", "--no-index", "--target", str(target)]
@@ -236,7 +238,7 @@ def test_a_server_that_does_not_answer_or_has_something_else(stick: Path, tmp_pa
         assert len(done.stderr.splitlines()) == 2
 
 
-def test_start_txt_names_what_is_there(made: Path) -> None:
+def test_start_txt_lists_the_contents(made: Path) -> None:
     text = (made / "START.txt").read_text()
     named = re.findall(r"\b(?:install\.\w+|requirements-\S+\.txt|SHA256SUMS)", text)
     assert {"install.sh", "install.bat", "install.py", "SHA256SUMS", f"requirements-{files.this_target()}.txt"} == set(named)

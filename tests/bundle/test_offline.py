@@ -1,4 +1,4 @@
-"""The proof that nothing needs the network: what is refused, what is noted, and what doctor says of it."""
+"""The check that nothing needs the network: refused connections, their record, and the report of doctor."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_everything_else_is_not(host: object) -> None:
 
 
 def in_a_trial(code: str) -> dict:
-    """What `code` sees in a process with the hook; it prints JSON."""
+    """Run `code`, which prints JSON, in a process with the hook."""
     begin = "import json, sys\nfrom nbtools.bundle import trial\nsys.addaudithook(trial.refuse_the_network)\n"
     done = subprocess.run([sys.executable, "-c", begin + code], cwd=ROOT, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
-def test_look_ups_and_connections_are_refused_and_noted() -> None:
+def test_name_lookups_and_connections_are_refused_and_recorded() -> None:
     found = in_a_trial("""
 import socket, urllib.request
 errors = []
@@ -55,7 +55,7 @@ print(json.dumps({"errors": errors, "asked": trial.ASKED}))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="local sockets with a path")
-def test_what_stays_on_this_machine_is_let_through() -> None:
+def test_local_connections_are_allowed() -> None:
     found = in_a_trial("""
 import socket, tempfile
 server = socket.create_server(("127.0.0.1", 0))
@@ -78,7 +78,7 @@ def test_mini_and_the_reviews_need_no_network() -> None:
 
 @pytest.mark.slow(4)
 @pytest.mark.parametrize(("profile", "advice"), [("smollm2", "nbtools fetch smollm2"), ("gpt2", "")])
-def test_a_model_that_is_not_on_this_disk_fails(profile: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_not_on_this_machine_fails(profile: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))
     check = offline.try_profile(profile)
     assert check.level == "fail" and advice in check.advice and check.advice
@@ -91,13 +91,13 @@ def test_something_that_asks_the_network_fails_and_is_named(monkeypatch: pytest.
     assert check.level == "fail" and "hub.example.org" in check.value
 
 
-def test_a_trial_that_dies_shows_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_crashes_shows_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     dead = subprocess.CompletedProcess([], 1, "", "Traceback …\nImportError: no torch")
     monkeypatch.setattr(offline.subprocess, "run", lambda *words, **options: dead)
     assert offline.try_profile("mini").value == "could not be used: ImportError: no torch"
 
 
-def test_all_packages_are_here() -> None:
+def test_all_packages_are_installed() -> None:
     check = offline.examine_packages()
     assert check.level == "ok", check.value
 
@@ -115,6 +115,6 @@ def test_a_missing_and_an_old_package_are_named(monkeypatch: pytest.MonkeyPatch)
     assert check.level == "fail" and "jupyterlab is missing" in check.value and "papermill is 0.1, and >=2.7 is needed" in check.value
 
 
-def test_an_unknown_profile_is_named_before_anything_is_tried() -> None:
+def test_an_unknown_profile_is_an_error_before_anything_is_tried() -> None:
     with pytest.raises(InputError, match="Did you mean 'mini'"):
         offline.doctor_offline(["minni"])

@@ -1,4 +1,4 @@
-"""Every registered exercise: the stub is met kindly, the solution passes, each known wrong answer is told its misconception."""
+"""Every registered exercise: a stub gets a hint, the solution passes, and each known wrong answer gets its misconception."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nbtools.exercises import EXERCISES, answer_of, check, judge
 from nbtools.exercises.framework import CHECK_LINE, is_stub
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-WRONG = [(exercise.id, place) for exercise in EXERCISES.values() for place in range(len(exercise.wrong))]
+WRONG = [(exercise.id, index) for exercise in EXERCISES.values() for index in range(len(exercise.wrong))]
 
 
 def _exercise_cells(path: Path):
@@ -23,12 +23,12 @@ def _exercise_cells(path: Path):
 
 
 @pytest.mark.parametrize("exercise_id", EXERCISES)
-@pytest.mark.parametrize("untouched", [..., None, lambda *arguments: ..., lambda *arguments: None])
-def test_untouched_it_prints_a_helpful_line_and_does_not_raise(exercise_id, untouched, capsys):
-    check(exercise_id, untouched)
+@pytest.mark.parametrize("stub", [..., None, lambda *arguments: ..., lambda *arguments: None])
+def test_an_unsolved_exercise_prints_a_hint_and_does_not_raise(exercise_id, stub, capsys):
+    check(exercise_id, stub)
     out = capsys.readouterr().out
     assert out.count("\n") <= 2
-    if is_stub(untouched):
+    if is_stub(stub):
         assert out.startswith(f"Exercise {exercise_id}: not solved yet. Hint 1 of ")
 
 
@@ -40,13 +40,13 @@ def test_the_solution_passes(exercise_id):
     assert "\n" not in verdict.message
 
 
-@pytest.mark.parametrize(("exercise_id", "place"), WRONG)
-def test_each_wrong_answer_is_told_its_misconception(exercise_id, place):
-    wrong = EXERCISES[exercise_id].wrong[place]
+@pytest.mark.parametrize(("exercise_id", "index"), WRONG)
+def test_each_wrong_answer_gets_its_misconception(exercise_id, index):
+    wrong = EXERCISES[exercise_id].wrong[index]
     verdict = judge(exercise_id, answer_of(wrong.source))
     assert not verdict.passed
     assert wrong.misconception in verdict.message
-    others = [one.misconception for one in EXERCISES[exercise_id].wrong if one != wrong]
+    others = [answer.misconception for answer in EXERCISES[exercise_id].wrong if answer != wrong]
     assert not any(other in verdict.message for other in others if other not in wrong.misconception)
 
 
@@ -59,10 +59,10 @@ def test_nonsense_fails_in_one_line(exercise_id, nonsense):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_holds_its_own_exercises_each_once_and_at_least_two(path):
+def test_a_notebook_contains_each_of_its_exercises_once_and_at_least_two(path):
     found = Counter(CHECK_LINE.match(cell.source.splitlines()[-1])["id"] for _, cell in _exercise_cells(path))
     assert len(found) >= 2
-    assert found == Counter(one for one in EXERCISES if one.startswith(path.name[:2]))
+    assert found == Counter(exercise_id for exercise_id in EXERCISES if exercise_id.startswith(path.name[:2]))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -81,5 +81,5 @@ def test_a_notebook_introduces_each_exercise_and_its_stub_is_a_stub(path):
 
 
 def _last_name(source: str) -> str:
-    last = [one for one in ast.parse(source).body if isinstance(one, (ast.FunctionDef, ast.Assign))][-1]
+    last = [node for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.Assign))][-1]
     return last.name if isinstance(last, ast.FunctionDef) else last.targets[0].id

@@ -1,4 +1,4 @@
-"""The framework itself, on exercises made up here: nothing a learner types may raise, and hints come in steps."""
+"""The framework on two small exercises: nothing that a learner enters may raise, and hints come in steps."""
 
 from __future__ import annotations
 
@@ -44,53 +44,53 @@ def registry(monkeypatch):
     return found
 
 
-def _said(capsys) -> str:
+def _output(capsys) -> str:
     return capsys.readouterr().out
 
 
 @pytest.mark.parametrize("stub", [..., None, [...], {"a": None}, (1, ...), lambda x: ..., lambda x: None, lambda x: [...]])
-def test_a_stub_is_told_that_it_is_not_solved_with_the_first_hint(registry, capsys, stub):
+def test_a_stub_prints_not_solved_yet_and_the_first_hint(registry, capsys, stub):
     check("77-double", stub)
-    assert _said(capsys) == "Exercise 77-double: not solved yet. Hint 1 of 2: first nudge\n"
+    assert _output(capsys) == "Exercise 77-double: not solved yet. Hint 1 of 2: first nudge\n"
 
 
 def test_a_right_answer_is_praised_in_one_line(registry, capsys):
     check("77-double", lambda x: x + x)
-    assert _said(capsys) == "Exercise 77-double: solved. Twice is twice.\n"
+    assert _output(capsys) == "Exercise 77-double: solved. Twice is twice.\n"
     check("77-number", 7)
-    assert _said(capsys) == "Exercise 77-number: solved. Lucky.\n"
+    assert _output(capsys) == "Exercise 77-number: solved. Lucky.\n"
 
 
-def test_a_known_wrong_answer_is_told_its_misconception(registry, capsys):
+def test_a_known_wrong_answer_gets_its_misconception(registry, capsys):
     check("77-double", lambda x: x)
-    assert _said(capsys) == (
+    assert _output(capsys) == (
         "Exercise 77-double: not there yet. For (2) it should give 4; it gave 2. Nothing was doubled.\nHint 1 of 2: first nudge\n"
     )
 
 
-def test_a_wrong_answer_that_raises_is_recognised_too(registry):
+def test_a_known_wrong_answer_that_raises_is_recognized(registry):
     verdict = judge("77-double", lambda x: x.lower())
     assert not verdict.passed
     assert "raised AttributeError" in verdict.message
     assert verdict.message.endswith("Numbers have no upper case.")
 
 
-def test_an_unknown_wrong_answer_is_told_what_was_expected_and_no_misconception(registry):
+def test_an_unknown_wrong_answer_gets_the_expected_value_and_no_misconception(registry):
     assert judge("77-double", lambda x: 3).message == "For (2) it should give 4; it gave 3."
 
 
-def test_hints_go_one_step_further_at_each_try_and_stay_at_the_last(registry, capsys):
+def test_each_try_shows_the_next_hint_until_the_last(registry, capsys):
     check("77-double", ...)
     for expected in ("Hint 2 of 2: second nudge", "Hint 2 of 2: second nudge"):
-        _said(capsys)
+        _output(capsys)
         check("77-double", lambda x: 3)
-        assert _said(capsys).splitlines()[-1] == expected
+        assert _output(capsys).splitlines()[-1] == expected
     hint("77-number")
-    assert _said(capsys) == "Hint 1 of 1: seven\n"
+    assert _output(capsys) == "Hint 1 of 1: seven\n"
 
 
 class _Hostile:
-    """Raises at whatever is asked of it."""
+    """Cannot be compared or shown."""
 
     def __eq__(self, other):
         raise RuntimeError("no comparing\nsecond line")
@@ -103,9 +103,9 @@ class _Hostile:
 
 @pytest.mark.parametrize("answer", [_Hostile(), 3, "text", lambda: 1, lambda x: 1 / 0, lambda x: _Hostile(), type, float("nan")])
 @pytest.mark.parametrize("exercise_id", ["77-double", "77-number"])
-def test_check_never_raises_and_always_says_something(registry, capsys, exercise_id, answer):
+def test_check_never_raises_and_always_prints_a_line(registry, capsys, exercise_id, answer):
     check(exercise_id, answer)
-    first, *rest = _said(capsys).splitlines()
+    first, *rest = _output(capsys).splitlines()
     assert first.startswith(f"Exercise {exercise_id}: not there yet. ")
     assert len(rest) == 1
     assert rest[0].startswith("Hint ")
@@ -117,20 +117,20 @@ def test_an_answer_that_forgets_to_return_in_one_case_is_wrong_not_a_stub(regist
     assert verdict.message == "For (5) it should give 10; it gave None."
 
 
-def test_a_function_called_by_mistake_is_told_to_pass_the_name(registry):
+def test_a_called_function_gets_the_hint_to_pass_its_name(registry):
     assert "Leave out the parentheses" in judge("77-double", 4).message
 
 
-@pytest.mark.parametrize("told", [check, lambda one, answer: hint(one)])
+@pytest.mark.parametrize("function", [check, lambda exercise_id, answer: hint(exercise_id)])
 @pytest.mark.parametrize(("wrong_id", "expected"), [("77-duble", "Did you mean '77-double'?"), (None, "There is no exercise None.")])
-def test_an_unknown_id_prints_one_line_with_the_nearest(registry, capsys, told, wrong_id, expected):
-    told(wrong_id, 1)
-    out = _said(capsys)
+def test_an_unknown_id_prints_one_line_with_the_nearest(registry, capsys, function, wrong_id, expected):
+    function(wrong_id, 1)
+    out = _output(capsys)
     assert expected in out
     assert out.count("\n") == 1
 
 
-def test_an_answer_that_changes_its_arguments_harms_no_later_trial(registry):
+def test_an_answer_may_modify_its_arguments(registry):
     def spoil(x):
         if isinstance(x, list):
             x += x
@@ -157,7 +157,7 @@ def test_a_stub_is_not_taken_for_zero_or_nothing():
     assert not any(map(is_stub, (0, "", False, [], {}, 0.0)))
 
 
-def test_the_answer_is_the_last_name_bound():
+def test_the_answer_is_the_last_name_assigned():
     assert answer_of("a = 1\nb = a + 1") == 2
     assert answer_of("import math\ndef f(x):\n    return math.pi * x")(0) == 0
 

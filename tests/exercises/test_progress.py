@@ -1,4 +1,4 @@
-"""What was solved is kept in the learner's own file; a teacher sees many at once."""
+"""Progress is stored in the learner's file, and a teacher can read the files of a class."""
 
 import csv
 import json
@@ -26,29 +26,29 @@ def nbtools(*arguments):
 def test_tries_are_counted_until_it_is_solved(capsys):
     exercise = EXERCISES["07-adapter"]
     check("07-adapter", ...)
-    assert not progress_file().exists()  # a stub is no try
+    assert not progress_file().exists()  # a stub is not a try
     check("07-adapter", answer_of(exercise.wrong[0].source))
     check("07-adapter", answer_of(exercise.wrong[1].source))
     check("07-adapter", answer_of(exercise.solution))
-    check("07-adapter", answer_of(exercise.wrong[0].source))  # playing on takes nothing away
+    check("07-adapter", answer_of(exercise.wrong[0].source))  # a later wrong answer changes nothing
     entry = read_progress(progress_file()).exercises["07-adapter"]
     assert entry["tries"] == 3 and entry["solved"] and entry["hints"] >= 1
 
 
-def test_nothing_is_kept_where_notebooks_run_by_themselves(monkeypatch):
+def test_headless_runs_store_no_progress(monkeypatch):
     monkeypatch.setenv("NBTOOLS_HEADLESS", "1")
     check("07-adapter", answer_of(EXERCISES["07-adapter"].solution))
     assert not progress_file().exists()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema": 7}', '{"schema": 1, "exercises": 3}', '{"schema": 1, "exercises": {"a": 3}}'])
-def test_a_broken_file_is_told_never_raised_and_never_overwritten(capsys, content):
+def test_a_broken_file_gets_a_message_and_is_not_overwritten(capsys, content):
     progress_file().parent.mkdir(parents=True)
     progress_file().write_text(content)
     check("07-adapter", answer_of(EXERCISES["07-adapter"].solution))
-    said = capsys.readouterr().out
-    assert "solved." in said and "could not be kept" in said and progress_file().read_text() == content
-    with pytest.raises(InputError, match="no file of progress"):
+    output = capsys.readouterr().out
+    assert "solved." in output and "could not be saved" in output and progress_file().read_text() == content
+    with pytest.raises(InputError, match="not a progress file"):
         read_progress(progress_file())
 
 
@@ -60,28 +60,28 @@ def test_the_command_shows_what_is_solved_and_what_is_next(tmp_path):
 
 
 def make(folder, name, solved, tries=1):
-    entries = {one: {"tries": tries, "hints": 0, "solved": "2026-01-01"} for one in solved}
+    entries = {exercise_id: {"tries": tries, "hints": 0, "solved": "2026-01-01"} for exercise_id in solved}
     return write_progress(folder / f"{name or 'nobody'}.json", Progress(name, entries | {"04-shift": {"tries": 9, "hints": 3}}))
 
 
-def test_a_teacher_sees_everybody_and_what_was_hard(tmp_path):
+def test_a_teacher_sees_every_learner_and_the_hardest_exercises(tmp_path):
     folder = tmp_path / "sent"
     make(folder, "Ada", ["00-none", "01-scale"])
     make(folder, "Ben", ["00-none"])
     make(folder, "", ["00-none"], tries=2)
     (folder / "broken.json").write_text("{")
     done = nbtools(folder, "--csv", tmp_path / "all.csv")
-    assert done.returncode == 1 and "broken.json is no file of progress" in done.stdout.replace("\n", "")
+    assert done.returncode == 1 and "broken.json is not a progress file" in done.stdout.replace("\n", "")
     assert "Ada" in done.stdout and "Ben" in done.stdout and "nobody" in done.stdout
     assert done.stdout.index("04-shift") < done.stdout.index("00-none")
     rows = list(csv.DictReader((tmp_path / "all.csv").open()))
     assert {row["name"] for row in rows} == {"Ada", "Ben", "nobody"} and len(rows) == 7
 
 
-def test_two_people_of_one_name_are_two(tmp_path):
+def test_two_people_with_the_same_name_are_listed_separately(tmp_path):
     files = [make(tmp_path / "a", "Ada", ["00-none"]), make(tmp_path / "b", "Ada", [])]
-    people, complaints = roll_up(files)
-    assert list(people) == ["Ada", "Ada (2)"] and not complaints
+    people, problems = roll_up(files)
+    assert list(people) == ["Ada", "Ada (2)"] and not problems
     assert hardest(people)[0] == ("04-shift", 0, 2, 9.0)
 
 
@@ -91,8 +91,8 @@ def test_a_formula_in_a_name_stays_text_in_a_spreadsheet(tmp_path):
     assert {row["name"] for row in csv.DictReader((tmp_path / "all.csv").open())} == {"'=cmd()"}
 
 
-def test_no_file_is_told(tmp_path):
+def test_missing_files_raise_an_error(tmp_path):
     with pytest.raises(InputError, match="no file or folder"):
         find_files([tmp_path / "none"])
-    with pytest.raises(InputError, match="no file of progress"):
+    with pytest.raises(InputError, match="no progress file"):
         find_files([tmp_path])

@@ -43,13 +43,13 @@ def test_unknown_name_suggests_the_nearest(course):
     assert "Did you mean 01_attention?" in caught.value.remedy
 
 
-def test_two_notebooks_of_one_name_cannot_share_a_run(course):
+def test_two_notebooks_with_the_same_name_cannot_share_a_run(course):
     other = write_notebook(course / "mine", "00_setup", "2")
     with pytest.raises(InputError, match="Two notebooks are called 00_setup"):
         choose_notebooks(["0", str(other)])
 
 
-def test_what_is_not_a_notebook_is_said_to_be_none(tmp_path):
+def test_a_file_that_is_not_a_notebook_is_refused(tmp_path):
     (tmp_path / "text.ipynb").write_text("hello")
     (tmp_path / "old.ipynb").write_text('{"nbformat": 3, "worksheets": []}')
     for name, words in (("text", "cannot be read"), ("old", "not a notebook of format 4"), ("absent", "There is no notebook")):
@@ -57,7 +57,7 @@ def test_what_is_not_a_notebook_is_said_to_be_none(tmp_path):
             read_notebook(tmp_path / f"{name}.ipynb")
 
 
-def test_no_course_in_sight_is_said_with_a_remedy(tmp_path, monkeypatch):
+def test_without_notebooks_the_error_has_a_remedy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("nbtools.notebooks.catalog.CLONE", tmp_path / "no-clone")
     with pytest.raises(InputError, match="no folder notebooks/"):
@@ -65,14 +65,14 @@ def test_no_course_in_sight_is_said_with_a_remedy(tmp_path, monkeypatch):
 
 
 def test_a_copy_of_a_notebook_outside_the_clone_finds_the_courses_notebooks(tmp_path, monkeypatch):
-    """A learner's own folder, or papermill from home: `ParameterForm("04")` ended the run there."""
+    """In a learner's folder, or with papermill in the home folder, `ParameterForm("04")` ended the run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NBTOOLS_NOTEBOOKS", raising=False)
     assert choose_notebooks(["04"])[0].path == ROOT / "notebooks" / "04_finetuning.ipynb"
 
 
-def test_without_a_clone_the_copies_of_the_wheel_serve(tmp_path, monkeypatch):
-    """Colab opens one notebook from elsewhere: `ParameterForm("04")` and a sweep of 04 need its file all the same."""
+def test_without_a_clone_the_copies_in_the_wheel_are_used(tmp_path, monkeypatch):
+    """Colab opens one notebook without a clone, but `ParameterForm("04")` and a sweep of 04 need that file."""
     write_notebook(tmp_path / "package", "04_finetuning", "1")
     monkeypatch.setattr("nbtools.notebooks.catalog.PACKAGED", tmp_path / "package")
     (tmp_path / "content").mkdir()

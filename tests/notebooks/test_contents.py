@@ -1,4 +1,4 @@
-"""What every notebook of the course holds: its box, its parameters, its exercises, its end, and clean stored outputs."""
+"""The contents of every notebook of the course: opening box, parameters, exercises, ending, and stored outputs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_it_opens_with_its_box_parameters_and_cost(path: Path) -> None:
 
 
 @every_notebook
-def test_each_parameter_has_a_type_a_value_and_a_word(path: Path) -> None:
+def test_each_parameter_has_a_type_a_value_and_a_comment(path: Path) -> None:
     declared = read_parameters(read_notebook(path))
     [cell] = tagged(path, "parameters")
     lines = cell.source.splitlines()
@@ -128,14 +128,14 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
 
 
 @every_notebook
-def test_nobody_is_told_to_install_somebody_elses_package(path: Path) -> None:
+def test_no_text_says_to_install_another_projects_nbtools(path: Path) -> None:
     for cell in cells(path):
         assert not re.search(r"install\s+(-\S+\s+)*['\"]?nbtools\b", cell.source), cell.id
 
 
 @every_notebook
 def test_what_nbval_compares_is_stored(path: Path) -> None:
-    """A cell without a stored output runs under nbval and is compared with nothing."""
+    """nbval compares nothing for a cell without a stored output."""
     compared = tagged(path, COMPARED)
     assert compared
     for cell in compared:
@@ -166,7 +166,7 @@ def test_no_live_widget_is_stored(path: Path) -> None:
 
 
 @every_notebook
-def test_stored_outputs_show_no_place_on_the_machine_that_made_them(path: Path) -> None:
+def test_stored_outputs_contain_no_path_of_the_machine_that_made_them(path: Path) -> None:
     for text in output_texts(path):
         found = re.search(
             r"(?<![\w.~/])/(home|root|Users|tmp|var|opt|mnt|work|usr|private)/\S*|[A-Z]:\\\\?Users\S*|\bat 0x[0-9a-f]{6,}", text
@@ -175,7 +175,7 @@ def test_stored_outputs_show_no_place_on_the_machine_that_made_them(path: Path) 
 
 
 @every_notebook
-def test_every_picture_says_in_words_what_it_shows(path: Path) -> None:
+def test_every_picture_has_alternative_text(path: Path) -> None:
     for cell in cells(path, "code"):
         for output in cell.outputs:
             data = output.get("data", {})

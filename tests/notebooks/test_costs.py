@@ -33,27 +33,27 @@ def test_a_machine_half_as_fast_needs_twice_the_minutes(recorded, capsys, monkey
     assert "About 2 minutes" in shown(capsys, monkeypatch, 100.0)
 
 
-def test_a_fast_unit_is_not_trusted_beyond_what_it_can_speed_up(recorded, capsys, monkeypatch):
+def test_the_assumed_speedup_is_limited(recorded, capsys, monkeypatch):
     assert shown(capsys, monkeypatch, 250.0).startswith("About 1 minute and")
     assert shown(capsys, monkeypatch, 100_000.0).startswith("Under a minute and")
-    monkeypatch.setattr(costs, "MOST_SPEEDUP", 1.0)
+    monkeypatch.setattr(costs, "MAX_SPEEDUP", 1.0)
     assert shown(capsys, monkeypatch, 100_000.0).startswith("About 2 minutes and")
 
 
-def test_too_little_memory_is_said(recorded, capsys, monkeypatch):
+def test_too_little_memory_prints_a_warning(recorded, capsys, monkeypatch):
     assert "That is not enough" in shown(capsys, monkeypatch, 100.0, free=5e8)
     assert "That is not enough" not in shown(capsys, monkeypatch, 100.0, free=1e9)
 
 
-def test_what_the_kernel_holds_already_is_part_of_what_the_notebook_takes(recorded, capsys, monkeypatch):
+def test_the_kernels_current_memory_counts_as_available(recorded, capsys, monkeypatch):
     assert "That is not enough" not in shown(capsys, monkeypatch, 100.0, free=5e8, held=5e8)
     assert "That is not enough" in shown(capsys, monkeypatch, 100.0, free=5e8, held=3e8)
 
 
-def test_another_profile_is_told_what_it_needs_and_whether_it_has_it(recorded, capsys, monkeypatch):
-    """Where only mini was measured, smollm2 would begin to train in 2 GB after a box that had promised 0.9."""
+def test_another_profile_prints_its_requirements_and_whether_they_are_met(recorded, capsys, monkeypatch):
+    """With only mini measured, smollm2 began to train in 2 GB after a box that had said 0.9."""
     assert "smollm2" not in shown(capsys, monkeypatch, 100.0)
-    needs = "smollm2: about 1.1 GB to read and sample, 5.0 GB to fine-tune all weights."
+    needs = "smollm2: about 1.1 GB to sample, 5.0 GB to fine-tune all weights."
     enough = shown(capsys, monkeypatch, 100.0, free=6e9, model="smollm2")
     assert needs in enough and "not enough" not in enough
     assert "1.9 GB that this notebook can have are not enough" in shown(capsys, monkeypatch, 100.0, free=1.4e9, held=5e8, model="smollm2")
@@ -71,14 +71,14 @@ def test_the_stored_line_does_not_depend_on_the_machine(recorded, capsys, monkey
 @pytest.mark.parametrize(
     "content", ["", "[]", '{"schema": 1}', '{"schema": 1, "notebooks": {"01_a": {}}}', '{"schema": 1, "notebooks": {"01_a": 3}}']
 )
-def test_a_broken_record_is_a_line_and_does_not_end_the_notebook(content, tmp_path, monkeypatch, capsys):
+def test_a_broken_record_prints_a_line_and_does_not_end_the_notebook(content, tmp_path, monkeypatch, capsys):
     (tmp_path / "costs.json").write_text(content, encoding="utf8")
     monkeypatch.setattr(costs, "COSTS_FILE", tmp_path / "costs.json")
     box("01_a")
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_without_a_record_it_says_so(tmp_path, monkeypatch, capsys):
+def test_without_a_record_a_line_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(costs, "COSTS_FILE", tmp_path / "none.json")
     box("01_a")
     assert capsys.readouterr().out == "Time and memory of this notebook have not been measured yet.\n"

@@ -1,4 +1,4 @@
-"""What a kept run depends on: the parts of the package that its code reaches, found and not listed."""
+"""A stored run depends on the files of the package that its code uses, found by following imports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reached(*code: str) -> set[str]:
 
 
 def test_a_change_of_the_command_line_made_every_kept_run_new() -> None:
-    """Its file was left out by name, and had become a folder. Now nothing is named: no notebook's code reaches it."""
+    """The command line was excluded by a file name that had become a folder. Now no name is listed: no notebook's code imports it."""
     for notebook in choose_notebooks():
         files = reached(*notebook.code)
         assert not [file for file in files if file.startswith(("cli/", "bundle/", "__main__"))], notebook.name
@@ -60,14 +60,14 @@ def test_code_that_does_not_train_does_not_reach_it(code: str) -> None:
     assert "training/finetune.py" not in reached(code)
 
 
-def test_what_cannot_be_read_reaches_everything() -> None:
+def test_code_that_cannot_be_parsed_depends_on_everything() -> None:
     assert "cli/run.py" in reached("from nbtools import (")
     assert reached("not python (") == reached("1")
 
 
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the package that a test may change."""
+    """A copy of the package that a test may modify."""
     package = tmp_path / "nbtools"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     for module in (dependencies, fingerprints):
@@ -75,10 +75,10 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(dependencies, "MINI_FOLDER", package / "assets" / "mini")
     yield package
     dependencies._names_in_module.cache_clear()
-    dependencies._handed_on.cache_clear()
+    dependencies._reexports.cache_clear()
 
 
-def test_a_kept_run_is_new_where_its_code_is_and_nowhere_else(copy: Path, tmp_path: Path) -> None:
+def test_a_stored_run_is_repeated_only_if_its_code_has_changed(copy: Path, tmp_path: Path) -> None:
     notebook = read_notebook(write_notebook(tmp_path / "notebooks", "04_mine", "from nbtools import finetune\nfinetune(lm, packed)"))
     kept = fingerprint(notebook, {})
     for source in ("cli/run.py", "report/page.py", "runs/plan.py", "bundle/install.py", "runs/course.py", "runs/display.py"):

@@ -1,4 +1,4 @@
-"""Expected ranges: what notebooks ask for exists, and the stored figures lie within."""
+"""Expected ranges: every range that a notebook uses exists and contains the stored value."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_range_is_a_range(name):
     assert one["low"] < one["high"] <= 5 * one["low"] + 1 and one["what"]
 
 
-def test_what_is_said_of_a_figure(capsys):
+def test_the_message_for_values_inside_and_outside(capsys):
     name = next(iter(read_expected()))
     one = read_expected()[name]
     for value, words in ((one["low"], "as expected"), (one["high"] * 2, "outside of"), (float("nan"), "outside of")):

@@ -1,4 +1,4 @@
-"""The time left of a run, on machines that are unlike the one that was recorded."""
+"""The estimated remaining time of a run, on machines unlike the one that was recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Pace = Callable[[str, int, float], float]  # of a notebook's cell and its record
 
 
 def watched(names: list[str], pace: Pace, injected: bool = False) -> Iterator[tuple[float, float | None]]:
-    """The seconds since the start, and what was said to be left, as a run of the recorded notebooks goes on."""
+    """The seconds since the start, and the estimated remaining seconds, during a run of the recorded notebooks."""
     forecast, records, before = Forecast(names), read_costs(), 0.0
     for name in names:
         cells = records[name]["cell_seconds"]
@@ -33,14 +33,14 @@ def watched(names: list[str], pace: Pace, injected: bool = False) -> Iterator[tu
 
 
 def said_in_all(names: list[str], pace: Pace, injected: bool = False) -> tuple[list[float], float]:
-    """What the run was said to take in all, each time that anything was said; and what it took."""
+    """Every estimate of the total time, and the real total time."""
     seen = list(watched(names, pace, injected))
     return [elapsed + left for elapsed, left in seen if left is not None], seen[-1][0]
 
 
 @pytest.mark.parametrize("slower", [3.0, 4.0, 6.0])
 def test_the_time_left_rose_from_20_to_63_minutes(slower: float) -> None:
-    """Imports take as long as on the machine that was recorded, and whatever computes takes several times as long."""
+    """Imports take as long as on the recorded machine, and computation several times as long."""
     said, took = said_in_all(list(read_costs()), lambda name, cell, seconds: seconds * (slower if seconds > 5 else 1.0))
     assert len(said) > 100 and 0.9 * took < min(said) and max(said) < 1.1 * took
 
@@ -53,7 +53,7 @@ def test_without_bf16_units_it_does_not_rise_threefold_either() -> None:
 
 
 def test_on_any_machine_the_time_left_converges() -> None:
-    """Within a half of the truth whenever something is said; in the last quarter within a quarter."""
+    """Every estimate is within a half of the truth; in the last quarter within a quarter."""
     draws = random.Random(0)
     for _ in range(60):
         names = sorted(draws.sample(sorted(read_costs()), draws.randint(1, 10)))
@@ -71,7 +71,7 @@ def test_on_any_machine_the_time_left_converges() -> None:
                 assert elapsed < 0.75 * took or wrong < max(0.25 * took, 60), (names, long, short, elapsed, left, took)
 
 
-def test_on_the_machine_that_was_recorded_it_is_right_from_where_it_says_anything() -> None:
+def test_on_the_recorded_machine_every_estimate_is_right() -> None:
     said, took = said_in_all(list(read_costs()), lambda name, cell, seconds: seconds)
     assert said == pytest.approx([took] * len(said))
     alone, took = said_in_all(["00_setup"], lambda name, cell, seconds: seconds)
@@ -85,7 +85,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "COSTS_FILE", tmp_path / "costs.json")
 
 
-def test_nothing_is_said_before_enough_has_run_and_while_a_cell_is_late(recorded: None) -> None:
+def test_there_is_no_estimate_before_enough_has_run_and_while_a_cell_is_late(recorded: None) -> None:
     forecast = Forecast(["01_a", "02_b"])
     assert forecast.left("01_a", 0, 3, 0.3) is None and forecast.left("01_a", 1, 3, 0.5) is None
     assert forecast.left("01_a", 2, 3, 40.5) is None  # a cell of 20 s says little about 220
@@ -96,7 +96,7 @@ def test_nothing_is_said_before_enough_has_run_and_while_a_cell_is_late(recorded
     assert forecast.left("02_b", 1, 3, 0.0) == pytest.approx(240)
 
 
-def test_a_notebook_that_nobody_recorded_makes_the_rest_unknown(recorded: None) -> None:
+def test_an_unrecorded_notebook_makes_the_rest_unknown(recorded: None) -> None:
     forecast = Forecast(["01_a", "03_mine"])
     assert forecast.left("01_a", 3, 3, 100.0) is None
     forecast.finish("01_a", 120.0)

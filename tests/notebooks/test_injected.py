@@ -1,4 +1,4 @@
-"""A notebook checks its own parameters from within, so that plain papermill says what `nbtools run` says."""
+"""A notebook checks its own parameters, so that plain papermill gives the same errors as `nbtools run`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def notebook(injected: str = "", *later: str) -> dict[str, Any]:
-    """The global variables of a kernel in which the cells were executed, as IPython keeps them."""
+    """The global variables of an IPython kernel in which the cells were executed."""
     cells = ["import os", DECLARED, *([f"# Parameters\n{injected}\n"] if injected else []), *later]
     variables: dict[str, Any] = {}
     for cell in cells:
@@ -47,7 +47,7 @@ def notebook(injected: str = "", *later: str) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_an_injected_value_that_does_not_fit_is_refused(injected: str, words: str) -> None:
-    """It ended in a traceback somewhere below, was taken for true although "false", or was only warned of."""
+    """It ended in a traceback in a later cell, "false" was taken for true, or there was only a warning."""
     with pytest.raises(InputError) as refused:
         check_injected(notebook(injected))
     assert words in str(refused.value)
@@ -60,8 +60,8 @@ def test_values_that_fit_pass_and_so_do_a_learners_own_variables(injected: str) 
     check_injected(notebook(injected, "mine = 3\nmax_step = 4"))
 
 
-def test_what_only_decorates_never_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """A copy outside the clone, another kernel, a plain script: nothing is looked up in a file."""
+def test_optional_output_never_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """In a copy outside the clone, another kernel or a plain script, nothing is read from a file."""
     monkeypatch.chdir(tmp_path)
     for variables in ({}, {"In": None}, {"In": [3, "1 +"]}, {"In": ["", "x = 1"]}, {"In": ["", "class A:\n    x: int = 3"]}):
         box("no_such_notebook", "mini", variables)

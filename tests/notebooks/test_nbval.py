@@ -1,4 +1,4 @@
-"""What `make test` asks of nbval really is asked: a stored contract output that is no longer true fails."""
+"""nbval, as `make test` calls it, fails for a stored output that is no longer true."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def verdict(folder: Path, stored: str, tags: list[str], source: str = "print(6 *
         pytest.param("", [], "1 / 0", False, id="an-error-fails-anywhere"),
     ],
 )
-def test_nbval_fails_where_it_must(tmp_path: Path, stored: str, tags: list[str], source: str, passes: bool) -> None:
+def test_nbval_fails_for_a_changed_output(tmp_path: Path, stored: str, tags: list[str], source: str, passes: bool) -> None:
     code, said = verdict(tmp_path, stored, tags, source)
     assert (code == 0) is passes, said
     assert re.search(r"1 (passed|failed)", said), said  # it did run the cell

@@ -1,4 +1,4 @@
-"""Every notebook, once, as papermill runs it from the clone's folder, with parameters that make it short."""
+"""Runs every notebook once with papermill in the clone's folder, with parameters that make it short."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def run(notebook: Path, output: Path, parameters: dict[str, Any], runs: Path) -> nbformat.NotebookNode:
-    """papermill's own command, as a person would type it in the clone's folder; the executed notebook."""
+    """Run the command `papermill` in the clone's folder and return the executed notebook."""
     command = [sys.executable, "-m", "papermill", str(notebook.relative_to(ROOT)), str(output), "--no-progress-bar"]
     command += ["-k", "python3", "--start-timeout", "180", "-y", yaml.safe_dump(parameters)]
     apart = {"NBTOOLS_HEADLESS": "1", "NBTOOLS_PROGRESS": "0", "NBTOOLS_RUNS": str(runs), "HF_HUB_OFFLINE": "1"}
@@ -51,7 +51,7 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any], runs: Path) ->
 
 
 def marks_of(path: Path) -> list[pytest.MarkDecorator]:
-    """About its seconds; notebooks 04 and 05 run in this order in one process, because 05 uses the model that 04 leaves."""
+    """Marks for its duration; notebooks 04 and 05 run in this order in one process, because 05 uses the model that 04 saves."""
     together = [pytest.mark.xdist_group("papermill")] if path.stem in ("04_finetuning", "05_sampling") else []
     return [pytest.mark.slow(40 if path.stem in ("06_pitfalls", "08_other_tasks") else 25), *together]
 
@@ -93,7 +93,7 @@ def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path, runs: Path) -> N
 
 @pytest.mark.slow(1)
 @pytest.mark.xdist_group("papermill")
-def test_fine_tuning_left_a_model_and_its_figures(runs: Path) -> None:
+def test_fine_tuning_saved_a_model_and_its_metrics(runs: Path) -> None:
     tuned = runs / "tuned"
     if not tuned.is_dir():
         run(ROOT / "notebooks" / "04_finetuning.ipynb", runs / "out.ipynb", SMALL["04_finetuning"], runs)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_cell(folder: Path, processes: int) -> None:
-    """The cell as it stands in the notebook, after a training whose model lies in `folder`."""
+    """Run the notebook's cell after a training whose model is in `folder`."""
     notebook = nbformat.read(ROOT / "notebooks" / "04_finetuning.ipynb", as_version=4)
     [cell] = [cell for cell in notebook.cells if cell.id == "processes"]
     exec(cell.source, {"tuned": SimpleNamespace(folder=folder), "processes": processes})
@@ -23,7 +23,7 @@ def run_cell(folder: Path, processes: int) -> None:
 
 @pytest.fixture(autouse=True)
 def no_activated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the system's commands are on the path, as where the kernel is started by JupyterHub or VS Code."""
+    """Only the system's commands are on the path, as in a kernel that JupyterHub or VS Code has started."""
     monkeypatch.setenv("PATH", os.pathsep.join(["/usr/bin", "/bin"]) if os.name == "posix" else os.environ["PATH"])
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -1,4 +1,4 @@
-"""Notebooks with live views under the runners that people use: what is stored, and what its page shows in a browser."""
+"""Notebooks with live views, executed by papermill and nbconvert: the stored outputs, and the page in a browser."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, command: list[str]) -> None:
-    """A person's own environment: nothing says that nobody looks on."""
+    """A normal environment, without the variables that ask for headless runs."""
     apart = {name: value for name, value in os.environ.items() if name not in {"NBTOOLS_HEADLESS", "NBTOOLS_NOTEBOOKS"}}
     path = os.pathsep.join([str(Path(__file__).parents[2]), apart.get("PYTHONPATH", "")])
     done = subprocess.run(
@@ -66,7 +66,7 @@ def run(folder: Path, command: list[str]) -> None:
 
 
 def outputs(page: Page) -> list[Any]:
-    """Of each output on nbconvert's page: its text, its height in pixels, and whether it holds a picture that was drawn."""
+    """For each output on nbconvert's page: its text, its height in pixels, and whether it contains a picture."""
     script = """all => all.map(one => [one.innerText, one.getBoundingClientRect().height,
         [...one.querySelectorAll('img')].some(image => image.complete && image.naturalWidth > 100)])"""
     return page.locator(".jp-OutputArea-output").evaluate_all(script)
@@ -76,7 +76,7 @@ def outputs(page: Page) -> list[Any]:
 def test_an_executed_notebook_shows_the_static_form_of_every_view(
     runner: str, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Widget state was stored, nbconvert prefers it, and each view was a blank line of 29 pixels."""
+    """With stored widget state, which nbconvert prefers, each view was a blank line of 29 pixels."""
     for command in RUNNERS[runner]:
         run(folder, command)
     if (folder / "out.ipynb").is_file():

@@ -1,4 +1,4 @@
-"""A notebook with the parameters of 04_finetuning that takes a second: what notebook 09 sweeps under test."""
+"""A small notebook with the parameters of 04_finetuning, which notebook 09 sweeps in tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of attention on small arrays: what is drawn, what the alternative text says, which tokens would break a label."""
+"""Figures of attention on small arrays: content, alternative text, and tokens that could break a label."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from nbtools.attention import AttentionCost, AttentionTrace
 from nbtools.errors import InputError
-from nbtools.plots.attention import MOST_LABELS, draw_cost, draw_head, draw_heads, draw_positions
+from nbtools.plots.attention import MAX_LABELS, draw_cost, draw_head, draw_heads, draw_positions
 
 
 def trace_of(tokens: list[str], layers: int = 2, heads: int = 3) -> AttentionTrace:
@@ -23,7 +23,7 @@ def labels(picture, axis: str) -> list[str]:
     return [label.get_text() for label in getattr(picture.figure.axes[0], f"get_{axis}ticklabels")()]
 
 
-def test_every_head_has_a_thumbnail_of_its_own_weights():
+def test_each_thumbnail_shows_the_weights_of_its_head():
     trace = trace_of(["a", " b", " c"])
     picture = draw_heads(trace)
     assert len(picture.figure.axes) == 6
@@ -54,12 +54,12 @@ def test_awkward_tokens_are_drawn_without_a_warning():
 
 
 def test_a_long_text_has_fewer_labels_than_tokens():
-    picture = draw_head(trace_of(["a"] * (3 * MOST_LABELS), 1, 1), 0, 0)
-    assert 0 < len(labels(picture, "x")) <= MOST_LABELS
+    picture = draw_head(trace_of(["a"] * (3 * MAX_LABELS), 1, 1), 0, 0)
+    assert 0 < len(labels(picture, "x")) <= MAX_LABELS
 
 
 @pytest.mark.parametrize(("layer", "head"), [(2, 0), (0, 3), (-1, 0)])
-def test_a_head_that_is_not_there_is_named_with_those_that_are(layer, head):
+def test_an_unknown_head_raises_an_error_with_the_valid_range(layer, head):
     with pytest.raises(InputError, match=f"no layer {layer}, head {head}") as caught:
         draw_head(trace_of(["a", "b"]), layer, head)
     assert "Layers are 0 to 1 and heads 0 to 2" in caught.value.remedy

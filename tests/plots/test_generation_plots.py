@@ -1,4 +1,4 @@
-"""Figures of decoding, drawn from made-up distributions: no model is needed."""
+"""Figures of decoding, drawn from invented distributions without a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nbtools.plots.generation import draw_cache, draw_cuts, draw_next_tokens, dr
 
 
 class _Made(NextTokens):
-    """A distribution whose tokens have made-up texts."""
+    """A distribution whose tokens have invented texts."""
 
     def texts(self, count):
         return [" $a", "x$", "🙂", "<b>", "映", " the"][:count]
@@ -31,7 +31,7 @@ def no_warnings():
         yield
 
 
-def test_the_bars_name_the_leaders_and_the_mass_of_the_rest():
+def test_the_bars_show_the_top_tokens_and_the_probability_of_the_others():
     picture = draw_next_tokens(_following([0.5, 0.25, 0.125, 0.125]), count=2, title="$ sign")
     assert "␣$a" in picture.alt and "50.0%" in picture.alt
     assert "the 2 others together 25.0%" in picture.alt
@@ -51,13 +51,13 @@ def test_awkward_tokens_are_drawn_without_a_warning():
     assert picture.png().startswith(b"\x89PNG") and "🙂" in picture.alt
 
 
-def test_the_temperatures_tell_their_entropies():
+def test_the_temperatures_are_described_with_their_entropies():
     picture = draw_temperatures({0.5: _following([1.0, 0.0]), 1.0: _following([0.5, 0.5])})
     assert "0.0 bits at 0.5, 1.0 bits at 1" in picture.alt
     picture.png()
 
 
-def test_the_cuts_are_drawn_where_the_counts_say():
+def test_the_cuts_are_drawn_at_the_given_counts():
     made = _following([0.5, 0.3, 0.2])
     picture = draw_cuts({"one $x$": made, "y" * 90: made}, {"top-k": [1, 2], "top-p": [2, 3]})
     lines = [line.get_xdata()[0] for ax in picture.figure.axes for line in ax.lines[1:]]
@@ -67,7 +67,7 @@ def test_the_cuts_are_drawn_where_the_counts_say():
     picture.png()
 
 
-def test_the_cache_curves_hold_the_seconds():
+def test_the_cache_curves_show_the_seconds():
     picture = draw_cache([1, 2], [3.0, 5.0], [1.0, 2.0])
     assert [list(line.get_ydata()) for line in picture.figure.axes[0].lines] == [[3.0, 5.0], [1.0, 2.0]]
     picture.png()

@@ -33,7 +33,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_every_picture_draws_and_says_what_it_shows(name):
+def test_every_picture_is_drawn_and_has_alternative_text(name):
     from matplotlib.image import imread
 
     picture = PICTURES[name]()
@@ -71,7 +71,7 @@ def test_a_table_shows_hostile_text_as_text():
     assert "<script>alert(1)</script>" in repr(table)
 
 
-def test_a_table_wraps_long_cells_and_says_when_it_is_empty():
+def test_a_table_wraps_long_cells_and_shows_when_it_is_empty():
     text = repr(Table(["a", "b"], [["word " * 30, "x"]]))
     assert max(map(len, text.splitlines())) < 60
     assert "none" in repr(Table(["a", "b"], []))

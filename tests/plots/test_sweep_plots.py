@@ -1,4 +1,4 @@
-"""What a parameter did, drawn: one line a value of the other parameter, words for those who do not see it."""
+"""The figure of a sweep: one line per value of the second parameter, and alternative text."""
 
 import pandas
 

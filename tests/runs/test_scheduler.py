@@ -121,7 +121,7 @@ def test_a_stop_keeps_what_is_done_and_the_same_command_goes_on(tmp_path, number
         first.process.send_signal(number)
         assert first.process.wait(HANG_SECONDS) == 128 + number
         said = first.output()
-    assert "Stopped. What is finished is kept" in said and "nbtools sweep" in said and "Traceback" not in said
+    assert "Stopped. Finished results are kept" in said and "nbtools sweep" in said and "Traceback" not in said
     done = first.done()
     assert 1 <= len(done) < 4 and not processes_with(str(tmp_path / "out"))
     assert not (tmp_path / "out" / "stop").exists() and not list((tmp_path / "out" / "runs").glob("*.part"))

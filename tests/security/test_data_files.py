@@ -196,8 +196,8 @@ def test_a_hostile_file_of_progress_is_named_and_the_others_are_counted(tmp_path
     entry = {"tries": 2, "hints": 0, "solved": "=1+1"}
     for name, content in {"good": entry, "text": {**entry, "tries": "x"}, "list": {**entry, "hints": []}}.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"schema": 1, "name": f"={name}", "exercises": {"01-a": content}}))
-    people, complaints = roll_up(find_files([tmp_path]))
-    assert list(people) == ["=good"] and len(complaints) == 2 and all("is no file of progress" in line for line in complaints)
+    people, problems = roll_up(find_files([tmp_path]))
+    assert list(people) == ["=good"] and len(problems) == 2 and all("is not a progress file" in line for line in problems)
     assert "'=good,01-a,2,0,'=1+1" in write_csv(people, tmp_path / "table.csv").read_text(encoding="utf8")
 
 

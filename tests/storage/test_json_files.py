@@ -68,7 +68,7 @@ def test_check_never_raises_whatever_the_progress_file_holds(content, tmp_path, 
     before = put(progress_file(), content).read_bytes()
     check("07-adapter", answer_of(EXERCISES["07-adapter"].solution))
     said = capsys.readouterr().out
-    assert "07-adapter: solved." in said and "progress could not be kept" in said and progress_file().read_bytes() == before
+    assert "07-adapter: solved." in said and "progress could not be saved" in said and progress_file().read_bytes() == before
 
 
 def test_missing_counts_are_none_so_far(tmp_path, monkeypatch, capsys):
@@ -111,9 +111,9 @@ def test_odd_files_are_named_beside_a_classs_table_and_break_nothing(tmp_path):
     (tmp_path / "folder.json").mkdir()
     half = put(tmp_path / "half.json", '\ufeff{"schema": 1, "name": "Zo\\ud83d\\nB", "exercises": {"00-none": {}}}')
     write_progress(tmp_path / "ada.json", Progress("Ada", {"00-none": {"tries": 2, "hints": 0, "solved": "2026-01-01"}}))
-    people, complaints = roll_up(find_files([tmp_path]))
+    people, problems = roll_up(find_files([tmp_path]))
     assert list(people) == ["Ada", "Zo\ufffd B"] and half.is_file() and hardest(people) == [("00-none", 1, 2, 1.0)]
-    assert len(complaints) == len(ODD_PROGRESS) + 1 and all(line.count("\n") == 0 for line in complaints)
+    assert len(problems) == len(ODD_PROGRESS) + 1 and all(line.count("\n") == 0 for line in problems)
     done = CliRunner().invoke(app, ["progress", str(tmp_path), "--csv", str(tmp_path / "all.csv")])
     assert done.exit_code == 1 and "Ada" in done.output and isinstance(done.exception, (SystemExit, type(None)))
 

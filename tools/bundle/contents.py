@@ -125,8 +125,8 @@ def _write_scripts(new: Path, profiles: Sequence[str], targets: Sequence[Target]
         if script.suffix == ".sh":
             script.chmod(0o755)
     _copy(Path(install.__file__), new / "install.py")
-    for part in install.PARTS:
-        _copy(Path(installer.__path__[0]) / f"{part}.py", new / "installer" / f"{part}.py")
+    for module in install.MODULES:
+        _copy(Path(installer.__path__[0]) / f"{module}.py", new / "installer" / f"{module}.py")
 
 
 def _copy(source: Path, target: Path) -> None:

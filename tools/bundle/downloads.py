@@ -32,7 +32,7 @@ def download(lines: Sequence[str], target: Target, folder: Path) -> None:
 
 
 def download_torch(index: str, target: Target, constraints: Path, folder: Path) -> None:
-    """Download PyTorch from an index of its own into `folder`, such as one of builds without CUDA. Raises what `download` raises."""
+    """Download PyTorch into `folder` from a separate index, such as one with builds without CUDA. Raises the errors of `download`."""
     options = ["download", "--only-binary=:all:", *target.pip_options, "--index-url", index, "--constraint", str(constraints)]
     _pip(options, ["torch"], folder, "torch", target.name)
 

@@ -1,7 +1,7 @@
 """Make a bundle: bring the wheels of every target together, then write the folder (`contents`).
 
 Work is done in a folder beside the bundle, which an interrupted call leaves for the next one; the bundle gets its name only when it is
-complete and checked. A bundle that is made again is replaced only if something has changed.
+complete and checked. An existing bundle is replaced only if something has changed.
 """
 
 from __future__ import annotations

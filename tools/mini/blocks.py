@@ -55,6 +55,6 @@ class OrderedBlocks(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 def _restarted(positions: torch.Tensor) -> torch.Tensor:
     """Position ids that restart at 0 in each row, and where a document begins."""
-    place = torch.arange(positions.shape[1])
-    untouched = (positions - positions[:, :1]) == place  # the document that continues from the previous row
-    return torch.where(untouched, place, positions)
+    index = torch.arange(positions.shape[1])
+    untouched = (positions - positions[:, :1]) == index  # the document that continues from the previous row
+    return torch.where(untouched, index, positions)

@@ -63,10 +63,12 @@ def pretraining_card(
             [f"{row['step']:,}", f"{row['tokens'] / 1e6:.1f}", f"{row['loss']:.3f}", f"{row['held_out_bits_per_byte']:.3f}"]
             for row in points
         ]
-        parts += ["The curve: training loss, and parts of the held-out books.",
-                  _table(["step", "million tokens", "loss, nats a token", "held out, bits per byte"], rows)]  # fmt: skip
+        head = ["step", "million tokens", "loss, nats per token", "held out, bits per byte"]
+        parts += ["The curve: training loss, and parts of the held-out books.", _table(head, rows)]
     if score := record.get("held_out_score"):
-        parts.append(f"Held-out books, whole, after training: **{score['bits_per_byte']:.4f} bits per byte** ({score['tokens']:,} tokens).")
+        parts.append(
+            f"Complete held-out books, after training: **{score['bits_per_byte']:.4f} bits per byte** ({score['tokens']:,} tokens)."
+        )
     if extra:
         parts.append(extra)
     if experiments:
@@ -101,13 +103,11 @@ def _experiments(log: Sequence[Mapping[str, Any]]) -> list[str]:
         cells = []
         for row in sorted(rows, key=lambda row: row["bits_per_byte"]):
             against = f"{row['bits_per_byte'] / base[row['seed']] - 1:+.1%}" if row["seed"] in base else ""
-            cells.append(
-                [row["name"], row["asks"], f"{row['parameters'] / 1e6:.1f}", f"{row['tokens'] / 1e6:.2f}", f"{row['seconds']:.0f}",
-                 f"{row['bits_per_byte']:.3f}", against]
-            )  # fmt: skip
+            size, tokens = f"{row['parameters'] / 1e6:.1f}", f"{row['tokens'] / 1e6:.2f}"
+            cells.append([row["name"], row["asks"], size, tokens, f"{row['seconds']:.0f}", f"{row['bits_per_byte']:.3f}", against])
         head = ["recipe", "asks", "million parameters", "million tokens", "seconds", "bits per byte", "against base"]
-        said = f"Short trainings of {flops:.1g} floating-point operations each, best first; scored on parts of the held-out books."
-        parts += [said, _table(head, cells)]
+        intro = f"Short trainings of {flops:.1g} floating-point operations each, best first; scored on parts of the held-out books."
+        parts += [intro, _table(head, cells)]
     return parts
 
 

@@ -1,1 +1,1 @@
-"""What install.py imports from the bundle's folder: only the standard library is used, and imports are relative."""
+"""The modules that install.py imports from the bundle's folder. They use only the standard library and relative imports."""

@@ -15,7 +15,7 @@ def download(address: str, bundle: Path) -> Path:
     Raises InstallError if the server does not answer, has no bundle, or has none for this machine.
     """
     address = address.rstrip("/")
-    # A server in the room is reached directly, whatever proxy this machine is set to use.
+    # A server in the local network is reached directly, whatever proxy is configured.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(name: str, progress: Progress | None = None) -> Path:
@@ -33,7 +33,7 @@ def download(address: str, bundle: Path) -> Path:
     try:
         sums = read_sums(get(SUMS).read_text(encoding="utf8"))
         if sha256(get(MANIFEST)) != sums.get(MANIFEST):
-            raise InstallError(f"{MANIFEST} does not match {SUMS}.", "Ask whoever serves the bundle to check it: sha256sum -c SHA256SUMS")
+            raise InstallError(f"{MANIFEST} does not match {SUMS}.", "Ask the person who serves the bundle to run: sha256sum -c SHA256SUMS")
         manifest = read_manifest(bundle / MANIFEST)
         wheels = {f"wheels/{name}" for name in choose_target(manifest)["wheels"]}
         wanted = {name: digest for name, digest in sums.items() if name in wheels or not name.startswith("wheels/")}

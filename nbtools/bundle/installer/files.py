@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 SUMS, MANIFEST = "SHA256SUMS", "bundle.json"
 BLOCK = 1 << 20  # bytes read at a time
-MAX_MANIFEST = 10_000_000  # bytes; the manifest of ten targets has a thousandth of that
+MAX_MANIFEST = 10_000_000  # bytes; the manifest of ten targets has about 10 kB
 FIELDS = {"version": str, "targets": dict, "models": list, "profiles": list, "bytes": dict}
 SYSTEMS = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
 MACHINES = {"AMD64": "x86_64", "x86_64": "x86_64", "arm64": "arm64", "aarch64": "aarch64"}
@@ -28,7 +28,7 @@ class InstallError(Exception):
 
 
 class Progress:
-    """Prints a line now and then about work that takes longer than two seconds.
+    """Prints a line every few seconds about work that takes longer than two seconds.
 
     label  what is being done
     total  bytes
@@ -53,7 +53,7 @@ def safe_name(name: str) -> bool:
 
 
 def unsafe_member(member: zipfile.ZipInfo) -> str | None:
-    """The name of an archive member that is a link or would be unpacked outside of its folder; None for any other member."""
+    """The name of an archive member that is a link or would be unpacked outside of its folder, else None."""
     return member.filename if stat.S_ISLNK(member.external_attr >> 16) or not safe_name(member.filename) else None
 
 
@@ -66,12 +66,12 @@ def sha256(file: Path) -> str:
 
 
 def read_sums(text: str) -> dict[str, str]:
-    """File name -> SHA-256, from lines as `sha256sum` writes them. Raises InstallError for any other line."""
+    """Parse the output of `sha256sum` into a dictionary from file name to SHA-256. Raises InstallError for any other line."""
     sums = {}
     for line in text.splitlines():
         digest, _, name = line.partition("  ")
         if len(digest) != 64 or not safe_name(name):
-            raise InstallError(f"{SUMS} holds a line that is not a checksum: {line[:80]!r}", "Copy the bundle again.")
+            raise InstallError(f"{SUMS} contains a line that is not a checksum: {line[:80]!r}", "Copy the bundle again.")
         sums[name] = digest
     return sums
 
@@ -92,14 +92,14 @@ def check_files(bundle: Path, sums: dict[str, str]) -> list[str]:
 
 
 def read_manifest(file: Path) -> dict:
-    """The contents of bundle.json. Raises InstallError for anything that a bundle's manifest cannot be."""
+    """The contents of bundle.json. Raises InstallError if it is not a valid manifest."""
     try:
         with file.open("rb") as stream:
             manifest = json.loads(stream.read(MAX_MANIFEST).decode("utf-8-sig"))
         valid = (
             all(isinstance(manifest[name], kind) for name, kind in FIELDS.items())
             and all(isinstance(name, str) and safe_name(name) for name in [*manifest["models"], *manifest["profiles"]])
-            and all(safe_name(held["requirements"]) and all(map(safe_name, held["wheels"])) for held in manifest["targets"].values())
+            and all(safe_name(target["requirements"]) and all(map(safe_name, target["wheels"])) for target in manifest["targets"].values())
             and all(type(size) is int for size in manifest["bytes"].values())
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -119,15 +119,15 @@ def this_target() -> str:
 def choose_target(manifest: dict) -> dict:
     """The requirements and wheels for this machine and this Python. Raises InstallError if the bundle has none."""
     if this_target() not in manifest["targets"]:
-        held = ", ".join(sorted(manifest["targets"]))
+        available = ", ".join(sorted(manifest["targets"]))
         raise InstallError(
-            f"This is {this_target()}, and the bundle is for {held}.", "Use such a Python, or ask for a bundle for this one."
+            f"This is {this_target()}, and the bundle is for {available}.", "Use such a Python, or ask for a bundle for this one."
         )
     return manifest["targets"][this_target()]
 
 
 def unpacked_bytes(bundle: Path, wheels: list[str]) -> int:
-    """The size of the wheels once unpacked. Raises InstallError for a wheel that is damaged or would write outside of its folder."""
+    """The unpacked size of the wheels in bytes. Raises InstallError for a wheel that is damaged or would write outside of its folder."""
     total = 0
     for name in wheels:
         try:

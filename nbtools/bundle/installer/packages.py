@@ -1,4 +1,4 @@
-"""Install a bundle's packages into FOLDER/.venv, and let the installed course do the rest."""
+"""Install a bundle's packages into FOLDER/.venv, then run the installed `nbtools.bundle.finish`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPARE = 200_000_000  # bytes of disk beyond the unpacked wheels and the models
 
 
 def claim(folder: Path) -> None:
-    """Make `folder`, or continue in it. Raises InstallError if it holds anything but an installation of the course."""
+    """Create `folder`, or continue an installation in it. Raises InstallError if it contains anything else."""
     ours = (folder / BEGUN).is_file() or (folder / DONE).is_file()
     if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
         raise InstallError(f"{folder} exists and holds other things.", f"Name a new folder: install.sh {DEFAULT_FOLDER}")
@@ -57,18 +57,19 @@ def install_wheels(bundle: Path, target: dict, folder: Path) -> Path:
         run([sys.executable, "-m", "venv", "--without-pip", str(venv)], folder)
     pip = next(name for name in target["wheels"] if name.startswith("pip-"))
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-index", "--require-hashes"]
-    places = ["--find-links", str(bundle / "wheels"), "-r", str(bundle / target["requirements"])]
-    run([str(python), str(bundle / "wheels" / pip / "pip"), "install", *options, *places], folder)
+    sources = ["--find-links", str(bundle / "wheels"), "-r", str(bundle / target["requirements"])]
+    run([str(python), str(bundle / "wheels" / pip / "pip"), "install", *options, *sources], folder)
     return python
 
 
 def run(command: list[str], folder: Path) -> None:
+    """Run a command in `folder`. Raises InstallError if it fails."""
     done = subprocess.run(command, cwd=folder, env=environment())
     if done.returncode:
         raise InstallError(f"This step ended with exit code {done.returncode}: {' '.join(command[:6])} …", "The lines above say why.")
 
 
 def environment() -> dict[str, str]:
-    """This process's environment variables without pip's: no index, mirror or constraint may change what is installed."""
+    """This process's environment variables without pip's, so that no index, mirror or constraint changes what is installed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_") and name != "PYTHONPATH"}
     return {**kept, "PIP_CONFIG_FILE": os.devnull, "HF_HUB_OFFLINE": "1"}
