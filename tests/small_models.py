@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -25,13 +26,13 @@ def tiny(kind: str = "gpt2", seed: int = 0, context: int = 64) -> LanguageModel:
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(MINI_FOLDER)
     if kind == "gpt2":
-        no_dropout = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
-        size = {"n_positions": context, "n_embd": 32, "n_layer": 2, "n_head": 4}
+        no_dropout: dict[str, Any] = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
+        size: dict[str, Any] = {"n_positions": context, "n_embd": 32, "n_layer": 2, "n_head": 4}
         model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, **size, **no_dropout))
     else:
-        heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+        heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2}
         size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "max_position_embeddings": context}
-        special = {"bos_token_id": 0, "eos_token_id": 0, "tie_word_embeddings": True}
+        special: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0, "tie_word_embeddings": True}
         model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size, **heads, **special))
     return LanguageModel(model.eval(), tokenizer, f"tiny-{kind}", "made by a test", PROFILES["mini"])
 
