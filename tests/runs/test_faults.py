@@ -228,4 +228,4 @@ def test_a_clock_that_jumps_harms_nothing(tmp_path):
     check_whole(tmp_path, 4)
     statuses = [read_status(RunStore(tmp_path / "out").folder_of(run)) for run in begun(tmp_path)]
     assert len({status[end][:4] for status in statuses for end in ("started", "finished")}) > 1  # the clock did jump, by years
-    assert all(1 < status["seconds"] < DAY for status in statuses)
+    assert all(0 < status["seconds"] < DAY for status in statuses)
