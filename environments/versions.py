@@ -16,6 +16,8 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from environments.record import ROOT, Check, Record, read_records
 from nbtools.errors import MachineError
 
@@ -129,7 +131,7 @@ def check_versions(name: str, environment: str, resolution: str, parts: Sequence
     record = Record(name, environment, f"python -m environments.{name}")
     start = time.monotonic()
     earlier = {one["name"]: one for one in read_records()}.get(name) if parts else None
-    as_recorded = [f"{package}=={pin}" for package, pin in (earlier["versions"] if earlier else {}).items() if package != "torch"]
+    as_recorded = [f"{package}=={pin}" for package, pin in (earlier["versions"] if earlier else {}).items() if still_allowed(package, pin)]
     options = ["--resolution", resolution, "--python", sys.executable]
     pins = resolve(["dev"], [torch_at_hand(), *as_recorded], *options, place=PLACE / name)
     what = "every dependency with all extras of the tests can be had together"
@@ -163,10 +165,20 @@ def keep_others(record: Record) -> None:
     record.checks = list((others | done).values())
 
 
-def direct() -> set[str]:
-    """The packages that pyproject.toml names itself, in the core or in an extra."""
+def requirements() -> list[Requirement]:
+    """What pyproject.toml names itself, in the core or in an extra, but for the extras of the package itself."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
     lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
-    return {re.split(r"[\[<>=~! ]", line)[0] for line in lines} - {project["name"]}
+    return [one for one in map(Requirement, lines) if one.name != project["name"]]
+
+
+def direct() -> set[str]:
+    """The packages that pyproject.toml names itself, in the core or in an extra."""
+    return {one.name for one in requirements()}
+
+
+def still_allowed(package: str, version: str) -> bool:
+    """Whether pyproject.toml still allows a recorded version. torch is always the installed build."""
+    return package != "torch" and all(version in one.specifier for one in requirements() if one.name == package)
