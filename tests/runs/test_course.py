@@ -158,7 +158,10 @@ def test_after_a_failure_the_rest_is_not_run_and_the_next_call_goes_on(clone, in
 
 
 def test_an_interrupted_run_keeps_what_is_done(clone, monkeypatch):
-    observer = Silent()
+    observer, hold = Silent(), clone / "hold"  # as long as this file is there, the second notebook does not end
+    waiting = f"import pathlib, time\nwhile pathlib.Path({str(hold)!r}).exists(): time.sleep(0.05)"
+    write_notebook(clone / "notebooks", "01_next", waiting)
+    hold.touch()
 
     def interrupt(progress):
         if "01_next" in progress.executions and progress.executions["01_next"].cell:
@@ -169,6 +172,7 @@ def test_an_interrupted_run_keeps_what_is_done(clone, monkeypatch):
         run_notebooks(plan_run(), observer)
     folder = clone / "runs" / "course"
     assert read_status(folder)["state"] == read_status(folder)["notebooks"]["01_next"]["state"] == "stopped"
+    hold.unlink()
     outcome, _ = go()
     assert (outcome.kept, outcome.ran) == (["00_setup"], ["01_next"]) and read_status(folder)["state"] == "done"
 
