@@ -155,6 +155,7 @@ def test_a_mean_of_means_differs_from_the_mean_over_tokens() -> None:
     assert (torch.stack(parts).mean(0) - tokens.model.transformer.wpe.weight.grad).abs().max() > 1e-3
 
 
+@pytest.mark.slow(6)
 def test_accumulating_gives_the_weights_of_a_bigger_batch(tmp_path: Path) -> None:
     packed = blocks()
     settings: dict[str, Any] = {"max_steps": 6, "learning_rate": 1e-3, "dtype": "fp32", "compile": False}
