@@ -2,7 +2,7 @@
 
 1. With the versions that Google publishes (colab.txt) and for Colab's Python: what a resolver would install, without installing it. Nothing
    that Colab has may move, because its own parts are tested with what it has.
-2. On this Python, with those versions and the torch at hand: the notebooks' install cell puts the course's wheel in, every notebook runs
+2. On this Python, with those versions and the installed torch: the notebooks' install cell puts the course's wheel in, every notebook runs
    through nbclient, and the live views are used in the classic Notebook, whose widget manager is of Colab's generation.
 
 Colab itself, its GPU builds of torch and its own front end are not here: the record says so.
@@ -21,7 +21,7 @@ import nbformat
 
 from environments.classic import try_views
 from environments.record import ROOT, Record
-from environments.versions import APART, PLACE, UV, direct, installed, make, read_pins, resolve, torch_at_hand
+from environments.versions import APART, PLACE, UV, direct, installed, installed_torch, make, read_pins, resolve
 from tests.browser.jupyterlab import find_browser
 from tests.notebooks.test_papermill import NOTEBOOKS, SMALL
 
@@ -32,7 +32,7 @@ COURSE = "attention-to-finetuning"
 # As in a runtime of Colab; nothing of this repository is on the path.
 VARIABLES = APART | {"COLAB_RELEASE_TAG": "release-colab_20260819"}
 HERE = PLACE / "colab"
-OTHER = {"torch", "setuptools"}  # not Colab's on this Python: the torch at hand, and what it asks for
+OTHER = {"torch", "setuptools"}  # not Colab's on this Python: the installed torch, and what it asks for
 
 
 def moved(answer: dict[str, str], has: dict[str, str]) -> dict[str, str]:
@@ -104,7 +104,7 @@ def main() -> int:
     start = time.monotonic()
     here = [f"{name}=={pin}" for name, pin in has.items() if name not in OTHER]
     # notebook is what the live views are tried in; Colab has it as well.
-    pins = resolve(["course"], [*here, torch_at_hand()], "--python", sys.executable, place=HERE, beside=["notebook"])
+    pins = resolve(["course"], [*here, installed_torch()], "--python", sys.executable, place=HERE, beside=["notebook"])
     if isinstance(pins, str):
         print(pins)
         record.note("an environment with Colab's versions", False, pins[:300])
@@ -121,7 +121,7 @@ def main() -> int:
             shutil.copy(path, content)
             execute(record, f"{path.stem} through nbclient", python, content / path.name, SMALL[path.stem])
         try_views(record, python, HERE, find_browser(), VARIABLES)
-    record.not_run(f"torch {has['torch']}, which Colab has", f"no build of it for the processor is at hand; {pins['torch']} was used")
+    record.not_run(f"torch {has['torch']}, which Colab has", f"no build of it for the processor is available; {pins['torch']} was used")
     record.not_run("a GPU of Colab's", "there is none here; the choice of number format by capability is tested with reported ones")
     record.not_run("Colab itself", "it needs a browser session with Google")
     return record.write()

@@ -80,7 +80,7 @@ def read_pins(file: Path) -> dict[str, str]:
     return {package: pin for package, _, pin in lines if pin}
 
 
-def torch_at_hand() -> str:
+def installed_torch() -> str:
     """The torch that this environment has, as a constraint with its build."""
     return f"torch=={version('torch')}"
 
@@ -133,7 +133,7 @@ def check_versions(name: str, environment: str, resolution: str, parts: Sequence
     earlier = {one["name"]: one for one in read_records()}.get(name) if parts else None
     as_recorded = [f"{package}=={pin}" for package, pin in (earlier["versions"] if earlier else {}).items() if still_allowed(package, pin)]
     options = ["--resolution", resolution, "--python", sys.executable]
-    pins = resolve(["dev"], [torch_at_hand(), *as_recorded], *options, place=PLACE / name)
+    pins = resolve(["dev"], [installed_torch(), *as_recorded], *options, place=PLACE / name)
     what = "every dependency with all extras of the tests can be had together"
     if isinstance(pins, str):
         print(pins)
@@ -142,7 +142,7 @@ def check_versions(name: str, environment: str, resolution: str, parts: Sequence
     python, logs = make(name, pins), PLACE / name
     subprocess.run([*UV, "pip", "install", "--no-config", "--quiet", "--python", str(python), "--no-deps", "-e", str(ROOT)], check=True)
     record.versions = {package: pin for package, pin in sorted(installed(python).items()) if package in direct()}
-    record.note(what, True, f"{len(pins)} packages; torch stays at {pins['torch']}, the build at hand", time.monotonic() - start)
+    record.note(what, True, f"{len(pins)} packages; torch stays at {pins['torch']}, the installed build", time.monotonic() - start)
     if not parts or "signatures" in parts:
         target = ROOT / "environments" / "signatures" / f"{name}.json"
         record.run(CALLED, [python, "-m", "environments.signatures", target], environment=APART | {"PYTHONPATH": str(ROOT)})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
 import re
@@ -158,10 +159,9 @@ class CellThread(threading.Thread):
             record.notebook_start()
             client = Client(record, self.processes)
             try:
-                with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # zmq needs it on Windows
+                # A cell's error is in its output, and read from there below. zmq needs the selector's loop on Windows.
+                with contextlib.suppress(CellExecutionError), asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
                     runner.run(client.async_execute(**self.kernel))
-            except CellExecutionError:
-                pass  # what it says is in the cell's output, and found there below
             except RuntimeError as error:  # nbclient's, where the kernel has died
                 if record.number == 0 and attempt < START_TRIES and not self.stopped.is_set():
                     time.sleep(attempt)

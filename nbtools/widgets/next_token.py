@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from nbtools.generation import SamplingParams, TextTree
+from nbtools.generation.sampling import sample_inverse_cdf
 from nbtools.tokens import id_texts, visible
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ def next_token(tree: TextTree, node: int, params: SamplingParams, uniforms: list
         return {}
     logits = tree.logits(ids)
     depth = len(ids) - len(tree.prompt_ids)
-    cumulative = tree.probabilities(ids, params).cumsum(0)
-    drawn = min(int((cumulative <= uniforms[depth]).sum()), len(logits) - 1)
+    drawn = sample_inverse_cdf(tree.probabilities(ids, params).log(), uniforms[depth])
     named = sorted({*logits.topk(min(NAMED_TOKENS, len(logits))).indices.tolist(), drawn})
     texts = dict(zip(map(str, named), id_texts(tree.lm.tokenizer, named), strict=True))
     return {"next": {"depth": depth, "history": sorted(set(ids)), "texts": texts}, "logits": logits.numpy().tobytes()}
