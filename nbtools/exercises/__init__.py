@@ -1,13 +1,12 @@
 """Self-marking exercises. One module per notebook defines its exercises as data; learners call `check` and `hint`."""
 
-from nbtools.exercises.framework import EXERCISES, Exercise, Verdict, WrongAnswer, check, failed, hint, judge, solved, solved_copy
-from nbtools.exercises.trials import answer_of, function_exercise
+from nbtools.exercises.definition import Exercise, Verdict, answer_of, failed, function_exercise, solved
+from nbtools.exercises.framework import EXERCISES, check, hint, judge, solved_copy
 
 __all__ = [
     "EXERCISES",
     "Exercise",
     "Verdict",
-    "WrongAnswer",
     "answer_of",
     "check",
     "failed",
