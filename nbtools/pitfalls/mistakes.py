@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbtools.attention.formulas import sinusoidal_positions
 from nbtools.data import tokenize
 from nbtools.data.packing import IGNORED
-from nbtools.pitfalls.experiment import SCORED, Batch, Experiment, Run
+from nbtools.evaluation import evaluate
+from nbtools.pitfalls.experiment import SCORED, Batch, Change, Experiment, Run
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +50,13 @@ class Mistake:
     measure: Callable[[Experiment], Finding]
 
 
+def _train(
+    experiment: Experiment, batches: Iterator[Batch], label: str, right: str, change: Change | None = None, use_cache: bool = False
+) -> Finding:
+    """Train with the mistake, and compare with the training on `right` batches, "packed" or "padded"."""
+    return _trained(experiment.train(batches, label, change, use_cache), experiment.right(right))
+
+
 def _trained(wrong: Run, right: Run) -> Finding:
     """Compare two trainings by the perplexity of held-out reviews."""
     rows = [
@@ -69,16 +77,8 @@ def _shift_labels(_: Experiment, batch: Batch) -> Batch:
     return {**batch, "labels": torch.cat([labels[:, 1:], ignored], dim=1)}
 
 
-def double_shift(experiment: Experiment) -> Finding:
-    return _trained(experiment.train(experiment.packed(), "double shift", _shift_labels), experiment.right("packed"))
-
-
 def _learn_padding(_: Experiment, batch: Batch) -> Batch:
     return {**batch, "labels": batch["input_ids"].clone()}
-
-
-def unmasked_padding(experiment: Experiment) -> Finding:
-    return _trained(experiment.train(experiment.padded(fixed=True), "unmasked padding", _learn_padding), experiment.right("padded"))
 
 
 def fixed_length(experiment: Experiment) -> Finding:
@@ -104,9 +104,7 @@ def ends_masked(experiment: Experiment) -> Finding:
 
 def missing_mask(experiment: Experiment) -> Finding:
     """Score a batch of reviews of different lengths, padded on the left as for generation, with and without the mask."""
-    experiment.fresh()
-    ids, mask = _left_padded(experiment)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    ids, mask, positions = _left_padded(experiment)
     right = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions)
     no_positions = _perplexity(experiment, ids, mask, attention_mask=mask)
     wrong = _perplexity(experiment, ids, mask)
@@ -117,22 +115,18 @@ def missing_mask(experiment: Experiment) -> Finding:
     return Finding("perplexity in a left-padded batch", wrong / right, rows)
 
 
-def _left_padded(experiment: Experiment, texts: int = 16, longest: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask, [texts, longest], of the beginnings of held-out reviews; their lengths increase from longest / 8 to longest.
+def _left_padded(experiment: Experiment, texts: int = 16, longest: int = 96) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids, mask and positions, [texts, longest], of the beginnings of held-out reviews, for the model before any training.
 
-    There are fewer `texts` where fewer are held out.
+    The lengths increase from longest / 8 to longest. There are fewer `texts` where fewer are held out.
     """
-    import torch
-
-    tokens = tokenize(experiment.reviews.validation["text"][:texts], experiment.lm)
-    texts = len(tokens)
-    ids = torch.full((texts, longest), experiment.document_id)
-    mask = torch.zeros_like(ids)
-    for index in range(texts):
-        length = longest // 8 + index * (longest - longest // 8) // max(1, texts - 1)
-        row = [experiment.document_id, *tokens[index].tolist()][:length]
-        ids[index, -len(row) :], mask[index, -len(row) :] = torch.tensor(row), 1
-    return ids.to(experiment.lm.device), mask.to(experiment.lm.device)
+    lm = experiment.fresh()
+    tokens = tokenize(experiment.reviews.validation["text"][:texts], lm)
+    shortest, steps = longest // 8, max(1, len(tokens) - 1)
+    lengths = [shortest + index * (longest - shortest) // steps for index in range(len(tokens))]
+    rows = [[lm.document_id, *tokens[index].tolist()][:length] for index, length in enumerate(lengths)]
+    ids, mask = lm.pad(rows, longest, left=True)
+    return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def _perplexity(experiment: Experiment, ids: torch.Tensor, mask: torch.Tensor, **given: Any) -> float:
@@ -191,26 +185,22 @@ def _add_noise(model: Any, seed: int) -> None:
             weight += NOISE * weight.std() * torch.randn(weight.shape, generator=generator).to(weight.device)
 
 
-def documents_mixed(experiment: Experiment) -> Finding:
-    return _trained(experiment.train(experiment.packed(), "documents mixed", use_cache=True), experiment.right("packed"))
-
-
 def wrong_positions(experiment: Experiment) -> Finding:
     """Replace GPT-2's learned position embeddings by the sinusoids of Vaswani et al. (2017), before any training."""
     import torch
 
     texts = experiment.reviews.validation["text"][: SCORED // 2]
-    right = experiment.evaluate(texts)
+    right = evaluate(experiment.fresh(), texts).perplexity
     table = dict(experiment.lm.model.named_parameters()).get("transformer.wpe.weight")
     if table is None:
         return _no_positions(experiment)
     waves, spread = sinusoidal_positions(*table.shape).to(table.device), table.std()
     with torch.no_grad():
         table.copy_(waves)
-    wrong = experiment.evaluate(texts, fresh=False)
+    wrong = evaluate(experiment.lm, texts).perplexity
     with torch.no_grad():
         table.copy_(waves * spread / waves.std())
-    scaled = experiment.evaluate(texts, fresh=False)
+    scaled = evaluate(experiment.lm, texts).perplexity
     experiment.fresh()
     rows = [
         ("perplexity of held-out reviews", f"{wrong:,.1f}", f"{right:,.1f}"),
@@ -221,9 +211,7 @@ def wrong_positions(experiment: Experiment) -> Finding:
 
 def _no_positions(experiment: Experiment) -> Finding:
     """For a model with rotary positions (RoPE), which has no table to replace: every token at position 0."""
-    experiment.fresh()
-    ids, mask = _left_padded(experiment)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    ids, mask, positions = _left_padded(experiment)
     right = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions)
     wrong = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions * 0)
     rows = [("perplexity with every token at position 0 (this model has no table of positions)", f"{wrong:,.1f}", f"{right:,.1f}")]
@@ -237,21 +225,18 @@ def _as_in_the_walkthrough(experiment: Experiment, batch: Batch) -> Batch:
     return {**batch, "labels": labels}
 
 
-def walkthrough(experiment: Experiment) -> Finding:
-    wrong = experiment.train(experiment.padded(fixed=True), "walkthrough", _as_in_the_walkthrough)
-    return _trained(wrong, experiment.right("packed"))
-
-
 MISTAKES: Sequence[Mistake] = (
     Mistake(
         "double-shift", "Labels shifted twice",
         "labels = ids[1:] + [ignored]   # and the model shifts once more", "labels = ids                   # the model shifts them itself",
-        "the model learns to predict the token after the next", double_shift,
+        "the model learns to predict the token after the next",
+        lambda experiment: _train(experiment, experiment.packed(), "double shift", "packed", _shift_labels),
     ),
     Mistake(
         "unmasked-padding", "Padding in the loss",
         "labels = ids", "labels = ids.masked_fill(attention_mask == 0, -100)",
-        "the training loss looks splendid: nearly half of it is padding that follows padding", unmasked_padding,
+        "the training loss looks splendid: nearly half of it is padding that follows padding",
+        lambda experiment: _train(experiment, experiment.padded(fixed=True), "unmasked padding", "padded", _learn_padding),
     ),
     Mistake(
         "fixed-length", "Every review padded to the longest possible",
@@ -278,7 +263,8 @@ MISTAKES: Sequence[Mistake] = (
         "documents-mixed", "Documents in a block see each other",
         "model(ids, position_ids=positions)   # use_cache is on by default",
         "model(ids, position_ids=positions, use_cache=False)",
-        "each review is predicted with a stranger's review before it, at the same positions", documents_mixed,
+        "each review is predicted with a stranger's review before it, at the same positions",
+        lambda experiment: _train(experiment, experiment.packed(), "documents mixed", "packed", use_cache=True),
     ),
     Mistake(
         "wrong-positions", "“GPT-2 encodes positions by sine and cosine”",
@@ -288,6 +274,7 @@ MISTAKES: Sequence[Mistake] = (
     Mistake(
         "walkthrough", "The walkthrough as a whole",
         "labels shifted twice, padding to 512 learned", "packed, labels right",
-        "three of these at once: labels shifted twice, padding learned, padded to 512", walkthrough,
+        "three of these at once: labels shifted twice, padding learned, padded to 512",
+        lambda experiment: _train(experiment, experiment.padded(fixed=True), "walkthrough", "packed", _as_in_the_walkthrough),
     ),
 )  # fmt: skip

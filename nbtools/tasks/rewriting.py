@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -82,28 +83,22 @@ def encode(texts: Sequence[str]) -> tuple[Any, Any]:
     known = {letter: index for index, letter in enumerate(LETTERS, 2)}
     for text in texts:
         if strange := next((letter for letter in text if letter not in known), None):
-            raise InputError(
-                f"The model has never seen {strange!r}.", "It knows plain letters, digits, spaces, commas, points and hyphens."
-            )
+            remedy = "It knows plain letters, digits, spaces, commas, points and hyphens."
+            raise InputError(f"The model has never seen {strange!r}.", remedy)
         if not text or len(text) > LONGEST:
             raise InputError(f"A text has {len(text)} characters, which the model was not trained on.", f"Give 1 to {LONGEST}.")
-    rows = [[*(known[letter] for letter in text), END] for text in texts]
-    ids = torch.full((len(rows), max(map(len, rows))), PAD)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
+    rows = [torch.tensor([*(known[letter] for letter in text), END]) for text in texts]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
     return ids, (ids != PAD).long()
 
 
 def decode(ids: Sequence[int]) -> str:
     """Return the text of generated ids, without the decoder's start token and up to END."""
-    letters = []
-    for index in ids[1:]:
-        if index == END:
-            break
-        letters.append(LETTERS[index - 2] if index >= 2 else "")
-    return "".join(letters)
+    written = itertools.takewhile(lambda index: index != END, ids[1:])
+    return "".join(LETTERS[index - 2] for index in written if index != PAD)
 
 
+@checked(width=(4, 10**5))
 def train_rewriter(
     pairs: Sequence[tuple[str, str]],
     held_out: Sequence[tuple[str, str]],
@@ -127,15 +122,13 @@ def train_rewriter(
     The labels are the target itself: the model shifts them to the right to make the decoder's input. Padding in them is ignored by the
     loss (-100).
 
-    Raises InputError for fewer pairs than a batch.
+    Raises InputError for an invalid value and for fewer pairs than a batch.
     """
     import torch
     from transformers import AutoModelForSeq2SeqLM, T5Config
 
-    if max_steps < 1 or batch_size < 1 or len(pairs) < batch_size:
-        raise InputError(
-            f"{len(pairs)} pairs are too few for {max_steps} steps of {batch_size}.", "Give at least one batch of pairs, and one step."
-        )
+    if len(pairs) < batch_size:
+        raise InputError(f"{len(pairs)} pairs do not fill a batch of {batch_size}.", "Give more pairs, or a smaller batch_size.")
     quiet_libraries()
     seed_everything(seed)
     config = T5Config(
