@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbtools.exercises.definition import Exercise, Verdict, failed, function_exercise, solved
+from nbtools.exercises.definition import Exercise, Verdict, failed, function_exercise
 
 PASSES = {  # wrong answers, and what leads to each
     (1, 1): "Attention does not write in parallel: token 2 is chosen only after token 1, because it is read to predict it.",
@@ -16,7 +16,7 @@ PASSES = {  # wrong answers, and what leads to each
 def _check_passes(answer: Any) -> Verdict:
     pair = tuple(answer) if isinstance(answer, (tuple, list)) else ()
     if pair == (1, 100):
-        return solved("Known tokens are read side by side, which makes training fast; a token that is not there yet cannot be read.")
+        return Verdict(True, "Known tokens are read side by side, which makes training fast; a token that is not there yet cannot be read.")
     likely = PASSES.get(pair, "Ask of each: are all the tokens known before the pass begins?")
     return failed("It should be two numbers of passes: to score 100 known tokens, and to write 100 new ones.", likely)
 

@@ -22,11 +22,6 @@ class Verdict:
     """Whether the answer is still the stub; `message` is then not used."""
 
 
-def solved(message: str) -> Verdict:
-    """A verdict for a right answer; `message` says what it shows."""
-    return Verdict(True, message)
-
-
 def failed(expected: str, misconception: str = "") -> Verdict:
     """A verdict for a wrong answer: what was expected, and the misconception that usually leads to this answer, if it was recognized."""
     return Verdict(False, f"{expected} {misconception}".strip())
@@ -95,7 +90,7 @@ def function_exercise(
                 known = (text for code, text in misconceptions.items() if same(results, results_of(answer_of(code)), tolerance))
                 outcome = str(got) if isinstance(got, Raised) else f"gave {show(got)}"
                 return failed(f"For ({', '.join(map(show, trial))}) it should give {show(want)}; it {outcome}.", next(known, ""))
-        return solved(praise)
+        return Verdict(True, praise)
 
     return Exercise(exercise_id, title, hints, check, source, misconceptions)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbtools.exercises.definition import UNSOLVED, Exercise, Verdict, failed, function_exercise, function_source, is_stub, solved
+from nbtools.exercises.definition import UNSOLVED, Exercise, Verdict, failed, function_exercise, function_source, is_stub
 
 REPORT = "report_secret(secret)"
 SAME_WORDS = 'Every secret should be reported with the same words, "set".'
@@ -41,7 +41,7 @@ def _check_secret(answer: Any) -> Verdict:
             'None, an empty text and white space alone should all give "not set".',
             "A variable can exist and hold nothing: an empty variable is not a secret.",
         )
-    return solved("Three different secrets, the same report each time: the reader learns that one is set, and nothing else.")
+    return Verdict(True, "Three different secrets, the same report each time: the reader learns that one is set, and nothing else.")
 
 
 EXERCISES = (

@@ -101,16 +101,17 @@ def _of_folder(name: str, folder: Path) -> ModelFacts:
         raise ModelError(f"{folder} holds no model: its config.json is missing or broken.", "Give the folder that holds config.json.")
     from safetensors import SafetensorError
 
-    safe = any((folder / file).is_file() for file in WEIGHTS)
-    tokenizer = _json(folder / "tokenizer_config.json")
-    chat = bool(tokenizer.get("chat_template")) or (folder / "chat_template.jinja").is_file()
     try:
         count = sum(count_weights(file) for file in folder.glob("*.safetensors")) or None
     except (OSError, SafetensorError) as error:
         raise ModelError(f"The weights of {name} are damaged: {error}", "Copy or download the model again.") from None
     card = (folder / "README.md").read_text(encoding="utf8", errors="replace") if (folder / "README.md").is_file() else ""
     found = re.search(r"^license:\s*(\S+)", card, re.MULTILINE)
-    return _facts(name, config, count, found[1] if found else None, chat, safe, 0)
+    licence = found[1] if found else None
+    context = config.get("n_positions") or config.get("max_position_embeddings")
+    chat = bool(_json(folder / "tokenizer_config.json").get("chat_template")) or (folder / "chat_template.jinja").is_file()
+    safe = any((folder / file).is_file() for file in WEIGHTS)
+    return ModelFacts(name, config.get("model_type"), count, context, config.get("vocab_size"), licence, chat, safe, 0)
 
 
 def _of_hub(name: str) -> ModelFacts:
@@ -121,24 +122,24 @@ def _of_hub(name: str) -> ModelFacts:
         raise UnreachableError(f"{name} is looked for on the Hugging Face Hub, which cannot be reached.", "Use mini, smollm2, or a folder.")
     try:
         info = huggingface_hub.model_info(name, files_metadata=True)
-        config = _json(Path(huggingface_hub.hf_hub_download(name, "config.json")))
+        files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        folder = Path(huggingface_hub.hf_hub_download(name, "config.json")).parent
+        for file in files.keys() & {"tokenizer_config.json", "chat_template.jinja"}:
+            huggingface_hub.hf_hub_download(name, file)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnreachableError(
             f"{name} could not be loaded from the Hub: {first}", "Check the name; for some models you must accept terms on the Hub first."
         ) from None
-    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    weights = {file: size for file, size in files.items() if file.endswith(".safetensors")}
-    licence = getattr(info.card_data, "license", None) if info.card_data else None
-    count = info.safetensors.total if info.safetensors else None
-    tokenizer = _json(Path(huggingface_hub.hf_hub_download(name, "tokenizer_config.json"))) if "tokenizer_config.json" in files else {}
-    chat = "chat_template.jinja" in files or bool(tokenizer.get("chat_template"))
-    return _facts(name, config, count, str(licence) if licence else None, chat, bool(weights), sum(weights.values()))
-
-
-def _facts(name: str, config: dict[str, Any], count: int | None, licence: str | None, chat: bool, safe: bool, download: int) -> ModelFacts:
-    context = config.get("n_positions") or config.get("max_position_embeddings")
-    return ModelFacts(name, config.get("model_type"), count, context, config.get("vocab_size"), licence, chat, safe, download)
+    weights = [size for file, size in files.items() if file.endswith(".safetensors")]
+    licence = getattr(info.card_data, "license", None)
+    return replace(
+        _of_folder(name, folder),
+        parameters=info.safetensors.total if info.safetensors else None,
+        licence=str(licence) if licence else None,
+        safe=bool(weights),
+        download_bytes=sum(weights),
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The classic mistakes: the wrong line, the right line, and a measurement of what the mistake costs in the small experiment."""
+"""The classic mistakes, and a measurement of what each costs in the small experiment."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +40,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: the lines as they would be written in a notebook, the expected symptom, and the measurement."""
+    """One mistake: its name and title, the expected symptom, and the measurement."""
 
     name: str
     title: str
-    wrong: str
-    right: str
     symptom: str
     measure: Callable[[Experiment], Finding]
 
@@ -225,56 +223,44 @@ def _as_in_the_walkthrough(experiment: Experiment, batch: Batch) -> Batch:
     return {**batch, "labels": labels}
 
 
-MISTAKES: Sequence[Mistake] = (
+MISTAKES = (
     Mistake(
-        "double-shift", "Labels shifted twice",
-        "labels = ids[1:] + [ignored]   # and the model shifts once more", "labels = ids                   # the model shifts them itself",
+        "double-shift",
+        "Labels shifted twice",
         "the model learns to predict the token after the next",
         lambda experiment: _train(experiment, experiment.packed(), "double shift", "packed", _shift_labels),
     ),
     Mistake(
-        "unmasked-padding", "Padding in the loss",
-        "labels = ids", "labels = ids.masked_fill(attention_mask == 0, -100)",
+        "unmasked-padding",
+        "Padding in the loss",
         "the training loss looks splendid: nearly half of it is padding that follows padding",
         lambda experiment: _train(experiment, experiment.padded(fixed=True), "unmasked padding", "padded", _learn_padding),
     ),
     Mistake(
-        "fixed-length", "Every review padded to the longest possible",
-        'tokenizer(texts, padding="max_length")', 'tokenizer(texts, padding="longest")   # or pack, and pad nothing',
-        "the result is the same; the time goes into padding", fixed_length,
+        "fixed-length",
+        "Every review padded to the longest possible",
+        "the result is the same; the time goes into padding",
+        fixed_length,
     ),
+    Mistake("ends-masked", "The end masked away with the padding", "nothing teaches the model to stop", ends_masked),
+    Mistake("missing-mask", "No attention mask for a padded batch", "text depends on what else is in the batch", missing_mask),
+    Mistake("chosen-on-test", "The test set chooses", "the reported figure is better than the model", chosen_on_test),
     Mistake(
-        "ends-masked", "The end masked away with the padding",
-        "labels = ids.masked_fill(ids == pad_id, -100)   # pad_id is end-of-text",
-        "labels = ids.masked_fill(attention_mask == 0, -100)",
-        "nothing teaches the model to stop", ends_masked,
-    ),
-    Mistake(
-        "missing-mask", "No attention mask for a padded batch",
-        "model(ids)", "model(ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0))",
-        "text depends on what else is in the batch", missing_mask,
-    ),
-    Mistake(
-        "chosen-on-test", "The test set chooses",
-        "best = min(models, key=test_loss); report(test_loss(best))", "best = min(models, key=validation_loss); report(test_loss(best))",
-        "the reported figure is better than the model", chosen_on_test,
-    ),
-    Mistake(
-        "documents-mixed", "Documents in a block see each other",
-        "model(ids, position_ids=positions)   # use_cache is on by default",
-        "model(ids, position_ids=positions, use_cache=False)",
+        "documents-mixed",
+        "Documents in a block see each other",
         "each review is predicted with a stranger's review before it, at the same positions",
         lambda experiment: _train(experiment, experiment.packed(), "documents mixed", "packed", use_cache=True),
     ),
     Mistake(
-        "wrong-positions", "“GPT-2 encodes positions by sine and cosine”",
-        "wpe = sinusoidal_positions(512, width)", "wpe = model.transformer.wpe.weight   # learned",
-        "a model that learned its positions cannot read others", wrong_positions,
+        "wrong-positions",
+        "“GPT-2 encodes positions by sine and cosine”",
+        "a model that learned its positions cannot read others",
+        wrong_positions,
     ),
     Mistake(
-        "walkthrough", "The walkthrough as a whole",
-        "labels shifted twice, padding to 512 learned", "packed, labels right",
+        "walkthrough",
+        "The walkthrough as a whole",
         "three of these at once: labels shifted twice, padding learned, padded to 512",
         lambda experiment: _train(experiment, experiment.padded(fixed=True), "walkthrough", "packed", _as_in_the_walkthrough),
     ),
-)  # fmt: skip
+)

@@ -89,7 +89,7 @@ class Classifier:
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry per epoch: epoch, mean loss and validation accuracy."""
 
-    def classify(self, part: Dataset, name: str = "") -> Classified:
+    def classify(self, part: Dataset) -> Classified:
         """Classify labelled texts, batched by similar length."""
         import torch
 
@@ -103,7 +103,7 @@ class Classifier:
                 ids, mask = self.lm.pad([rows[index] for index in indices])
                 logits = self.model(ids, attention_mask=mask, use_cache=False).logits
                 found[indices] = logits.softmax(-1)[:, 1].double().cpu().numpy()
-        return Classified(name or f"{self.lm.name} with a head", found, np.asarray(part["label"]))
+        return Classified(f"{self.lm.name} with a head", found, np.asarray(part["label"]))
 
 
 @checked(epochs=(1, 10**5), max_tokens=(2, 10**6))
@@ -145,13 +145,11 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     bf16 = choose_dtype().name == "bf16"  # measured: where matrix products in 16 bits are faster on this machine
     order, best, kept = torch.Generator().manual_seed(seed), -1.0, {}
-    bar = progress(range(steps), "training the classifier", unit="step")
-    ticks = iter(bar)
+    bar = progress(range(0), "training the classifier", total=steps, unit="step")
     for epoch in range(epochs):
         made.train()
         indices, losses = torch.randperm(len(rows), generator=order).tolist(), []
         for start in range(0, len(indices) - batch_size + 1, batch_size):
-            next(ticks)
             chosen = indices[start : start + batch_size]
             ids, mask = lm.pad([rows[index] for index in chosen])
             with torch.autocast(lm.device.type, torch.bfloat16, enabled=bf16):
@@ -162,6 +160,7 @@ def train_classifier(
             optimizer.zero_grad()
             schedule.step()
             losses.append(loss.item())
+            bar.update()
         accuracy = found.classify(validation).accuracy
         found.history.append({"epoch": epoch + 1, "loss": sum(losses) / len(losses), "validation_accuracy": accuracy})
         if accuracy > best:
@@ -191,9 +190,7 @@ def _with_labels(lm: LanguageModel) -> Any:
 
     config = AutoConfig.for_model(**lm.model.config.to_dict())
     config.num_labels, config.pad_token_id = 2, lm.document_id
-    for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop"):
-        if hasattr(config, name):
-            setattr(config, name, 0.0)
+    config.update({name: 0.0 for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop") if hasattr(config, name)})
     return config
 
 

@@ -16,7 +16,7 @@ from nbtools.system import progress, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
 from nbtools.values import checked
 
-FORMS = ("%-d %B %Y", "%B %-d, %Y", "%a, %d %b %Y", "the %-dth of %B, %Y", "%-d.%-m.%Y")
+FORMS = ("{0.day} {0:%B %Y}", "{0:%B} {0.day}, {0:%Y}", "{0:%a, %d %b %Y}", "the {0.day}{1} of {0:%B, %Y}", "{0.day}.{0.month}.{0:%Y}")
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
 LETTERS = " ,.-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 PAD, END = 0, 1  # ids; those of LETTERS follow
@@ -35,12 +35,8 @@ def make_dates(count: int, seed: int = 0) -> list[tuple[str, str]]:
 
 
 def _write(date: datetime.date, form: str) -> str:
-    if "th" in form:
-        ending = "th" if 10 < date.day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10, "th")
-        form = form.replace("%-dth", f"%-d{ending}")
-    for code, value in (("%-d", date.day), ("%-m", date.month)):
-        form = form.replace(code, str(value))  # Windows has no %-d
-    return date.strftime(form)
+    ending = "th" if 10 < date.day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10, "th")
+    return form.format(date, ending)
 
 
 @dataclass
@@ -69,8 +65,6 @@ class Rewriter:
         labels, _ = encode([target])
         with torch.inference_mode():
             out = self.model(input_ids=ids, attention_mask=mask, labels=labels, output_attentions=True)
-        if not out.cross_attentions:
-            raise InputError("This model returns no attention weights.", 'Load it with attn_implementation="eager".')
         weights = out.cross_attentions[-1][0].mean(0)
         return np.asarray(weights[: len(target), : len(source)])
 

@@ -7,7 +7,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from nbtools.errors import InputError
 from nbtools.exercises import answer_of, check, framework, function_exercise, hint, judge, solved_copy
-from nbtools.exercises.definition import Exercise, failed, function_source, is_stub, same, show, solved
+from nbtools.exercises.definition import Exercise, Verdict, failed, function_source, is_stub, same, show
 
 DOUBLE = function_exercise(
     "77-double",
@@ -22,7 +22,7 @@ DOUBLE = function_exercise(
 
 
 def _check_seven(answer):
-    return solved("Lucky.") if answer == 7 else failed("7 was expected.")
+    return Verdict(True, "Lucky.") if answer == 7 else failed("7 was expected.")
 
 
 @pytest.fixture

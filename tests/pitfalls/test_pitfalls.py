@@ -172,4 +172,4 @@ def test_factors_in_words():
 def test_every_mistake_is_described():
     assert len(MISTAKES) == 9 and len({one.name for one in MISTAKES}) == 9
     for one in MISTAKES:
-        assert one.wrong != one.right and one.symptom and find_mistake(one.name) is one
+        assert one.title and one.symptom and find_mistake(one.name) is one
