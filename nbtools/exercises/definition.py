@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import math
 import textwrap
@@ -43,7 +42,7 @@ class Exercise:
     check: Callable[[Any], Verdict]
     """Takes the answer; if it raises, `judge` reports the error in one line."""
     solution: str
-    """Source that replaces the stub; the last name that it assigns is the answer."""
+    """Source that replaces the stub; the last name that it introduces is the answer."""
     wrong: Mapping[str, str]
     """Known wrong answers, in the same form, and the misconception that the check prints for each."""
 
@@ -102,7 +101,7 @@ def function_source(signature: str, body: str, imports: str = "") -> str:
 
 
 def answer_of(source: str) -> Any:
-    """Run the source of an answer and return the value of the last name that it assigns at top level.
+    """Run the source of an answer and return the value of the last name that it introduces.
 
     The source may use `math`, `np` and `torch` without importing them, as in the notebooks.
     """
@@ -111,13 +110,7 @@ def answer_of(source: str) -> Any:
 
     namespace: dict[str, Any] = {"math": math, "np": np, "torch": torch}
     exec(compile(source, "<answer>", "exec"), namespace)
-    names = []
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.FunctionDef):
-            names.append(statement.name)
-        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            names.append(statement.targets[0].id)
-    return namespace[names[-1]]
+    return list(namespace.values())[-1]
 
 
 def is_stub(answer: Any) -> bool:

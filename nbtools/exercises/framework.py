@@ -13,7 +13,7 @@ from nbtools.errors import InputError
 from nbtools.exercises import attention, finetuning, generation, loading, own, pitfalls, sampling, setup, sweeps, tasks
 from nbtools.exercises.definition import UNSOLVED, Exercise, Raised, Verdict, failed, is_stub
 from nbtools.exercises.progress import note_try
-from nbtools.system import say
+from nbtools.system import decoration, say
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -46,13 +46,10 @@ def judge(exercise_id: str, answer: Any) -> Verdict:
         return failed(f"It {Raised.of(error)}.")
 
 
+@decoration
 def check(exercise_id: str, answer: Any) -> None:
     """Judge an answer and print the result. Never raises: a stub, a wrong answer and an unknown id each print a line."""
-    try:
-        exercise, verdict = find(exercise_id), judge(exercise_id, answer)
-    except InputError as error:
-        say(f"{error.problem} {error.remedy}")
-        return
+    exercise, verdict = find(exercise_id), judge(exercise_id, answer)
     if verdict.unsolved:
         _hints_shown[exercise.id] = max(1, _hints_shown[exercise.id])
         say(f"Exercise {exercise.id}: not solved yet. {_hint_text(exercise, 1)}")
@@ -68,13 +65,10 @@ def check(exercise_id: str, answer: Any) -> None:
         hint(exercise.id)
 
 
+@decoration
 def hint(exercise_id: str) -> None:
     """Print the next hint; after the last one, print it again. Never raises."""
-    try:
-        exercise = find(exercise_id)
-    except InputError as error:
-        say(f"{error.problem} {error.remedy}")
-        return
+    exercise = find(exercise_id)
     _hints_shown[exercise.id] = min(_hints_shown[exercise.id] + 1, len(exercise.hints))
     say(_hint_text(exercise, _hints_shown[exercise.id]))
 

@@ -147,7 +147,7 @@ def test_a_stub_is_not_taken_for_zero_or_nothing():
     assert not any(map(is_stub, (0, "", False, [], {}, 0.0)))
 
 
-def test_the_answer_is_the_last_name_assigned():
+def test_the_answer_is_the_last_name_introduced():
     assert answer_of("a = 1\nb = a + 1") == 2
     assert answer_of("import math\ndef f(x):\n    return math.pi * x")(0) == 0
 
