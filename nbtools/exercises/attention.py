@@ -56,22 +56,16 @@ EXERCISES = (
             return powers / powers.sum(dim=-1, keepdim=True)
         """,
         wrong={
-            """
-                powers = scores.exp()
-                return powers / powers.sum(dim=-1, keepdim=True)
-            """: "The formula as printed overflows: exp(1000) is infinity in floating point, and infinity / infinity is not a number.",
-            """
-                powers = (scores - scores.max()).exp()
-                return powers / powers.sum()
-            """: "The sum ran over the whole tensor: each row is a separate distribution, so maximum and sum are taken over the last axis.",
-            """
-                powers = (scores - scores.max(dim=0, keepdim=True).values).exp()
-                return powers / powers.sum(dim=0, keepdim=True)
-            """: "The sum ran down the columns: the weights of one query are a row, which is the last axis.",
-            """
-                powers = (scores / scores.max(dim=-1, keepdim=True).values).exp()
-                return powers / powers.sum(dim=-1, keepdim=True)
-            """: "Dividing by the largest score changes the differences between scores, and with them the weights. Subtract it instead.",
+            "scores.exp() / scores.exp().sum(dim=-1, keepdim=True)": (
+                "The formula as printed overflows: exp(1000) is infinity in floating point, and infinity / infinity is not a number."
+            ),
+            "torch.softmax(scores.flatten(), dim=0).view_as(scores)": (
+                "The sum ran over the whole tensor: each row is a separate distribution, so maximum and sum are taken over the last axis."
+            ),
+            "torch.softmax(scores, dim=0)": "The sum ran down the columns: the weights of one query are a row, which is the last axis.",
+            "torch.softmax(scores / scores.max(dim=-1, keepdim=True).values, dim=-1)": (
+                "Dividing by the largest score changes the differences between scores, and with them the weights. Subtract it instead."
+            ),
         },
         trials=[([1.0, 2.0, 3.0],), ([[0.0, 1.0, 2.0], [5.0, 1.0, 1.0]],), ([1000.0, 1001.0, 999.0],)],
         tensors=True,
@@ -94,10 +88,7 @@ EXERCISES = (
             "torch.ones(n, n, dtype=torch.bool).tril()": (
                 "That is the plain causal mask: it forgets the limit on how far back a token may look."
             ),
-            """
-                distance = torch.arange(n)[:, None] - torch.arange(n)[None, :]
-                return distance.abs() < window
-            """: (
+            "(torch.arange(n)[:, None] - torch.arange(n)[None, :]).abs() < window": (
                 "Your tokens also attend to the future: a later token (j > i) must be hidden, or the model sees the word it should predict."
             ),
             """

@@ -101,10 +101,7 @@ EXERCISES = (
             "[[1] * (max(lengths) - length) + [0] * length for length in lengths]": (
                 "Ones and zeros are exchanged: 1 marks a token to be read, 0 padding."
             ),
-            """
-                longest = max(lengths)
-                return [[1] * longest for length in lengths]
-            """: "With ones everywhere the model reads the padding as text.",
+            "[[1] * max(lengths) for _ in lengths]": "With ones everywhere the model reads the padding as text.",
         },
         trials=[([2, 3],), ([1, 4, 2],), ([3],)],
         tolerance=0.0,

@@ -40,14 +40,10 @@ EXERCISES = (
             return math.sqrt(p * (1 - p) / total)
         """,
         wrong={
-            """
-                p = right / total
-                return math.sqrt(p * (1 - p))
-            """: "That is the spread of one answer; the mean of many varies less, by the square root of their number.",
-            """
-                p = right / total
-                return p * (1 - p) / total
-            """: "That is the variance; the standard error is its square root.",
+            "math.sqrt(right / total * (1 - right / total))": (
+                "That is the spread of one answer; the mean of many varies less, by the square root of their number."
+            ),
+            "right / total * (1 - right / total) / total": "That is the variance; the standard error is its square root.",
         },
         trials=[(80, 100), (425, 500), (5, 5), (20_000, 25_000)],
         praise="With 100 reviews, 80 % may be 72 % or 88 %: two standard errors to each side.",
@@ -111,18 +107,13 @@ EXERCISES = (
             return 2 * shared / (len(text) + len(reference))
         """,
         wrong={
-            """
-                shared = sum(word in reference for word in text)
-                return 2 * shared / (len(text) + len(reference))
-            """: "A word that the reference has once must not count three times because the text repeats it.",
-            """
-                shared = sum((Counter(text) & Counter(reference)).values())
-                return shared / len(reference)
-            """: "That is only the recall: a text that contains every word there is would get the full score.",
-            """
-                shared = len(set(text) & set(reference))
-                return 2 * shared / (len(text) + len(reference))
-            """: "A set forgets how often a word occurs in both.",
+            "2 * sum(word in reference for word in text) / (len(text) + len(reference))": (
+                "A word that the reference has once must not count three times because the text repeats it."
+            ),
+            "sum((Counter(text) & Counter(reference)).values()) / len(reference)": (
+                "That is only the recall: a text that contains every word there is would get the full score."
+            ),
+            "2 * len(set(text) & set(reference)) / (len(text) + len(reference))": "A set forgets how often a word occurs in both.",
         },
         trials=[
             ("the cat sat".split(), "the cat is here".split()),
