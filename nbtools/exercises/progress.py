@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -121,26 +122,19 @@ def roll_up(files: Sequence[Path]) -> tuple[dict[str, Progress], list[str]]:
             problems.append(error.problem)
             continue
         name = progress.name or (file.parent.name if file.name == FILE else file.stem)
-        twin = 1
-        while (name if twin == 1 else f"{name} ({twin})") in people:
-            twin += 1
-        people[name if twin == 1 else f"{name} ({twin})"] = progress
+        names = itertools.chain([name], (f"{name} ({twin})" for twin in itertools.count(2)))
+        people[next(free for free in names if free not in people)] = progress
     return people, problems
 
 
 def hardest(people: Mapping[str, Progress]) -> list[tuple[str, int, int, float]]:
     """For each exercise that somebody tried, hardest first: its id, how many solved it, how many tried it, mean tries."""
-    tried: dict[str, list[dict[str, Any]]] = {}
+    tried, solved, tries = Counter[str](), Counter[str](), Counter[str]()
     for progress in people.values():
-        for exercise_id, entry in progress.exercises.items():
-            tried.setdefault(exercise_id, []).append(entry)
+        tried.update(progress.exercises.keys())
+        solved.update(progress.solved())
+        tries.update({exercise_id: entry["tries"] for exercise_id, entry in progress.exercises.items()})
     rows = [
-        (
-            exercise_id,
-            sum(bool(entry.get("solved")) for entry in entries),
-            len(entries),
-            sum(entry["tries"] for entry in entries) / len(entries),
-        )
-        for exercise_id, entries in tried.items()
+        (exercise_id, solved[exercise_id], people_tried, tries[exercise_id] / people_tried) for exercise_id, people_tried in tried.items()
     ]
     return sorted(rows, key=lambda row: (row[1] / row[2], -row[3], row[0]))

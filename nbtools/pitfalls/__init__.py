@@ -8,12 +8,12 @@ from typing import Any
 
 from nbtools.errors import InputError
 from nbtools.models import exclusive
-from nbtools.pitfalls.experiment import Experiment, Run
+from nbtools.pitfalls.experiment import Experiment
 from nbtools.pitfalls.mistakes import MISTAKES, VERDICTS, Finding, Mistake
 from nbtools.system import say
 from nbtools.values import check_names
 
-__all__ = ["MISTAKES", "WORDS", "Experiment", "Finding", "Mistake", "Pitfalls", "Run", "find_mistake"]
+__all__ = ["MISTAKES", "WORDS", "Experiment", "Pitfalls", "find_mistake", "times"]
 
 WORDS = tuple(word for _, word in VERDICTS)
 

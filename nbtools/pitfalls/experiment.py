@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nbtools.data import load_reviews, pack, texts_of, tokenize
@@ -101,9 +101,9 @@ class Experiment:
 
     def packed(self) -> Iterator[Batch]:
         """An endless iterator over batches of packed blocks, in the seed's order."""
-        blocks = pack(self.reviews.train, self.lm, self.block_size)
-        rows = [blocks[index] for index in range(len(blocks))]
-        return self._batches(rows, _stack)
+        from torch.utils.data import default_collate
+
+        return self._batches(pack(self.reviews.train, self.lm, self.block_size), default_collate)
 
     def padded(self, fixed: bool = False) -> Iterator[Batch]:
         """Batches of one review per row, truncated to block_size: end-of-text, the text, end-of-text, and padding with end-of-text.
@@ -114,9 +114,14 @@ class Experiment:
         """
         tokens = tokenize(texts_of(self.reviews.train), self.lm)
         rows = [[self.document_id, *tokens[index].tolist(), self.document_id][: self.block_size] for index in range(len(tokens))]
-        return self._batches(rows, functools.partial(_pad, document_id=self.document_id, width=self.block_size if fixed else None))
 
-    def _batches(self, rows: Sequence[Any], collate: Callable[[list[Any]], Batch]) -> Iterator[Batch]:
+        def collate(rows: list[list[int]]) -> Batch:
+            ids, mask = self.lm.pad(rows, self.block_size if fixed else 0)
+            return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, IGNORED)}
+
+        return self._batches(rows, collate)
+
+    def _batches(self, rows: Any, collate: Callable[[list[Any]], Batch]) -> Iterator[Batch]:
         import torch
 
         order = torch.Generator().manual_seed(self.seed)
@@ -141,7 +146,9 @@ class Experiment:
         """
         import torch
 
-        self._check_memory()
+        # Training in fp32 with the library's loss, and a copy of the weights.
+        needed = least_memory(self.lm.model, self.batch_size, self.block_size, TrainingChoices()) + 4 * self.lm.parameters
+        check_memory(needed, held_memory() + free_memory(), self.lm.model, self.batch_size, self.block_size, can_use_lora=False)
         lm = self.fresh()
         seed_everything(self.seed)
         model, losses, useful, computed = lm.model, [], 0, 0
@@ -151,7 +158,8 @@ class Experiment:
         start = time.perf_counter()
         for _ in progress(range(self.max_steps), label, unit="step"):
             batch = next(batches)
-            useful, computed = useful + int(batch.pop("useful")), computed + batch["input_ids"].numel()
+            useful += int((batch["labels"][:, 1:] != IGNORED).sum())
+            computed += batch["input_ids"].numel()
             batch = change(self, batch) if change else batch
             batch = {name: values.to(lm.device) for name, values in batch.items()}
             loss = model(**batch, use_cache=use_cache).loss
@@ -161,26 +169,16 @@ class Experiment:
             schedule.step()
             losses.append(loss.item())
         seconds = time.perf_counter() - start
-        return self.measure(Run(sum(losses[-10:]) / len(losses[-10:]), 0.0, 0.0, useful / computed, seconds, ""))
-
-    def _check_memory(self) -> None:
-        """Raise MachineError where memory is too small for a training in fp32 with the library's loss, and a copy of the weights."""
-        needed = least_memory(self.lm.model, self.batch_size, self.block_size, TrainingChoices()) + 4 * self.lm.parameters
-        check_memory(needed, held_memory() + free_memory(), self.lm.model, self.batch_size, self.block_size, can_use_lora=False)
-
-    def measure(self, run: Run) -> Run:
-        """`run` completed with what the current model does on held-out reviews."""
         texts = self.reviews.validation["text"][:SCORED]
-        sample = generate(self.lm, PROMPT, seed=self.seed, max_new_tokens=40, temperature=0.7, top_k=50)
-        assert isinstance(sample, str)
-        return replace(run, perplexity=evaluate(self.lm, texts).perplexity, ending=self.ending(texts), sample=sample)
-
-    def evaluate(self, texts: Sequence[str], fresh: bool = True) -> float:
-        """Perplexity of `texts`.
-
-        fresh  of the model before any training, rather than of the current one
-        """
-        return evaluate(self.fresh() if fresh else self.lm, texts).perplexity
+        sample = generate(lm, PROMPT, seed=self.seed, max_new_tokens=40, temperature=0.7, top_k=50)
+        return Run(
+            loss=sum(losses[-10:]) / len(losses[-10:]),
+            perplexity=evaluate(lm, texts).perplexity,
+            ending=self.ending(texts),
+            useful=useful / computed,
+            seconds=seconds,
+            sample=str(sample),
+        )
 
     def ending(self, texts: Sequence[str]) -> float:
         """The mean probability of end-of-text after the last token of the shortest of `texts`."""
@@ -193,22 +191,3 @@ class Experiment:
                 ids = torch.tensor([[self.document_id, *tokens[index].tolist()][-self.lm.context :]], device=self.lm.device)
                 found.append(self.lm.model(ids).logits[0, -1].softmax(-1)[self.document_id].item())
         return sum(found) / len(found)
-
-
-def _stack(rows: list[Batch]) -> Batch:
-    import torch
-
-    batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    return {**batch, "useful": (batch["labels"] != IGNORED).sum()}
-
-
-def _pad(rows: list[list[int]], document_id: int, width: int | None) -> Batch:
-    import torch
-
-    width = width or max(map(len, rows))
-    ids = torch.full((len(rows), width), document_id)
-    mask = torch.zeros_like(ids)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)], mask[index, : len(row)] = torch.tensor(row), 1
-    labels = ids.masked_fill(mask == 0, IGNORED)
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "useful": mask.sum() - len(rows)}

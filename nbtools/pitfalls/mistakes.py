@@ -1,16 +1,17 @@
-"""The classic mistakes: the wrong line, the right line, and a measurement of what the mistake costs in the small experiment."""
+"""The classic mistakes, and a measurement of what each costs in the small experiment."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbtools.attention.formulas import sinusoidal_positions
 from nbtools.data import tokenize
 from nbtools.data.packing import IGNORED
-from nbtools.pitfalls.experiment import SCORED, Batch, Experiment, Run
+from nbtools.evaluation import evaluate
+from nbtools.pitfalls.experiment import SCORED, Batch, Change, Experiment, Run
 
 if TYPE_CHECKING:
     import torch
@@ -39,14 +40,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: the lines as they would be written in a notebook, the expected symptom, and the measurement."""
+    """One mistake: its name and title, the expected symptom, and the measurement."""
 
     name: str
     title: str
-    wrong: str
-    right: str
     symptom: str
     measure: Callable[[Experiment], Finding]
+
+
+def _train(
+    experiment: Experiment, batches: Iterator[Batch], label: str, right: str, change: Change | None = None, use_cache: bool = False
+) -> Finding:
+    """Train with the mistake, and compare with the training on `right` batches, "packed" or "padded"."""
+    return _trained(experiment.train(batches, label, change, use_cache), experiment.right(right))
 
 
 def _trained(wrong: Run, right: Run) -> Finding:
@@ -69,16 +75,8 @@ def _shift_labels(_: Experiment, batch: Batch) -> Batch:
     return {**batch, "labels": torch.cat([labels[:, 1:], ignored], dim=1)}
 
 
-def double_shift(experiment: Experiment) -> Finding:
-    return _trained(experiment.train(experiment.packed(), "double shift", _shift_labels), experiment.right("packed"))
-
-
 def _learn_padding(_: Experiment, batch: Batch) -> Batch:
     return {**batch, "labels": batch["input_ids"].clone()}
-
-
-def unmasked_padding(experiment: Experiment) -> Finding:
-    return _trained(experiment.train(experiment.padded(fixed=True), "unmasked padding", _learn_padding), experiment.right("padded"))
 
 
 def fixed_length(experiment: Experiment) -> Finding:
@@ -104,9 +102,7 @@ def ends_masked(experiment: Experiment) -> Finding:
 
 def missing_mask(experiment: Experiment) -> Finding:
     """Score a batch of reviews of different lengths, padded on the left as for generation, with and without the mask."""
-    experiment.fresh()
-    ids, mask = _left_padded(experiment)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    ids, mask, positions = _left_padded(experiment)
     right = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions)
     no_positions = _perplexity(experiment, ids, mask, attention_mask=mask)
     wrong = _perplexity(experiment, ids, mask)
@@ -117,22 +113,18 @@ def missing_mask(experiment: Experiment) -> Finding:
     return Finding("perplexity in a left-padded batch", wrong / right, rows)
 
 
-def _left_padded(experiment: Experiment, texts: int = 16, longest: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask, [texts, longest], of the beginnings of held-out reviews; their lengths increase from longest / 8 to longest.
+def _left_padded(experiment: Experiment, texts: int = 16, longest: int = 96) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids, mask and positions, [texts, longest], of the beginnings of held-out reviews, for the model before any training.
 
-    There are fewer `texts` where fewer are held out.
+    The lengths increase from longest / 8 to longest. There are fewer `texts` where fewer are held out.
     """
-    import torch
-
-    tokens = tokenize(experiment.reviews.validation["text"][:texts], experiment.lm)
-    texts = len(tokens)
-    ids = torch.full((texts, longest), experiment.document_id)
-    mask = torch.zeros_like(ids)
-    for index in range(texts):
-        length = longest // 8 + index * (longest - longest // 8) // max(1, texts - 1)
-        row = [experiment.document_id, *tokens[index].tolist()][:length]
-        ids[index, -len(row) :], mask[index, -len(row) :] = torch.tensor(row), 1
-    return ids.to(experiment.lm.device), mask.to(experiment.lm.device)
+    lm = experiment.fresh()
+    tokens = tokenize(experiment.reviews.validation["text"][:texts], lm)
+    shortest, steps = longest // 8, max(1, len(tokens) - 1)
+    lengths = [shortest + index * (longest - shortest) // steps for index in range(len(tokens))]
+    rows = [[lm.document_id, *tokens[index].tolist()][:length] for index, length in enumerate(lengths)]
+    ids, mask = lm.pad(rows, longest, left=True)
+    return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def _perplexity(experiment: Experiment, ids: torch.Tensor, mask: torch.Tensor, **given: Any) -> float:
@@ -191,26 +183,22 @@ def _add_noise(model: Any, seed: int) -> None:
             weight += NOISE * weight.std() * torch.randn(weight.shape, generator=generator).to(weight.device)
 
 
-def documents_mixed(experiment: Experiment) -> Finding:
-    return _trained(experiment.train(experiment.packed(), "documents mixed", use_cache=True), experiment.right("packed"))
-
-
 def wrong_positions(experiment: Experiment) -> Finding:
     """Replace GPT-2's learned position embeddings by the sinusoids of Vaswani et al. (2017), before any training."""
     import torch
 
     texts = experiment.reviews.validation["text"][: SCORED // 2]
-    right = experiment.evaluate(texts)
+    right = evaluate(experiment.fresh(), texts).perplexity
     table = dict(experiment.lm.model.named_parameters()).get("transformer.wpe.weight")
     if table is None:
         return _no_positions(experiment)
     waves, spread = sinusoidal_positions(*table.shape).to(table.device), table.std()
     with torch.no_grad():
         table.copy_(waves)
-    wrong = experiment.evaluate(texts, fresh=False)
+    wrong = evaluate(experiment.lm, texts).perplexity
     with torch.no_grad():
         table.copy_(waves * spread / waves.std())
-    scaled = experiment.evaluate(texts, fresh=False)
+    scaled = evaluate(experiment.lm, texts).perplexity
     experiment.fresh()
     rows = [
         ("perplexity of held-out reviews", f"{wrong:,.1f}", f"{right:,.1f}"),
@@ -221,9 +209,7 @@ def wrong_positions(experiment: Experiment) -> Finding:
 
 def _no_positions(experiment: Experiment) -> Finding:
     """For a model with rotary positions (RoPE), which has no table to replace: every token at position 0."""
-    experiment.fresh()
-    ids, mask = _left_padded(experiment)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    ids, mask, positions = _left_padded(experiment)
     right = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions)
     wrong = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions * 0)
     rows = [("perplexity with every token at position 0 (this model has no table of positions)", f"{wrong:,.1f}", f"{right:,.1f}")]
@@ -237,57 +223,44 @@ def _as_in_the_walkthrough(experiment: Experiment, batch: Batch) -> Batch:
     return {**batch, "labels": labels}
 
 
-def walkthrough(experiment: Experiment) -> Finding:
-    wrong = experiment.train(experiment.padded(fixed=True), "walkthrough", _as_in_the_walkthrough)
-    return _trained(wrong, experiment.right("packed"))
-
-
-MISTAKES: Sequence[Mistake] = (
+MISTAKES = (
     Mistake(
-        "double-shift", "Labels shifted twice",
-        "labels = ids[1:] + [ignored]   # and the model shifts once more", "labels = ids                   # the model shifts them itself",
-        "the model learns to predict the token after the next", double_shift,
+        "double-shift",
+        "Labels shifted twice",
+        "the model learns to predict the token after the next",
+        lambda experiment: _train(experiment, experiment.packed(), "double shift", "packed", _shift_labels),
     ),
     Mistake(
-        "unmasked-padding", "Padding in the loss",
-        "labels = ids", "labels = ids.masked_fill(attention_mask == 0, -100)",
-        "the training loss looks splendid: nearly half of it is padding that follows padding", unmasked_padding,
+        "unmasked-padding",
+        "Padding in the loss",
+        "the training loss looks splendid: nearly half of it is padding that follows padding",
+        lambda experiment: _train(experiment, experiment.padded(fixed=True), "unmasked padding", "padded", _learn_padding),
     ),
     Mistake(
-        "fixed-length", "Every review padded to the longest possible",
-        'tokenizer(texts, padding="max_length")', 'tokenizer(texts, padding="longest")   # or pack, and pad nothing',
-        "the result is the same; the time goes into padding", fixed_length,
+        "fixed-length",
+        "Every review padded to the longest possible",
+        "the result is the same; the time goes into padding",
+        fixed_length,
+    ),
+    Mistake("ends-masked", "The end masked away with the padding", "nothing teaches the model to stop", ends_masked),
+    Mistake("missing-mask", "No attention mask for a padded batch", "text depends on what else is in the batch", missing_mask),
+    Mistake("chosen-on-test", "The test set chooses", "the reported figure is better than the model", chosen_on_test),
+    Mistake(
+        "documents-mixed",
+        "Documents in a block see each other",
+        "each review is predicted with a stranger's review before it, at the same positions",
+        lambda experiment: _train(experiment, experiment.packed(), "documents mixed", "packed", use_cache=True),
     ),
     Mistake(
-        "ends-masked", "The end masked away with the padding",
-        "labels = ids.masked_fill(ids == pad_id, -100)   # pad_id is end-of-text",
-        "labels = ids.masked_fill(attention_mask == 0, -100)",
-        "nothing teaches the model to stop", ends_masked,
+        "wrong-positions",
+        "“GPT-2 encodes positions by sine and cosine”",
+        "a model that learned its positions cannot read others",
+        wrong_positions,
     ),
     Mistake(
-        "missing-mask", "No attention mask for a padded batch",
-        "model(ids)", "model(ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0))",
-        "text depends on what else is in the batch", missing_mask,
+        "walkthrough",
+        "The walkthrough as a whole",
+        "three of these at once: labels shifted twice, padding learned, padded to 512",
+        lambda experiment: _train(experiment, experiment.padded(fixed=True), "walkthrough", "packed", _as_in_the_walkthrough),
     ),
-    Mistake(
-        "chosen-on-test", "The test set chooses",
-        "best = min(models, key=test_loss); report(test_loss(best))", "best = min(models, key=validation_loss); report(test_loss(best))",
-        "the reported figure is better than the model", chosen_on_test,
-    ),
-    Mistake(
-        "documents-mixed", "Documents in a block see each other",
-        "model(ids, position_ids=positions)   # use_cache is on by default",
-        "model(ids, position_ids=positions, use_cache=False)",
-        "each review is predicted with a stranger's review before it, at the same positions", documents_mixed,
-    ),
-    Mistake(
-        "wrong-positions", "“GPT-2 encodes positions by sine and cosine”",
-        "wpe = sinusoidal_positions(512, width)", "wpe = model.transformer.wpe.weight   # learned",
-        "a model that learned its positions cannot read others", wrong_positions,
-    ),
-    Mistake(
-        "walkthrough", "The walkthrough as a whole",
-        "labels shifted twice, padding to 512 learned", "packed, labels right",
-        "three of these at once: labels shifted twice, padding learned, padded to 512", walkthrough,
-    ),
-)  # fmt: skip
+)

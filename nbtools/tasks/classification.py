@@ -14,7 +14,7 @@ from nbtools.errors import InputError, MachineError
 from nbtools.models import evaluating, load_model
 from nbtools.system import choose_dtype, progress, quiet_libraries, seed_everything
 from nbtools.training.memory import free_memory, held_memory
-from nbtools.values import CHECKS, count
+from nbtools.values import checked
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -89,7 +89,7 @@ class Classifier:
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry per epoch: epoch, mean loss and validation accuracy."""
 
-    def classify(self, part: Dataset, name: str = "") -> Classified:
+    def classify(self, part: Dataset) -> Classified:
         """Classify labelled texts, batched by similar length."""
         import torch
 
@@ -100,12 +100,13 @@ class Classifier:
         with torch.inference_mode():
             for start in range(0, len(order), 16):
                 indices = order[start : start + 16]
-                ids, mask = _batch([rows[index] for index in indices], self.lm)
+                ids, mask = self.lm.pad([rows[index] for index in indices])
                 logits = self.model(ids, attention_mask=mask, use_cache=False).logits
                 found[indices] = logits.softmax(-1)[:, 1].double().cpu().numpy()
-        return Classified(name or f"{self.lm.name} with a head", found, np.asarray(part["label"]))
+        return Classified(f"{self.lm.name} with a head", found, np.asarray(part["label"]))
 
 
+@checked(epochs=(1, 10**5), max_tokens=(2, 10**6))
 def train_classifier(
     model: str,
     train: Dataset,
@@ -128,9 +129,6 @@ def train_classifier(
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    epochs, max_tokens = count(10**5)("epochs", epochs), count(10**6, low=2)("max_tokens", max_tokens)
-    learning_rate, batch_size = CHECKS["learning_rate"]("learning_rate", learning_rate), CHECKS["batch_size"]("batch_size", batch_size)
-    seed = CHECKS["seed"]("seed", seed)
     quiet_libraries()
     lm = load_model(model, verbose=False)
     _check_memory(lm)
@@ -147,15 +145,13 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     bf16 = choose_dtype().name == "bf16"  # measured: where matrix products in 16 bits are faster on this machine
     order, best, kept = torch.Generator().manual_seed(seed), -1.0, {}
-    bar = progress(range(steps), "training the classifier", unit="step")
-    ticks = iter(bar)
+    bar = progress(range(0), "training the classifier", total=steps, unit="step")
     for epoch in range(epochs):
         made.train()
         indices, losses = torch.randperm(len(rows), generator=order).tolist(), []
         for start in range(0, len(indices) - batch_size + 1, batch_size):
-            next(ticks)
             chosen = indices[start : start + batch_size]
-            ids, mask = _batch([rows[index] for index in chosen], lm)
+            ids, mask = lm.pad([rows[index] for index in chosen])
             with torch.autocast(lm.device.type, torch.bfloat16, enabled=bf16):
                 loss = made(ids, attention_mask=mask, labels=labels[chosen], use_cache=False).loss
             loss.backward()
@@ -164,6 +160,7 @@ def train_classifier(
             optimizer.zero_grad()
             schedule.step()
             losses.append(loss.item())
+            bar.update()
         accuracy = found.classify(validation).accuracy
         found.history.append({"epoch": epoch + 1, "loss": sum(losses) / len(losses), "validation_accuracy": accuracy})
         if accuracy > best:
@@ -193,26 +190,13 @@ def _with_labels(lm: LanguageModel) -> Any:
 
     config = AutoConfig.for_model(**lm.model.config.to_dict())
     config.num_labels, config.pad_token_id = 2, lm.document_id
-    for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop"):
-        if hasattr(config, name):
-            setattr(config, name, 0.0)
+    config.update({name: 0.0 for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop") if hasattr(config, name)})
     return config
 
 
 def _rows(part: Dataset | Sequence[str], lm: LanguageModel, max_tokens: int) -> list[list[int]]:
     tokens = tokenize(texts_of(part), lm)
     return [[lm.document_id, *tokens[index][-(max_tokens - 1) :].tolist()] for index in range(len(tokens))]
-
-
-def _batch(rows: list[list[int]], lm: LanguageModel) -> tuple[Any, Any]:
-    """Ids and mask, [rows, longest], padded on the right."""
-    import torch
-
-    ids = torch.full((len(rows), max(map(len, rows))), lm.document_id)
-    mask = torch.zeros_like(ids)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)], mask[index, : len(row)] = torch.tensor(row), 1
-    return ids.to(lm.device), mask.to(lm.device)
 
 
 def bag_of_words(train: Dataset, validation: Dataset, test: Dataset) -> Classified:
@@ -265,7 +249,7 @@ def zero_shot(
     def odds(text: list[int]) -> float:
         """ln p(second) - ln p(first) after the text and the question."""
         context = [lm.document_id, *text, *asked]
-        ids, mask = _batch([[*context, *answer] for answer in answers], lm)
+        ids, mask = lm.pad([[*context, *answer] for answer in answers])
         with evaluating(lm.model), torch.inference_mode():
             logs = lm.model(ids, attention_mask=mask, use_cache=False).logits[:, len(context) - 1 :].log_softmax(-1)
         first, second = (

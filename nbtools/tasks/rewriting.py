@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from nbtools.system import progress, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
 from nbtools.values import checked
 
-FORMS = ("%-d %B %Y", "%B %-d, %Y", "%a, %d %b %Y", "the %-dth of %B, %Y", "%-d.%-m.%Y")
+FORMS = ("{0.day} {0:%B %Y}", "{0:%B} {0.day}, {0:%Y}", "{0:%a, %d %b %Y}", "the {0.day}{1} of {0:%B, %Y}", "{0.day}.{0.month}.{0:%Y}")
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
 LETTERS = " ,.-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 PAD, END = 0, 1  # ids; those of LETTERS follow
@@ -34,12 +35,8 @@ def make_dates(count: int, seed: int = 0) -> list[tuple[str, str]]:
 
 
 def _write(date: datetime.date, form: str) -> str:
-    if "th" in form:
-        ending = "th" if 10 < date.day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10, "th")
-        form = form.replace("%-dth", f"%-d{ending}")
-    for code, value in (("%-d", date.day), ("%-m", date.month)):
-        form = form.replace(code, str(value))  # Windows has no %-d
-    return date.strftime(form)
+    ending = "th" if 10 < date.day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10, "th")
+    return form.format(date, ending)
 
 
 @dataclass
@@ -68,8 +65,6 @@ class Rewriter:
         labels, _ = encode([target])
         with torch.inference_mode():
             out = self.model(input_ids=ids, attention_mask=mask, labels=labels, output_attentions=True)
-        if not out.cross_attentions:
-            raise InputError("This model returns no attention weights.", 'Load it with attn_implementation="eager".')
         weights = out.cross_attentions[-1][0].mean(0)
         return np.asarray(weights[: len(target), : len(source)])
 
@@ -82,28 +77,22 @@ def encode(texts: Sequence[str]) -> tuple[Any, Any]:
     known = {letter: index for index, letter in enumerate(LETTERS, 2)}
     for text in texts:
         if strange := next((letter for letter in text if letter not in known), None):
-            raise InputError(
-                f"The model has never seen {strange!r}.", "It knows plain letters, digits, spaces, commas, points and hyphens."
-            )
+            remedy = "It knows plain letters, digits, spaces, commas, points and hyphens."
+            raise InputError(f"The model has never seen {strange!r}.", remedy)
         if not text or len(text) > LONGEST:
             raise InputError(f"A text has {len(text)} characters, which the model was not trained on.", f"Give 1 to {LONGEST}.")
-    rows = [[*(known[letter] for letter in text), END] for text in texts]
-    ids = torch.full((len(rows), max(map(len, rows))), PAD)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
+    rows = [torch.tensor([*(known[letter] for letter in text), END]) for text in texts]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
     return ids, (ids != PAD).long()
 
 
 def decode(ids: Sequence[int]) -> str:
     """Return the text of generated ids, without the decoder's start token and up to END."""
-    letters = []
-    for index in ids[1:]:
-        if index == END:
-            break
-        letters.append(LETTERS[index - 2] if index >= 2 else "")
-    return "".join(letters)
+    written = itertools.takewhile(lambda index: index != END, ids[1:])
+    return "".join(LETTERS[index - 2] for index in written if index != PAD)
 
 
+@checked(width=(4, 10**5))
 def train_rewriter(
     pairs: Sequence[tuple[str, str]],
     held_out: Sequence[tuple[str, str]],
@@ -127,15 +116,13 @@ def train_rewriter(
     The labels are the target itself: the model shifts them to the right to make the decoder's input. Padding in them is ignored by the
     loss (-100).
 
-    Raises InputError for fewer pairs than a batch.
+    Raises InputError for an invalid value and for fewer pairs than a batch.
     """
     import torch
     from transformers import AutoModelForSeq2SeqLM, T5Config
 
-    if max_steps < 1 or batch_size < 1 or len(pairs) < batch_size:
-        raise InputError(
-            f"{len(pairs)} pairs are too few for {max_steps} steps of {batch_size}.", "Give at least one batch of pairs, and one step."
-        )
+    if len(pairs) < batch_size:
+        raise InputError(f"{len(pairs)} pairs do not fill a batch of {batch_size}.", "Give more pairs, or a smaller batch_size.")
     quiet_libraries()
     seed_everything(seed)
     config = T5Config(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,15 +12,22 @@ import nbformat
 import pytest
 
 from nbtools.exercises import EXERCISES, answer_of, check, judge
-from nbtools.exercises.framework import CHECK_LINE, is_stub
+from nbtools.exercises.definition import is_stub
+from nbtools.exercises.framework import CHECK_LINE, MODULES
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-WRONG = [(exercise.id, index) for exercise in EXERCISES.values() for index in range(len(exercise.wrong))]
+WRONG = [(exercise.id, source) for exercise in EXERCISES.values() for source in exercise.wrong]
 
 
 def _exercise_cells(path: Path):
     cells = nbformat.read(path, as_version=4).cells
     return [(before, cell) for before, cell in itertools.pairwise(cells) if "exercise" in cell.metadata.get("tags", ())]
+
+
+def test_every_exercise_has_its_own_id_hints_and_wrong_answers():
+    assert len(EXERCISES) == sum(len(module.EXERCISES) for module in MODULES)
+    for exercise in EXERCISES.values():
+        assert re.fullmatch(r"\d\d-[a-z0-9-]+", exercise.id) and exercise.title and exercise.hints and exercise.wrong
 
 
 @pytest.mark.parametrize("exercise_id", EXERCISES)
@@ -40,14 +48,14 @@ def test_the_solution_passes(exercise_id):
     assert "\n" not in verdict.message
 
 
-@pytest.mark.parametrize(("exercise_id", "index"), WRONG)
-def test_each_wrong_answer_gets_its_misconception(exercise_id, index):
-    wrong = EXERCISES[exercise_id].wrong[index]
-    verdict = judge(exercise_id, answer_of(wrong.source))
+@pytest.mark.parametrize(("exercise_id", "source"), WRONG)
+def test_each_wrong_answer_gets_its_misconception(exercise_id, source):
+    wrong = EXERCISES[exercise_id].wrong
+    verdict = judge(exercise_id, answer_of(source))
     assert not verdict.passed
-    assert wrong.misconception in verdict.message
-    others = [answer.misconception for answer in EXERCISES[exercise_id].wrong if answer != wrong]
-    assert not any(other in verdict.message for other in others if other not in wrong.misconception)
+    assert wrong[source] in verdict.message
+    others = [misconception for other, misconception in wrong.items() if other != source]
+    assert not any(other in verdict.message for other in others if other not in wrong[source])
 
 
 @pytest.mark.parametrize("exercise_id", EXERCISES)
@@ -72,8 +80,8 @@ def test_a_notebook_introduces_each_exercise_and_its_stub_is_a_stub(path):
         found = CHECK_LINE.match(last)
         exercise = EXERCISES[found["id"]]
         assert before.cell_type == "markdown"
-        assert f"**Exercise {exercise.id}** · {exercise.minutes} minutes" in before.source
-        assert "<summary>Hint</summary>" in before.source
+        assert re.match(rf"\*\*Exercise {exercise.id}\*\* · \d+ minutes · difficulty (★☆☆|★★☆|★★★)\n", before.source)
+        assert f"<summary>Hint</summary>\n\n{exercise.hints[0]}\n" in before.source
         bound = answer_of("\n".join(stub))
         assert found["answer"] == _last_name(exercise.solution) == _last_name("\n".join(stub))
         if not callable(bound):

@@ -25,12 +25,13 @@ def nbtools(*arguments):
 
 def test_tries_are_counted_until_it_is_solved(capsys):
     exercise = EXERCISES["07-adapter"]
+    first, second = exercise.wrong
     check("07-adapter", ...)
     assert not progress_file().exists()  # a stub is not a try
-    check("07-adapter", answer_of(exercise.wrong[0].source))
-    check("07-adapter", answer_of(exercise.wrong[1].source))
+    check("07-adapter", answer_of(first))
+    check("07-adapter", answer_of(second))
     check("07-adapter", answer_of(exercise.solution))
-    check("07-adapter", answer_of(exercise.wrong[0].source))  # a later wrong answer changes nothing
+    check("07-adapter", answer_of(first))  # a later wrong answer changes nothing
     entry = read_progress(progress_file()).exercises["07-adapter"]
     assert entry["tries"] == 3 and entry["solved"] and entry["hints"] >= 1
 
