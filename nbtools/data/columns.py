@@ -27,24 +27,20 @@ def choose_column(sample: Mapping[str, Any], column: str | None, where: str) -> 
     Raises InputError if no column matches or the choice is ambiguous.
     """
     columns = flatten(sample)
+    shown = ", ".join([*columns][:20])
     if column is not None:
         if column in sample or get_path(sample, column) is not None or column in columns:
             return column
-        raise InputError(f"{where} has no column {column!r}.", f"It has: {', '.join([*columns][:20])}.")
-    by_name: dict[str, str] = {}
-    for name in columns:
-        by_name.setdefault(name.strip().lower(), name)
-    for name in columns:
-        by_name.setdefault(name.rpartition(".")[2].strip().lower(), name)
-    for common in COMMON_NAMES:
-        if common in by_name:
-            return by_name[common]
+        raise InputError(f"{where} has no column {column!r}.", f"It has: {shown}.")
+    by_name = {name.rpartition(".")[2].strip().lower(): name for name in reversed(columns)}
+    by_name |= {name.strip().lower(): name for name in reversed(columns)}  # preferred to a name inside an object
+    if usual := [by_name[name] for name in COMMON_NAMES if name in by_name]:
+        return usual[0]
     texts = [name for name, value in columns.items() if (isinstance(value, str) and len(value.split()) > 2) or parse_turns(value)]
     if len(texts) == 1:
         return texts[0]
     if len(columns) == 1:
         return next(iter(columns))
-    shown = ", ".join([*columns][:20])
     raise InputError(f"{where} has several columns, and it is not clear which holds the text.", f"Give column=…, one of: {shown}.")
 
 
@@ -53,7 +49,7 @@ def flatten(row: Mapping[str, Any], depth: int = MAX_DEPTH) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping) and value and depth > 1:
-            found.update({f"{name}.{inner}": leaf for inner, leaf in flatten(value, depth - 1).items()})
+            found |= {f"{name}.{inner}": leaf for inner, leaf in flatten(value, depth - 1).items()}
         else:
             found[str(name)] = value
     return found

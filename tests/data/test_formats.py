@@ -61,7 +61,7 @@ def test_html_is_converted_on_request_and_otherwise_noted():
     assert load_texts([*GOOD, page]).notes == [
         "texts with HTML in them, kept as they are (clean='html' converts it to plain text): 1 (item 15)"
     ]
-    with pytest.raises(InputError, match="no cleaning 'imdb'"):
+    with pytest.raises(InputError, match="clean is 'imdb'"):
         load_texts(GOOD, clean="imdb")
 
 
@@ -120,7 +120,7 @@ def test_a_wrapped_book_is_not_split_at_its_lines(tmp_path):
 def test_a_unit_can_be_given_for_plain_text_only(tmp_path):
     assert load(tmp_path, "a.txt", "\n\n".join(f"{one}\n{one} Again." for one in GOOD), unit="line").counts["kept"] == 28
     assert load(tmp_path, "b.md", "\n".join(GOOD), unit="line").counts["kept"] == 14
-    for given, words in ((tmp_path / "a.txt", "no unit 'page'"), (GOOD, "plain text files")):
+    for given, words in ((tmp_path / "a.txt", "unit is 'page'"), (GOOD, "plain text files")):
         with pytest.raises(InputError, match=words):
             load_texts(given, unit="page" if "page" in words else "line")
     with pytest.raises(InputError, match="has rows"):
