@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from nbtools.storage.json_files import read_object
 from nbtools.system.output import say, without_surrogates
 
 MARK = ".nbtools.json"  # in a folder that `atomic_folder` wrote: its kind, and the SHA-256 of each file
@@ -84,22 +84,22 @@ def _move_to(folder: Path, temporary: Path) -> None:
     if not folder.exists():
         temporary.replace(folder)
         return
-    keep = _holds_other_files(folder)
-    if keep:
-        parent, earlier = None, _rename_to_backup(folder)
-    else:
-        parent = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
-        earlier = folder.replace(parent / folder.name)
+    if _holds_other_files(folder):
+        earlier = _replace(folder, temporary, _rename_to_backup(folder))
+        say(f"{folder.name} contained files that this package did not write, and is kept as {earlier.name}.")
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old") as parent:
+        _replace(folder, temporary, folder.replace(Path(parent, folder.name)))
+
+
+def _replace(folder: Path, temporary: Path, earlier: Path) -> Path:
+    """Rename `temporary` to `folder`, or else `earlier` back to `folder`."""
     try:
         temporary.replace(folder)
     except OSError:
         earlier.replace(folder)
         raise
-    finally:
-        if parent is not None:
-            shutil.rmtree(parent)
-    if keep:
-        say(f"{folder.name} contained files that this package did not write, and is kept as {earlier.name}.")
+    return earlier
 
 
 def sha256(file: Path) -> str:
@@ -110,28 +110,18 @@ def sha256(file: Path) -> str:
 
 def made_as(folder: Path) -> str:
     """The kind that `atomic_folder` wrote into `folder`; an empty string for any other folder."""
-    return str(_read_mark(folder).get("made", ""))
+    return str(read_object(folder / MARK).get("made", ""))
 
 
 def _holds_other_files(folder: Path) -> bool:
     """Whether `folder` contains a file that `atomic_folder` did not write, or one that has changed since."""
-    written = _read_mark(folder).get("files")
+    written = read_object(folder / MARK).get("files")
     written = written if isinstance(written, dict) else {}
     for path in folder.rglob("*"):
-        if path.is_symlink() or (path.is_file() and path != folder / MARK):
-            name = path.relative_to(folder).as_posix()
-            if path.is_symlink() or name not in written or sha256(path) != written[name]:
-                return True
+        expected = written.get(path.relative_to(folder).as_posix())
+        if path.is_symlink() or (path.is_file() and path != folder / MARK and (expected is None or sha256(path) != expected)):
+            return True
     return False
-
-
-def _read_mark(folder: Path) -> dict[str, Any]:
-    """The content of the mark in `folder`; empty if it is missing or damaged."""
-    try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return mark if isinstance(mark, dict) else {}
 
 
 def _rename_to_backup(path: Path) -> Path:
