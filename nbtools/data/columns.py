@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nbtools.data.notes import Notes
@@ -57,24 +57,15 @@ def flatten(row: Mapping[str, Any], depth: int = MAX_DEPTH) -> dict[str, Any]:
 
 def get_path(row: Any, path: str) -> Any:
     """Return the value at `path`, or None: the column of that name, else keys and list indices separated by dots."""
-    if isinstance(row, Mapping) and path in row:
+    if isinstance(row, list):
+        row = {str(index): item for index, item in enumerate(row)}
+    if not isinstance(row, Mapping):
+        return None
+    if path in row:
         return row[path]
-    name, dot, rest = path.partition(".")
-    while dot:  # a key may itself contain dots
-        inner = _step(row, name)
-        if inner is not None:
-            return get_path(inner, rest)
-        more, dot, rest = rest.partition(".")
-        name = f"{name}.{more}"
-    return _step(row, path)
-
-
-def _step(row: Any, name: str) -> Any:
-    if isinstance(row, Mapping):
-        return row.get(name)
-    if isinstance(row, list) and name.isdecimal() and len(name) < 10 and int(name) < len(row):
-        return row[int(name)]
-    return None
+    names = [name for name in row if path.startswith(f"{name}.")]  # several, if names contain dots themselves
+    found = (get_path(row[name], path.removeprefix(f"{name}.")) for name in names)
+    return next((value for value in found if value is not None), None)
 
 
 def parse_turns(value: Any) -> list[tuple[str, str]]:
@@ -114,3 +105,10 @@ class TextField:
             self.notes.add("conversations, read as paragraphs of the form 'role: words'", position)
             return "\n\n".join(f"{role}: {words}" for role, words in conversation)
         return value
+
+
+def extract_items(items: Iterable[Any], column: str | None, where: str, notes: Notes) -> Iterator[tuple[str, Any]]:
+    """Yield (position, text) for the items of a list, a data set or a JSON array."""
+    field = TextField(column, where, notes)
+    for number, value in enumerate(items, 1):
+        yield f"item {number}", field.extract(value, f"item {number}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nbtools.data.columns import TextField, flatten, get_path, parse_turns
+from nbtools.data.columns import TextField, extract_items, flatten, get_path, parse_turns
 from nbtools.data.notes import Notes
 from nbtools.data.opening import MAX_LINE_LENGTH, decoded, lines_of
 from nbtools.errors import DataError
@@ -29,9 +29,7 @@ def read_json(path: Path, column: str | None, encoding: str, notes: Notes, *, li
             raise DataError(f"{path.name}: no line of it is JSON.", LIKE_THIS) from None
         raise DataError(f"{path.name} is not valid JSON: {error}.", 'Correct it, or write one object per line: {"text": "…"}.') from None
     rows, column = _rows(value, column, path.name, notes)
-    field = TextField(column, path.name, notes)
-    for number, row in enumerate(rows, 1):
-        yield f"item {number}", field.extract(row, f"item {number}")
+    yield from extract_items(rows, column, path.name, notes)
 
 
 def _is_one_value(path: Path, encoding: str, lines: bool) -> bool:

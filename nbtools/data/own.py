@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbtools.data.cleaning import fingerprint, has_lost_bytes, has_markup, html_to_text, is_too_short, tidy
-from nbtools.data.columns import TextField
+from nbtools.data.columns import extract_items
 from nbtools.data.formats import ENDINGS, TEXT, ReadOptions, Rows, kind_of, read_rows
 from nbtools.data.notes import Notes
 from nbtools.data.parts import PARTS, Parts, split_by_hash
@@ -180,7 +181,8 @@ def _rows_of(source: Any, options: ReadOptions, notes: Notes) -> tuple[Rows, str
         source = source.tolist()
     if isinstance(source, (bytes, bytearray)) or not isinstance(source, Iterable):
         raise InputError(f"Texts cannot be read from {describe_kind(source)}.", "Give a file, a folder, a list of strings or a data set.")
-    return _items(source, options.column, "the data set" if hasattr(source, "column_names") else "the list", notes), "what was given"
+    where = "the data set" if hasattr(source, "column_names") else "the list"
+    return extract_items(source, options.column, where, notes), "what was given"
 
 
 def _rows_of_path(source: str | Path, options: ReadOptions, notes: Notes) -> tuple[Rows, str]:
@@ -197,21 +199,16 @@ def _rows_of_path(source: str | Path, options: ReadOptions, notes: Notes) -> tup
         if options.column and kind_of(path) in TEXT:
             raise InputError(f"column={options.column!r} is for tables, and {path.name} is plain text.", "Leave it out.")
         return read_rows(path, options, notes), printable(path.name)
-    if isinstance(source, str) and _is_hub_name(source):
-        name, _, split = source.partition(":")
+    hub = re.fullmatch(r"([^./~:][^/:]*/[^/:.]+)(?::(.*))?", str(source))  # owner/name or owner/name:split
+    if hub and isinstance(source, str):
+        name, split = hub.groups()
         remedy = "Check the name, owner/name or owner/name:split, or give a file or a folder."
         # Streamed, so that no more is downloaded than is read.
         rows = load_from_hub(name, remedy, split=split or "train", streaming=True)
-        return _items(rows, options.column, name, notes), f"the Hugging Face Hub, {source}"
+        return extract_items(rows, options.column, name, notes), f"the Hugging Face Hub, {source}"
     shown = f"{str(source)[:SHOWN]}…" if len(str(source)) > SHOWN else source
     remedy = "Check the path; a data set on the Hub is named owner/name, and texts themselves are given as a list of strings."
     raise InputError(f"There is no file or folder {shown}.", remedy)
-
-
-def _items(items: Iterable[Any], column: str | None, where: str, notes: Notes) -> Rows:
-    field = TextField(column, where, notes)
-    for number, value in enumerate(items, 1):
-        yield f"item {number}", field.extract(value, f"item {number}")
 
 
 def _folder(folder: Path, options: ReadOptions, notes: Notes) -> Rows:
@@ -238,9 +235,3 @@ def _folder(folder: Path, options: ReadOptions, notes: Notes) -> Rows:
                 yield f"{name}, {position}", value
         except CourseError as error:
             notes.add("files that could not be read", f"{name} ({error.problem} {error.remedy})")
-
-
-def _is_hub_name(name: str) -> bool:
-    owner, slash, rest = name.partition("/")
-    plain = name.partition(":")[0]
-    return bool(slash and owner and rest) and plain.count("/") == 1 and not plain.startswith((".", "/", "~")) and not Path(plain).suffix

@@ -37,17 +37,15 @@ def _blocks(numbered: Iterator[tuple[int, str]], min_size: int) -> Iterator[tupl
     piece: list[str] = []
     size, start = 0, 1
     for number, line in numbered:
-        if (not line.strip() and size >= min_size) or size + len(line) > MAX_LINE_LENGTH:
+        is_empty = not line.strip()
+        if (is_empty and size >= min_size) or size + len(line) > MAX_LINE_LENGTH:
             yield f"line {start}", "".join(piece)
-            piece, size, start = [], 0, number + 1
-            if not line.strip():
-                continue
+            piece, size = [], 0
+        if not piece:
             start = number
-        if not piece and not line.strip():
-            start = number + 1
-            continue
-        piece.append(line)
-        size += len(line)
+        if piece or not is_empty:
+            piece.append(line)
+            size += len(line)
     if piece:
         yield f"line {start}", "".join(piece)
 

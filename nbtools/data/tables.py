@@ -20,8 +20,8 @@ from nbtools.system import available_memory
 
 DELIMITERS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=([^\r\n])"?[\r\n]*', re.IGNORECASE)  # a first line that Excel understands, not a row
+DIGIT = re.compile(r"\d")
 SAMPLE_ROWS = 50  # rows from which the delimiter and the presence of a header are detected
-
 END = "\0\x1a\0"  # a line after the last one: a field that contains it has an opening quotation mark and no closing one
 
 Row = tuple[int, list[str]]  # the line at which it starts, its fields
@@ -115,24 +115,16 @@ def _has_names(header: list[str], below: list[list[str]]) -> bool:
     names = [name.strip() for name in header]
     if any(name.lower() in COMMON_NAMES for name in names) or not below:
         return True
-    columns = [[row[index].strip() for row in below] for index in range(len(names))]
-    if any(name.replace(".", "").isdecimal() or name in cells for name, cells in zip(names, columns, strict=True) if name):
+    columns = [(name, [row[index].strip() for row in below]) for index, name in enumerate(names)]
+    if any(name and (name.replace(".", "").isdecimal() or name in cells) for name, cells in columns):
         return False  # a number, or a value that occurs again below
-    if any(not _has_digit(name) and all(map(_has_digit, cells)) for name, cells in zip(names, columns, strict=True)):
+    if any(not DIGIT.search(name) and all(map(DIGIT.search, cells)) for name, cells in columns):
         return True  # a name above numbers or dates
-    lengths = [
-        (name, len(name.split()), statistics.median(len(cell.split()) for cell in cells))
-        for name, cells in zip(names, columns, strict=True)
-    ]
+    lengths = [(name, len(name.split()), statistics.median(len(cell.split()) for cell in cells)) for name, cells in columns]
     if len(names) > 1 and any(words == 1 and usual > 2 for _, words, usual in lengths):
         return True  # a single word above texts
-    return not any(
-        words > 1 and (name[-1] in ".!…。！" or (words > 3 and name[-1] != "?") or 2 * words > usual) for name, words, usual in lengths
-    )
-
-
-def _has_digit(text: str) -> bool:
-    return any(character.isdecimal() for character in text)
+    several = [(name, words, usual) for name, words, usual in lengths if words > 1]
+    return not any(name[-1] in ".!…。！" or (words > 3 and name[-1] != "?") or 2 * words > usual for name, words, usual in several)
 
 
 def read_parquet(path: Path, column: str | None, notes: Notes) -> Iterator[tuple[str, Any]]:
