@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,14 +25,12 @@ def write_text(path: str | Path, text: str) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
+    temporary = _temporary(path)
     try:
-        with os.fdopen(handle, "w", encoding="utf8", newline="") as file:
+        with temporary.open("x", encoding="utf8", newline="") as file:
             file.write(without_surrogates(text))
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner may read
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -67,12 +66,12 @@ def atomic_folder(folder: str | Path, made: str = "cache") -> Iterator[Path]:
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    temporary = _temporary(folder)
+    temporary.mkdir()
     try:
         yield temporary
         files = {path.relative_to(temporary).as_posix(): sha256(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
         write_text(temporary / MARK, json.dumps({"made": made, "files": files}, indent=1) + "\n")
-        temporary.chmod(0o777 & ~_umask())
         _move_to(folder, temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -132,8 +131,6 @@ def _rename_to_backup(path: Path) -> Path:
     return path.rename(backup)
 
 
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def _temporary(path: Path) -> Path:
+    """A free name next to `path`. Files and folders made by `tempfile` could be read by their owner alone."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
