@@ -107,8 +107,8 @@ class TextField:
         return value
 
 
-def extract_items(items: Iterable[Any], column: str | None, where: str, notes: Notes) -> Iterator[tuple[str, Any]]:
-    """Yield (position, text) for the items of a list, a data set or a JSON array."""
+def extract_items(items: Iterable[Any], column: str | None, where: str, notes: Notes, unit: str = "item") -> Iterator[tuple[str, Any]]:
+    """Yield (position, text) for the items of a list, a data set, a JSON array or a Parquet file; positions are "item 1" and so on."""
     field = TextField(column, where, notes)
     for number, value in enumerate(items, 1):
-        yield f"item {number}", field.extract(value, f"item {number}")
+        yield f"{unit} {number}", field.extract(value, f"{unit} {number}")

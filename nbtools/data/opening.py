@@ -59,7 +59,6 @@ def text_encoding(path: Path, named: str | None, notes: Notes) -> str:
     try:
         with open_file(path) as file:
             head = file.read(SAMPLE_SIZE)
-            rest = iter(lambda: file.read(SAMPLE_SIZE), b"")
             for magic, words in MAGIC.items():
                 if head.startswith(magic):
                     raise DataError(f"{path.name} is {words}, not text.", "Export its text first.")
@@ -71,7 +70,7 @@ def text_encoding(path: Path, named: str | None, notes: Notes) -> str:
             if b"\0" in head:
                 remedy = "Give a text file; UTF-16 without a byte order mark needs encoding='utf-16-le'."
                 raise DataError(f"{path.name} is binary: it holds zero bytes.", remedy)
-            return _utf8_or_windows(path, chain([head], rest), notes)
+            return _utf8_or_windows(path, chain([head], iter(lambda: file.read(SAMPLE_SIZE), b"")), notes)
     except UNREADABLE as error:
         raise DataError(f"{path.name} cannot be unpacked: {error}", "Unpack it yourself, or download it again.") from None
 

@@ -163,7 +163,8 @@ def pack(part: Dataset | Sequence[str], lm: LanguageModel, block_size: int | Non
         "tokens_after_cut": int((begins[documents[:used]] < edges[:used]).sum()),
         "left_over": total - used,
     }
-    return Packed(*(array[:used].reshape(blocks, block_size) for array in (ids, positions, documents)), counts=counts)
+    shape = (blocks, block_size)
+    return Packed(ids[:used].reshape(shape), positions[:used].reshape(shape), documents[:used].reshape(shape), counts)
 
 
 def _cache_key(texts: list[str], lm: LanguageModel, control_tokens: bool) -> str:

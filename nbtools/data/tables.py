@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from nbtools.data.columns import COMMON_NAMES, TextField, choose_column
+from nbtools.data.columns import COMMON_NAMES, choose_column, extract_items
 from nbtools.data.notes import Notes
 from nbtools.data.opening import MAX_LINE_LENGTH, SAMPLE_SIZE, decoded, lines_of
 from nbtools.errors import DataError
@@ -134,23 +134,18 @@ def read_parquet(path: Path, column: str | None, notes: Notes) -> Iterator[tuple
 
     try:
         file = parquet.ParquetFile(path)
-        names = file.schema_arrow.names
         head = next(file.iter_batches(batch_size=1), None)
         if head is None or not head.num_rows:
             raise DataError(f"{path.name} holds no rows.", "Give a table with some rows.")
         chosen = choose_column(head.to_pylist()[0], column, path.name)
-        outer = max((name for name in names if chosen == name or chosen.startswith(f"{name}.")), key=len)
+        outer = max((name for name in file.schema_arrow.names if f"{chosen}.".startswith(f"{name}.")), key=len)
         _check_row_groups(path, file.metadata, outer)
         kind = file.schema_arrow.field(outer).type
         # As a dictionary column, a string that many rows share is stored once, as in the file; rows are converted one by one.
         shared = [outer] if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else None
         file = parquet.ParquetFile(path, read_dictionary=shared)
-        field, number = TextField(chosen, path.name, notes), 0
-        for batch in file.iter_batches(batch_size=100, columns=[outer]):
-            for value in batch.column(0):
-                number += 1
-                position = f"row {number}"
-                yield position, field.extract({outer: value.as_py()}, position)
+        values = (value for batch in file.iter_batches(batch_size=100, columns=[outer]) for value in batch.column(0))
+        yield from extract_items(({outer: value.as_py()} for value in values), chosen, path.name, notes, "row")
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path.name} is not a complete Parquet file: {reason}", "Download it again, or write a new one.") from None
