@@ -174,6 +174,8 @@ def test_a_quotation_mark_that_is_never_closed_does_not_swallow_the_rest_of_a_ta
     rows = [f'{n},"{one}"' for n, one in enumerate(GOOD)]
     with pytest.raises(DataError, match=f"line {len(rows) - 2}: a quotation mark is opened here and never closed"):
         load(tmp_path, "a.csv", "id,text\n" + "\n".join([*rows[:-4], rows[-4][:-1], *(row.replace('"', "") for row in rows[-3:])]))
+    with pytest.raises(DataError, match=f"line {len(rows) + 1}: a quotation mark is opened here and never closed"):
+        load(tmp_path, "a.csv", "id,text\n" + "\n".join([*rows[:-1], rows[-1][:-1]]))
     spread = "\n".join(
         f'5" disc {n},"{one}\nand more"' for n, one in enumerate(GOOD)
     )  # an odd number of quotation marks within a field is valid
