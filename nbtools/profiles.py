@@ -11,11 +11,6 @@ from nbtools.values import near_miss, shown
 # Learning rates for LoRA adapters of rank 16. Hu et al. (2021, arXiv:2106.09685, table 11) use 2e-4 for GPT-2 medium and large. Measured
 # with smollm2 (`python -m benchmarks.adapters`): 1.306 bits per byte before training, 1.243 after 60 steps.
 LORA_RATE = 2e-4
-# For mini: perplexity of 12 validation reviews, 272 before, after
-# `python -m nbtools.training --lora --max_reviews 600 --learning_rate RATE` with
-#   --max_steps 20:                  343 at 2e-2, 227 at 1e-2, 223 at 5e-3, 233 at 2e-3, 240 at 1e-3
-#   --max_steps 60 --block_size 128:              220 at 1e-2, 222 at 5e-3
-MINI_LORA_RATE = 5e-3
 
 MINI_FOLDER = Path(__file__).parent / "assets" / "mini"  # the model that is part of the package
 
@@ -66,9 +61,11 @@ PROFILES = {
             download_mb=0,
             training_gb=1.2,
             learning_rate=2e-3,
-            lora_learning_rate=MINI_LORA_RATE,
+            lora_learning_rate=5e-3,  # perplexity of 12 validation reviews, 272 before, after
+            # `python -m nbtools.training --lora --max_reviews 600 --learning_rate RATE` with
+            #   --max_steps 20:                  343 at 2e-2, 227 at 1e-2, 223 at 5e-3, 233 at 2e-3, 240 at 1e-3
+            #   --max_steps 60 --block_size 128:              220 at 1e-2, 222 at 5e-3
             batch_size=4,
-            max_steps=300,
             max_reviews=2_400,
         ),
         Profile(
@@ -80,8 +77,6 @@ PROFILES = {
             download_mb=93,
             training_gb=5.0,
             document_token="<|endoftext|>",
-            learning_rate=2e-5,
-            batch_size=2,
             max_steps=60,
             max_reviews=600,
         ),
@@ -91,8 +86,6 @@ PROFILES = {
         Profile("gpt2-large", "hub", "openai-community/gpt2-large", "GPT-2 with 36 layers", 774_030_080, 3_250, 19.0, batch_size=1),
     ]
 }
-
-
 OTHER = Profile("other", "hub", "", "a model without a profile", 0, 0, 0.0)
 
 
@@ -100,9 +93,8 @@ def get_profile(name: str) -> Profile:
     """Return the profile called `name`. Raises InputError, with the most similar name, if there is none."""
     if isinstance(name, str) and name in PROFILES:
         return PROFILES[name]
-    raise InputError(
-        f"There is no profile called {shown(name)}.", f"{near_miss(str(name), PROFILES)}The profiles are: {', '.join(PROFILES)}."
-    )
+    remedy = f"{near_miss(str(name), PROFILES)}The profiles are: {', '.join(PROFILES)}."
+    raise InputError(f"There is no profile called {shown(name)}.", remedy)
 
 
 def check_spelling(name: str) -> None:

@@ -38,20 +38,17 @@ def check_text(text: Any, name: str = "text") -> str:
 def check_texts(texts: Any, name: str = "texts") -> list[str]:
     """Return the texts of an iterable of strings, or of the column `text` of a data set or table, repaired.
 
-    texts  the collection
-    name   its name, for errors
-
-    Raises InputError for a single string, for anything else that is not such a collection, and for an item that is not a string.
+    Raises InputError, with `name` for the collection, for a single string, for anything else that is not such a collection, and for an
+    item that is not a string.
     """
     found = list(_items(texts, name))
     wrong = [index for index, text in enumerate(found) if not isinstance(text, str)]
     if wrong:
         more = f" ({len(wrong):,} of {len(found):,} items are not strings)" if len(wrong) > 1 else ""
-        raise InputError(
-            f"{name}[{wrong[0]}] is {describe(found[wrong[0]])}, not a string{more}.", "Leave such items out, or convert them yourself."
-        )
+        problem = f"{name}[{wrong[0]}] is {describe(found[wrong[0]])}, not a string{more}."
+        raise InputError(problem, "Leave such items out, or convert them yourself.")
     repaired = [repair(str(text)) for text in found]
-    changed = [index for index, (before, after) in enumerate(zip(found, repaired, strict=True)) if before != after]
+    changed = [index for index, text in enumerate(found) if text != repaired[index]]
     if changed:
         say(f"{name}: {len(changed):,} with half of a character (a lone surrogate), replaced by U+FFFD; the first is {name}[{changed[0]}].")
     return repaired
@@ -59,17 +56,14 @@ def check_texts(texts: Any, name: str = "texts") -> list[str]:
 
 def _items(texts: Any, name: str) -> Iterable[Any]:
     if isinstance(texts, str):
-        raise InputError(
-            f"{name} is a single string, not a list of texts.",
-            f"Put it into a list: [{texts[:SHOWN]!r}{'…' * (len(texts) > SHOWN)}]",
-        )
+        remedy = f"Put it into a list: [{texts[:SHOWN]!r}{'…' * (len(texts) > SHOWN)}]"
+        raise InputError(f"{name} is a single string, not a list of texts.", remedy)
     columns = getattr(texts, "column_names", None)
     if columns is None and hasattr(texts, "columns"):  # a pandas table
         columns = [str(column) for column in texts.columns]
     if isinstance(columns, Mapping):
-        raise InputError(
-            f"{name} is a data set with parts: {', '.join(columns)}.", f"Give one of them, such as dataset[{next(iter(columns))!r}]."
-        )
+        remedy = f"Give one of them, such as dataset[{next(iter(columns))!r}]."
+        raise InputError(f"{name} is a data set with parts: {', '.join(columns)}.", remedy)
     if columns is not None:
         if "text" not in columns:
             raise InputError(f"{name} has no column 'text', but {', '.join(columns)}.", "Give one of its columns, as a list of strings.")
@@ -87,13 +81,10 @@ def escape_markdown(text: str) -> str:
 
 
 def describe(value: Any) -> str:
-    """Describe a value for an error: `None`, `nan (a float)`, `3 (an int)`, `a dict`."""
-    kind = type(value).__name__
+    """Describe a value for an error: `None`, `nan (float)`, `3 (int)`, `a dict`."""
     if value is None:
         return "None"
-    if isinstance(value, (int, float)):
-        return f"{str(value)[:SHOWN]} ({kind})"
-    return describe_kind(value)
+    return f"{str(value)[:SHOWN]} ({type(value).__name__})" if isinstance(value, (int, float)) else describe_kind(value)
 
 
 def describe_kind(value: Any) -> str:

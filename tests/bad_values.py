@@ -259,7 +259,7 @@ def no_long_work() -> Iterator[None]:
     with (
         mock.patch.object(transformers.Trainer, "train", begin),
         mock.patch.object(torch.Tensor, "backward", begin),
-        mock.patch.object(reviews, "_prepare", begin),
+        mock.patch.object(reviews, "_read_facts", begin),
         mock.patch("nbtools.runs.sweeps.run_sweep", begin),
         mock.patch("nbtools.cli.sweep._run_sweep", begin),
         mock.patch("nbtools.runs.run_notebooks", begin),

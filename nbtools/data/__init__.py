@@ -2,7 +2,7 @@
 
 from nbtools.data.fitness import Fitness, examine_texts
 from nbtools.data.own import OwnTexts, load_texts
-from nbtools.data.packing import Packed, Tokens, pack, texts_of, tokenize
+from nbtools.data.packing import Packed, Tokens, pack, tokenize
 from nbtools.data.personal import describe_personal_data, find_personal_data
 from nbtools.data.reviews import Reviews, load_reviews
 
@@ -18,6 +18,5 @@ __all__ = [
     "load_reviews",
     "load_texts",
     "pack",
-    "texts_of",
     "tokenize",
 ]

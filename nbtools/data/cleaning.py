@@ -26,7 +26,7 @@ _LONG_WORD = 30  # characters; anything longer is not a single word but, for exa
 
 def clean(text: str) -> str:
     """Return a review with markup such as `<br />` turned into line breaks, and HTML entities and Windows-1252 punctuation decoded."""
-    text = _unescape(text).translate(_C1).replace("\r\n", "\n").replace("\r", "\n")
+    text = html.unescape(_HUGE_ENTITY.sub("\ufffd", text)).translate(_C1).replace("\r\n", "\n").replace("\r", "\n")
     text = _TAG.sub("", "\n".join(part.strip() for part in _BREAK.split(text)))
     text = re.sub(r"[ \t\u00a0]+", " ", text)
     return re.sub(r"\n[ \n]*\n", "\n", text).strip()
@@ -40,10 +40,7 @@ def tidy(text: str) -> str:
 
 
 def html_to_text(text: str) -> str:
-    """Return the text of a piece of HTML.
-
-    Block tags become line breaks, other common tags are removed, entities are decoded, and runs of spaces become one space.
-    """
+    """Return the text of HTML: block tags become line breaks, other tags are removed, entities are decoded, runs of spaces are one."""
     return clean(_INLINE_TAG.sub("", _BLOCK_TAG.sub("<br>", text)))
 
 
@@ -62,18 +59,12 @@ def is_too_short(text: str) -> bool:
     return len(text) < _LONG_WORD and len(text.split()) + max(0, len(_UNSPACED.findall(text)) - 1) < 2
 
 
-def is_broken(text: str, label: int | None) -> bool:
-    """Return whether a review cannot be used: it has no label, contains lost bytes or control characters, or has fewer than 3 words."""
-    if label is None or "\ufffd" in text or _CONTROL.search(text):
-        return True
-    return len(re.findall(r"[^\W\d_]{2,}", text)) < 3
+def is_broken(text: str) -> bool:
+    """Return whether a review cannot be used: it contains lost bytes or control characters, or has fewer than 3 words."""
+    return "\ufffd" in text or _CONTROL.search(text) is not None or len(re.findall(r"[^\W\d_]{2,}", text)) < 3
 
 
 def fingerprint(text: str) -> int:
     """Return a 64-bit hash (BLAKE2b) of the words of `text`, independent of case, spacing and line breaks."""
     words = " ".join(text.casefold().split())
     return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "big")
-
-
-def _unescape(text: str) -> str:
-    return html.unescape(_HUGE_ENTITY.sub("\ufffd", text))

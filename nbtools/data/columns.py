@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nbtools.data.notes import Notes
@@ -27,24 +27,20 @@ def choose_column(sample: Mapping[str, Any], column: str | None, where: str) -> 
     Raises InputError if no column matches or the choice is ambiguous.
     """
     columns = flatten(sample)
+    shown = ", ".join([*columns][:20])
     if column is not None:
         if column in sample or get_path(sample, column) is not None or column in columns:
             return column
-        raise InputError(f"{where} has no column {column!r}.", f"It has: {', '.join([*columns][:20])}.")
-    by_name: dict[str, str] = {}
-    for name in columns:
-        by_name.setdefault(name.strip().lower(), name)
-    for name in columns:
-        by_name.setdefault(name.rpartition(".")[2].strip().lower(), name)
-    for common in COMMON_NAMES:
-        if common in by_name:
-            return by_name[common]
+        raise InputError(f"{where} has no column {column!r}.", f"It has: {shown}.")
+    by_name = {name.rpartition(".")[2].strip().lower(): name for name in reversed(columns)}
+    by_name |= {name.strip().lower(): name for name in reversed(columns)}  # preferred to a name inside an object
+    if usual := [by_name[name] for name in COMMON_NAMES if name in by_name]:
+        return usual[0]
     texts = [name for name, value in columns.items() if (isinstance(value, str) and len(value.split()) > 2) or parse_turns(value)]
     if len(texts) == 1:
         return texts[0]
     if len(columns) == 1:
         return next(iter(columns))
-    shown = ", ".join([*columns][:20])
     raise InputError(f"{where} has several columns, and it is not clear which holds the text.", f"Give column=…, one of: {shown}.")
 
 
@@ -53,7 +49,7 @@ def flatten(row: Mapping[str, Any], depth: int = MAX_DEPTH) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping) and value and depth > 1:
-            found.update({f"{name}.{inner}": leaf for inner, leaf in flatten(value, depth - 1).items()})
+            found |= {f"{name}.{inner}": leaf for inner, leaf in flatten(value, depth - 1).items()}
         else:
             found[str(name)] = value
     return found
@@ -61,24 +57,15 @@ def flatten(row: Mapping[str, Any], depth: int = MAX_DEPTH) -> dict[str, Any]:
 
 def get_path(row: Any, path: str) -> Any:
     """Return the value at `path`, or None: the column of that name, else keys and list indices separated by dots."""
-    if isinstance(row, Mapping) and path in row:
+    if isinstance(row, list):
+        row = {str(index): item for index, item in enumerate(row)}
+    if not isinstance(row, Mapping):
+        return None
+    if path in row:
         return row[path]
-    name, dot, rest = path.partition(".")
-    while dot:  # a key may itself contain dots
-        inner = _step(row, name)
-        if inner is not None:
-            return get_path(inner, rest)
-        more, dot, rest = rest.partition(".")
-        name = f"{name}.{more}"
-    return _step(row, path)
-
-
-def _step(row: Any, name: str) -> Any:
-    if isinstance(row, Mapping):
-        return row.get(name)
-    if isinstance(row, list) and name.isdecimal() and len(name) < 10 and int(name) < len(row):
-        return row[int(name)]
-    return None
+    names = [name for name in row if path.startswith(f"{name}.")]  # several, if names contain dots themselves
+    found = (get_path(row[name], path.removeprefix(f"{name}.")) for name in names)
+    return next((value for value in found if value is not None), None)
 
 
 def parse_turns(value: Any) -> list[tuple[str, str]]:
@@ -118,3 +105,10 @@ class TextField:
             self.notes.add("conversations, read as paragraphs of the form 'role: words'", position)
             return "\n\n".join(f"{role}: {words}" for role, words in conversation)
         return value
+
+
+def extract_items(items: Iterable[Any], column: str | None, where: str, notes: Notes, unit: str = "item") -> Iterator[tuple[str, Any]]:
+    """Yield (position, text) for the items of a list, a data set, a JSON array or a Parquet file; positions are "item 1" and so on."""
+    field = TextField(column, where, notes)
+    for number, value in enumerate(items, 1):
+        yield f"{unit} {number}", field.extract(value, f"{unit} {number}")

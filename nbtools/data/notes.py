@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from nbtools.errors import printable
 
 
@@ -11,15 +13,14 @@ class Notes:
     SHOWN = 5
 
     def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
         self.positions: dict[str, list[str]] = {}
         self.remarks: list[str] = []
 
     def add(self, kind: str, position: str) -> None:
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        shown = self.positions.setdefault(kind, [])
-        if len(shown) < self.SHOWN:
-            shown.append(printable(position))
+        self.counts[kind] += 1
+        if self.counts[kind] <= self.SHOWN:
+            self.positions.setdefault(kind, []).append(printable(position))
 
     def remark(self, words: str) -> None:
         if printable(words) not in self.remarks:
@@ -29,6 +30,6 @@ class Notes:
         """Return the remarks, then lines such as "rows without a text: 3 (line 4, line 9, line 12)"."""
         found = list(self.remarks)
         for kind, count in self.counts.items():
-            positions = ", ".join([*self.positions[kind], *(["…"] if count > len(self.positions[kind]) else [])])
-            found.append(f"{kind}: {count:,} ({positions})")
+            more = ", …" if count > self.SHOWN else ""
+            found.append(f"{kind}: {count:,} ({', '.join(self.positions[kind])}{more})")
         return found

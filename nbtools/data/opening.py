@@ -6,7 +6,8 @@ import codecs
 import gzip
 import io
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,8 +24,7 @@ MAGIC = {
     b"PK\x03\x04": "a ZIP archive (a Word or Excel file is one too)",
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
-    b"GIF87a": "a GIF picture",
-    b"GIF89a": "a GIF picture",
+    b"GIF8": "a GIF picture",
     b"\x7fELF": "a program",
     b"SQLite format 3\0": "a SQLite database",
     b"\xd0\xcf\x11\xe0": "an old Word or Excel file",
@@ -59,63 +59,48 @@ def text_encoding(path: Path, named: str | None, notes: Notes) -> str:
     try:
         with open_file(path) as file:
             head = file.read(SAMPLE_SIZE)
+            for magic, words in MAGIC.items():
+                if head.startswith(magic):
+                    raise DataError(f"{path.name} is {words}, not text.", "Export its text first.")
+            mark = next((encoding for mark, encoding in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
+            if named is not None:
+                return _named_encoding(path, head, named, mark)
+            if mark and mark != "utf-8-sig":
+                return mark
+            if b"\0" in head:
+                remedy = "Give a text file; UTF-16 without a byte order mark needs encoding='utf-16-le'."
+                raise DataError(f"{path.name} is binary: it holds zero bytes.", remedy)
+            return _utf8_or_windows(path, chain([head], iter(lambda: file.read(SAMPLE_SIZE), b"")), notes)
     except UNREADABLE as error:
         raise DataError(f"{path.name} cannot be unpacked: {error}", "Unpack it yourself, or download it again.") from None
-    for magic, words in MAGIC.items():
-        if head.startswith(magic):
-            raise DataError(f"{path.name} is {words}, not text.", "Export its text first.")
-    mark = next((encoding for mark, encoding in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
-    if named is not None:
-        encoding = _with_mark(named, mark)
-        if "\0" in _decode(head, encoding, named):
-            raise DataError(f"{path.name} is binary: read as {named}, it holds zero bytes.", "Give a text file, or name another encoding.")
-        return encoding
-    if mark and mark != "utf-8-sig":
-        return mark
-    if b"\0" in head:
-        raise DataError(
-            f"{path.name} is binary: it holds zero bytes.",
-            "Give a text file; UTF-16 without a byte order mark needs encoding='utf-16-le'.",
-        )
-    return _utf8_or_windows(path, notes)
 
 
-def _with_mark(named: str, mark: str | None) -> str:
+def _named_encoding(path: Path, head: bytes, named: str, mark: str | None) -> str:
     """Return the codec for a requested encoding that skips the byte order mark, so that the mark is not read as part of the text."""
     try:
         name = codecs.lookup(named).name
-    except (LookupError, TypeError, ValueError):
-        raise _unknown(named) from None
+        text = head.decode(name, "replace")  # some codecs do not produce text: hex, zip
+    except (LookupError, ValueError):
+        remedy = "Common ones: utf-8, utf-16, utf-16-le, cp1252, latin-1, gb18030, shift_jis."
+        raise InputError(f"There is no encoding {named!r}.", remedy) from None
+    if "\0" in text:
+        raise DataError(f"{path.name} is binary: read as {named}, it holds zero bytes.", "Give a text file, or name another encoding.")
     if name.startswith("utf-8"):
         return "utf-8-sig"
     return mark if mark and name.startswith(mark) else name
 
 
-def _decode(head: bytes, encoding: str, named: str) -> str:
-    try:
-        return head.decode(encoding, "replace")
-    except (LookupError, ValueError):  # some codecs do not produce text: hex, zip
-        raise _unknown(named) from None
-
-
-def _unknown(named: object) -> InputError:
-    return InputError(f"There is no encoding {named!r}.", "Common ones: utf-8, utf-16, utf-16-le, cp1252, latin-1, gb18030, shift_jis.")
-
-
-def _utf8_or_windows(path: Path, notes: Notes) -> str:
+def _utf8_or_windows(path: Path, blocks: Iterable[bytes], notes: Notes) -> str:
     decoder, line = codecs.getincrementaldecoder("utf-8-sig")(), 1
-    with open_file(path) as file:
-        try:
-            while block := file.read(SAMPLE_SIZE):
-                decoder.decode(block)
-                line += block.count(b"\n")
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError as error:
-            line += error.object[: error.start].count(b"\n")
-            notes.add("files not in UTF-8, read as Windows-1252", f"{path.name}, line {line}")
-            return "cp1252"
-        except UNREADABLE as error:
-            raise DataError(f"{path.name} cannot be unpacked: {error}", "It seems to be cut off; download it again.") from None
+    try:
+        for block in blocks:
+            decoder.decode(block)
+            line += block.count(b"\n")
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        line += error.object[: error.start].count(b"\n")
+        notes.add("files not in UTF-8, read as Windows-1252", f"{path.name}, line {line}")
+        return "cp1252"
     return "utf-8-sig"
 
 
@@ -129,11 +114,8 @@ def lines_of(file: io.TextIOWrapper, path: Path, first: int = 1) -> Iterator[str
 
     Raises DataError for a line longer than MAX_LINE_LENGTH: a few kilobytes of gzip can unpack to one line that fills the memory.
     """
-    number = first - 1
-    while line := file.readline(MAX_LINE_LENGTH + 1):
-        number += 1
+    for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_LENGTH + 1), ""), first):
         if len(line) > MAX_LINE_LENGTH:
-            raise DataError(
-                f"{path.name}, line {number} has more than {MAX_LINE_LENGTH:,} characters.", "Split it; check that it is a text file."
-            )
+            problem = f"{path.name}, line {number} has more than {MAX_LINE_LENGTH:,} characters."
+            raise DataError(problem, "Split it; check that it is a text file.")
         yield line

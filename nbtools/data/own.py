@@ -3,53 +3,41 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbtools.data.cleaning import fingerprint, has_lost_bytes, has_markup, html_to_text, is_too_short, tidy
-from nbtools.data.columns import TextField
+from nbtools.data.columns import extract_items
 from nbtools.data.formats import ENDINGS, TEXT, ReadOptions, Rows, kind_of, read_rows
 from nbtools.data.notes import Notes
-from nbtools.data.plain import check_unit
-from nbtools.errors import CourseError, DataError, InputError, UnreachableError, printable
-from nbtools.system import available_memory, hub_state, progress
+from nbtools.data.parts import PARTS, Parts, split_by_hash
+from nbtools.data.plain import MIN_TEXTS, UNITS
+from nbtools.data.sources import load_from_hub
+from nbtools.errors import CourseError, DataError, InputError, printable
+from nbtools.system import available_memory, progress
 from nbtools.texts import describe, describe_kind, repair
-from nbtools.values import checked
+from nbtools.values import Text, checked
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-PARTS = ("train", "validation", "test")
-MIN_TEXTS = 10  # with fewer texts, none can be held out
 SHOWN = 60  # characters of a source that an error quotes
 CLEANING = {"none": tidy, "html": html_to_text}
 
 
 @dataclass
-class OwnTexts:
+class OwnTexts(Parts):
     """Texts in three parts that have no text in common.
 
-    Each part is a data set with the columns text (str), key (hash of the words) and place (where the text was read).
+    Each part is a data set with the columns text (str), place (where the text was read) and key (hash of the words). The counts are of
+    texts read, kept, and dropped: empty, not text, too short, with lost bytes, duplicate, or not drawn because of max_texts.
     """
 
-    train: Dataset
-    """About 80 % of the texts."""
-    validation: Dataset
-    """About 10 % of the texts."""
-    test: Dataset
-    """About 10 % of the texts."""
-    counts: dict[str, int]
-    """Texts read, kept, and dropped: empty, not text, too short, with lost bytes, duplicate, or not drawn because of max_texts."""
-    source: str
-    """Where the texts came from, in words."""
     notes: list[str] = field(default_factory=list)
     """What was unusual, one line per kind, with positions."""
-
-    def part(self, name: str) -> Dataset:
-        """Return the part called "train", "validation" or "test"."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
     def __repr__(self) -> str:
         dropped = ", ".join(f"{count:,} {why}" for why, count in self.counts.items() if why not in ("read", "kept") and count)
@@ -60,7 +48,7 @@ class OwnTexts:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
-@checked(seed=(0, 2**63 - 1))
+@checked(seed=(0, 2**63 - 1), max_texts=(MIN_TEXTS, 10**9))
 def load_texts(
     source: Any,
     *,
@@ -90,15 +78,11 @@ def load_texts(
     Raises InputError for a source or a column that does not exist, DataError for a source without usable texts, UnreachableError if the
     Hub is needed and cannot be reached.
     """
-    if max_texts is not None and (not isinstance(max_texts, int) or isinstance(max_texts, bool) or max_texts < MIN_TEXTS):
-        raise InputError(f"max_texts is {max_texts!r}.", f"Give a whole number of at least {MIN_TEXTS}, or None for all.")
-    if clean not in CLEANING:
-        raise InputError(f"There is no cleaning {clean!r}.", f"Give one of {', '.join(map(repr, CLEANING))}.")
-    if column is not None and not (isinstance(column, str) and column):
-        raise InputError(
-            f"column is {describe(column) if column != '' else 'empty'}.", "Give the name of a column, or None to have it found."
-        )
-    check_unit(unit)
+    Text(tuple(CLEANING))("clean", clean)
+    if unit is not None:
+        Text(UNITS)("unit", unit)
+    if column == "":
+        raise InputError("column is empty.", "Give the name of a column, or None to have it found.")
     notes = Notes()
     rows, words = _rows_of(source, ReadOptions(column, encoding, unit), notes)
     counts = {"read": 0, "kept": 0, "empty": 0, "not text": 0, "too short": 0, "lost bytes": 0, "duplicate": 0, "not drawn": 0}
@@ -116,69 +100,65 @@ def _usable(rows: Rows, clean: str, counts: dict[str, int], notes: Notes) -> Row
     for position, value in progress(rows, "reading", unit="text"):
         counts["read"] += 1
         if value is None or (isinstance(value, str) and not value.strip()):
-            counts["empty"] += 1
-            notes.add("rows without a text", position)
+            why, note = "empty", "rows without a text"
+        elif not isinstance(value, str):
+            why, note = "not text", f"rows that hold {describe_kind(value)} instead of text"
+        elif has_lost_bytes(value):
+            why, note = "lost bytes", "texts with lost bytes (U+FFFD or zero)"
+        elif is_too_short(text := _cleaned(value, clean, position, notes)):
+            why, note = "too short", "texts of a single word or less"
+        else:
+            yield position, text
             continue
-        if not isinstance(value, str):
-            counts["not text"] += 1
-            notes.add(f"rows that hold {describe_kind(value)} instead of text", position)
-            continue
-        if has_lost_bytes(value):
-            counts["lost bytes"] += 1
-            notes.add("texts with lost bytes (U+FFFD or zero)", position)
-            continue
-        repaired = repair(value)
-        if repaired != value:
-            notes.add("texts with half of a character (a lone surrogate), now U+FFFD", position)
-        text = CLEANING[clean](repaired)
-        if clean == "html" and text != tidy(repaired):
-            notes.add("texts converted to plain text (clean='html')", position)
-        elif clean == "none" and has_markup(text):
-            notes.add("texts with HTML in them, kept as they are (clean='html' converts it to plain text)", position)
-        if is_too_short(text):
-            counts["too short"] += 1
-            notes.add("texts of a single word or less", position)
-            continue
-        yield position, text
+        counts[why] += 1
+        notes.add(note, position)
 
 
-def _keep(rows: Rows, counts: dict[str, int], limit: int | None, generator: random.Random) -> dict[int, tuple[str, str]]:
-    """Return (text, position) by the hash of the words: of all texts, or of a uniform sample of `limit` (Vitter, 1985, algorithm R)."""
-    kept: dict[int, tuple[str, str]] = {}
+def _cleaned(text: str, clean: str, position: str, notes: Notes) -> str:
+    repaired = repair(text)
+    if repaired != text:
+        notes.add("texts with half of a character (a lone surrogate), now U+FFFD", position)
+    cleaned = CLEANING[clean](repaired)
+    if clean == "html" and cleaned != tidy(repaired):
+        notes.add("texts converted to plain text (clean='html')", position)
+    elif clean == "none" and has_markup(cleaned):
+        notes.add("texts with HTML in them, kept as they are (clean='html' converts it to plain text)", position)
+    return cleaned
+
+
+def _keep(rows: Rows, counts: dict[str, int], limit: int | None, generator: random.Random) -> dict[int, dict[str, Any]]:
+    """Return texts by the hash of their words: all, or a uniform sample of `limit` (Vitter, 1985, algorithm R)."""
+    kept: dict[int, dict[str, Any]] = {}
     order: list[int] = []
     seen: set[int] = set()
     size, max_size = 0, available_memory() // 8  # characters; the data set will hold copies of them, up to four bytes each
     for position, text in rows:
         if (key := fingerprint(text)) in seen:
             counts["duplicate"] += 1
+            continue
+        seen.add(key)
+        row = {"text": text, "place": printable(position)}
+        if limit is None or len(order) < limit:
+            order.append(key)
+            kept[key] = row
+            size += len(text)
+            if size > max_size:
+                remedy = f"Draw a sample: max_texts={max(MIN_TEXTS, len(order) // 4)} would fit."
+                raise DataError(f"The texts do not fit into this machine's memory, from {position} on.", remedy)
         else:
-            seen.add(key)
-            if limit is None or len(order) < limit:
-                order.append(key)
-                kept[key] = text, position
-                size += len(text)
-                if size > max_size:
-                    remedy = f"Draw a sample: max_texts={max(MIN_TEXTS, len(order) // 4)} would fit."
-                    raise DataError(f"The texts do not fit into this machine's memory, from {position} on.", remedy)
-            else:
-                counts["not drawn"] += 1
-                if (index := generator.randrange(len(seen))) < limit:
-                    del kept[order[index]]
-                    order[index] = key
-                    kept[key] = text, position
+            counts["not drawn"] += 1
+            if (index := generator.randrange(len(seen))) < limit:
+                del kept[order[index]]
+                order[index] = key
+                kept[key] = row
     return kept
 
 
-def _split(kept: Mapping[int, tuple[str, str]]) -> dict[str, Dataset]:
-    """Split by the last digit of the hash, like the reviews; a part that would be empty gets the first of the training texts."""
+def _split(kept: dict[int, dict[str, Any]]) -> dict[str, Dataset]:
+    """Split like the reviews; a part that would be empty gets the first of the training texts."""
     from datasets import Dataset
 
-    parts: dict[str, list[dict[str, str]]] = {name: [] for name in PARTS}
-    for key in sorted(kept):
-        text, position = kept[key]
-        parts[{0: "test", 1: "validation"}.get(key % 10, "train")].append(
-            {"text": text, "key": f"{key:016x}", "place": printable(position)}
-        )
+    parts = split_by_hash(kept)
     for name in ("validation", "test"):
         if not parts[name]:
             parts[name].append(parts["train"].pop(0))
@@ -188,43 +168,47 @@ def _split(kept: Mapping[int, tuple[str, str]]) -> dict[str, Dataset]:
 def _rows_of(source: Any, options: ReadOptions, notes: Notes) -> tuple[Rows, str]:
     """Return an iterator over the rows of `source`, and its name in words."""
     if isinstance(source, (str, Path)):
-        try:
-            path = Path(source).expanduser()
-            is_folder, is_file = bool(str(source)) and path.is_dir(), path.is_file()
-        except (OSError, ValueError, RuntimeError):  # a name that is too long or has a zero byte, or an unknown home folder
-            is_folder = is_file = False
-        if is_folder:
-            return _folder(path, options, notes), f"the folder {printable(path.resolve().name)}"
-        if is_file:
-            if options.unit and kind_of(path) not in TEXT:
-                raise InputError(f"unit={options.unit!r} is for plain text files, and {path.name} has rows.", "Leave it out.")
-            if options.column and kind_of(path) in TEXT:
-                raise InputError(f"column={options.column!r} is for tables, and {path.name} is plain text.", "Leave it out.")
-            return read_rows(path, options, notes), printable(path.name)
-        if isinstance(source, str) and _is_hub_name(source):
-            return _hub(source, options.column, notes)
-        shown = f"{str(source)[:SHOWN]}…" if len(str(source)) > SHOWN else source
-        remedy = "Check the path; a data set on the Hub is named owner/name, and texts themselves are given as a list of strings."
-        raise InputError(f"There is no file or folder {shown}.", remedy)
+        return _rows_of_path(source, options, notes)
     if options.unit:
         raise InputError(f"unit={options.unit!r} is for plain text files, and this is {describe(source)}.", "Leave it out.")
-    if hasattr(source, "keys") and not hasattr(source, "column_names") and not hasattr(source, "to_dict"):
-        raise InputError("Texts cannot be read from a mapping.", "Give a list of strings, a file, or one of its columns.")
     if isinstance(getattr(source, "column_names", None), dict):
         raise InputError(f"This data set has parts: {', '.join(source.column_names)}.", "Give one of them, such as dataset['train'].")
+    if isinstance(source, Mapping):
+        raise InputError("Texts cannot be read from a mapping.", "Give a list of strings, a file, or one of its columns.")
     if hasattr(source, "to_dict") and hasattr(source, "columns"):
         source = source.to_dict("records")
     elif hasattr(source, "tolist"):
         source = source.tolist()
     if isinstance(source, (bytes, bytearray)) or not isinstance(source, Iterable):
         raise InputError(f"Texts cannot be read from {describe_kind(source)}.", "Give a file, a folder, a list of strings or a data set.")
-    return _items(source, options.column, "the data set" if hasattr(source, "column_names") else "the list", notes), "what was given"
+    where = "the data set" if hasattr(source, "column_names") else "the list"
+    return extract_items(source, options.column, where, notes), "what was given"
 
 
-def _items(items: Iterable[Any], column: str | None, where: str, notes: Notes) -> Rows:
-    field = TextField(column, where, notes)
-    for number, value in enumerate(items, 1):
-        yield f"item {number}", field.extract(value, f"item {number}")
+def _rows_of_path(source: str | Path, options: ReadOptions, notes: Notes) -> tuple[Rows, str]:
+    try:
+        path = Path(source).expanduser()
+        is_folder, is_file = bool(str(source)) and path.is_dir(), path.is_file()
+    except (OSError, ValueError, RuntimeError):  # a name that is too long or has a zero byte, or an unknown home folder
+        is_folder = is_file = False
+    if is_folder:
+        return _folder(path, options, notes), f"the folder {printable(path.resolve().name)}"
+    if is_file:
+        if options.unit and kind_of(path) not in TEXT:
+            raise InputError(f"unit={options.unit!r} is for plain text files, and {path.name} has rows.", "Leave it out.")
+        if options.column and kind_of(path) in TEXT:
+            raise InputError(f"column={options.column!r} is for tables, and {path.name} is plain text.", "Leave it out.")
+        return read_rows(path, options, notes), printable(path.name)
+    hub = re.fullmatch(r"([^./~:][^/:]*/[^/:.]+)(?::(.*))?", str(source))  # owner/name or owner/name:split
+    if hub and isinstance(source, str):
+        name, split = hub.groups()
+        remedy = "Check the name, owner/name or owner/name:split, or give a file or a folder."
+        # Streamed, so that no more is downloaded than is read.
+        rows = load_from_hub(name, remedy, split=split or "train", streaming=True)
+        return extract_items(rows, options.column, name, notes), f"the Hugging Face Hub, {source}"
+    shown = f"{str(source)[:SHOWN]}…" if len(str(source)) > SHOWN else source
+    remedy = "Check the path; a data set on the Hub is named owner/name, and texts themselves are given as a list of strings."
+    raise InputError(f"There is no file or folder {shown}.", remedy)
 
 
 def _folder(folder: Path, options: ReadOptions, notes: Notes) -> Rows:
@@ -251,29 +235,3 @@ def _folder(folder: Path, options: ReadOptions, notes: Notes) -> Rows:
                 yield f"{name}, {position}", value
         except CourseError as error:
             notes.add("files that could not be read", f"{name} ({error.problem} {error.remedy})")
-
-
-def _is_hub_name(name: str) -> bool:
-    owner, slash, rest = name.partition("/")
-    plain = name.partition(":")[0]
-    return bool(slash and owner and rest) and plain.count("/") == 1 and not plain.startswith((".", "/", "~")) and not Path(plain).suffix
-
-
-def _hub(name: str, column: str | None, notes: Notes) -> tuple[Rows, str]:
-    """Stream a data set from the Hub, so that no more is downloaded than is read."""
-    import datasets
-
-    plain, _, split = name.partition(":")
-    if hub_state() == "unreachable":
-        raise UnreachableError(
-            f"{plain} is looked for on the Hugging Face Hub, which cannot be reached.", "Give a file or a folder instead."
-        )
-    datasets.disable_progress_bars()
-    try:
-        found = datasets.load_dataset(plain, split=split or "train", streaming=True)
-    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnreachableError(
-            f"{name} could not be loaded from the Hugging Face Hub: {first}", "Check the name: owner/name or owner/name:split."
-        ) from None
-    return _items(found, column, plain, notes), f"the Hugging Face Hub, {name}"

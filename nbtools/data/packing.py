@@ -84,11 +84,6 @@ class Packed:
         )
 
 
-def texts_of(part: Dataset | Sequence[str]) -> list[str]:
-    """Return the texts of a data set or any collection of strings. Raises InputError for anything else (see `check_texts`)."""
-    return check_texts(part)
-
-
 def tokenize(texts: Dataset | Iterable[str], lm: LanguageModel, label: str = "tokenizing", *, control_tokens: bool = False) -> Tokens:
     """Tokenize `texts`, or load the ids from the cache if the same texts were tokenized with the same tokenizer before.
 
@@ -143,29 +138,23 @@ def pack(part: Dataset | Sequence[str], lm: LanguageModel, block_size: int | Non
     block_size = min(lm.defaults.block_size, lm.context) if block_size is None else CHECKS["block_size"]("block_size", block_size)
     if not 2 <= block_size <= lm.context:
         raise InputError(f"block_size is {block_size}, but {lm.name} reads 2 to {lm.context} tokens.", f"Choose up to {lm.context}.")
-    texts = texts_of(part)
+    texts = check_texts(part)
     tokens = tokenize(texts, lm, control_tokens=control_tokens)
     lengths = np.diff(tokens.starts) + 1
     total = int(lengths.sum())
     blocks = total // block_size
     if blocks == 0:
-        raise InputError(
-            f"{len(texts)} texts hold {total} tokens: less than a block of {block_size}.", "Give more texts or smaller blocks."
-        )
+        problem = f"{len(texts)} texts hold {total} tokens: less than a block of {block_size}."
+        raise InputError(problem, "Give more texts or smaller blocks.")
     ends = np.cumsum(lengths)
     begins = ends - lengths
-    ids = np.empty(total, np.int32)
-    is_text = np.ones(total, bool)
-    is_text[begins] = False
-    ids[begins] = lm.document_id
-    ids[is_text] = tokens.ids
+    ids = np.insert(tokens.ids, tokens.starts[:-1], lm.document_id)
     documents = np.repeat(np.arange(len(texts), dtype=np.int32), lengths)
     index = np.arange(total, dtype=np.int64)
     edges = index - index % block_size
     used = blocks * block_size
     positions = (index - np.maximum(begins[documents], edges)).astype(np.int32)
     cut = (begins < used) & (begins // block_size != (np.minimum(ends, used) - 1) // block_size)
-    shape = (blocks, block_size)
     counts = {
         "reviews": len(texts),
         "tokens": total,
@@ -174,6 +163,7 @@ def pack(part: Dataset | Sequence[str], lm: LanguageModel, block_size: int | Non
         "tokens_after_cut": int((begins[documents[:used]] < edges[:used]).sum()),
         "left_over": total - used,
     }
+    shape = (blocks, block_size)
     return Packed(ids[:used].reshape(shape), positions[:used].reshape(shape), documents[:used].reshape(shape), counts)
 
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from nbtools.texts import check_texts
 from nbtools.values import checked
 
-KINDS: dict[str, re.Pattern[str]] = {
-    "e-mail address": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
-    "telephone number": re.compile(
-        r"(?<![\w.,/-])(?<!\d )(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?|\(\d{2,4}\) ?|0)\d(?:[ ./-]?\d){6,11}(?! ?[\w-]*\d)(?![\w-])"
-    ),
+KINDS: dict[str, re.Pattern[str]] = {  # of two matches that overlap, the kind that is listed first is taken
     "key or token": re.compile(
         r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|xox[abprs]-[\w-]{10,}"
         r"|(?<![\w-])eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     ),
-    "card number": re.compile(r"(?<![\d.-])(?:\d[ -]?){12,18}\d(?![\d-])"),
     "bank account (IBAN)": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    "card number": re.compile(r"(?<![\d.-])(?:\d[ -]?){12,18}\d(?![\d-])"),
+    "e-mail address": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    "telephone number": re.compile(
+        r"(?<![\w.,/-])(?<!\d )(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?|\(\d{2,4}\) ?|0)\d(?:[ ./-]?\d){6,11}(?! ?[\w-]*\d)(?![\w-])"
+    ),
 }
 SHOWN = 2  # characters shown at each end of a match
 
@@ -47,8 +47,8 @@ def find_personal_data(texts: Sequence[str]) -> list[PersonalData]:
     found = []
     for number, text in enumerate(check_texts(texts)):
         taken: list[tuple[int, int]] = []
-        for kind in ("key or token", "bank account (IBAN)", "card number", "e-mail address", "telephone number"):
-            for match in KINDS[kind].finditer(text):
+        for kind, pattern in KINDS.items():
+            for match in pattern.finditer(text):
                 if _is_real(kind, match[0]) and not any(start < match.end() and match.start() < end for start, end in taken):
                     taken.append(match.span())
                     found.append(PersonalData(kind, number, mask(match[0])))
@@ -63,18 +63,15 @@ def mask(text: str) -> str:
 def describe_personal_data(found: Sequence[PersonalData]) -> str:
     """Return one line per kind with a few masked examples, or one line saying that nothing was found and what that means."""
     if not found:
-        return (
-            "No e-mail address, telephone number, card, bank account or key was found. Names and stories are not looked for: "
-            "read some of the texts."
-        )
+        kinds = "No e-mail address, telephone number, card, bank account or key was found."
+        return f"{kinds} Names and stories are not looked for: read some of the texts."
     lines = []
     for kind, count in Counter(match.kind for match in found).most_common():
         examples = list(dict.fromkeys(match.masked for match in found if match.kind == kind))[:3]
         texts = len({match.text for match in found if match.kind == kind})
         lines.append(f"{count:,} × {kind} in {texts:,} text{'' if texts == 1 else 's'}, such as {', '.join(examples)}")
-    return "\n".join(
-        [*lines, "A model may repeat what it was trained on. Take them out before training, and before sharing model or data."]
-    )
+    lines.append("A model may repeat what it was trained on. Take them out before training, and before sharing model or data.")
+    return "\n".join(lines)
 
 
 def _is_real(kind: str, text: str) -> bool:

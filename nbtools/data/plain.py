@@ -9,18 +9,11 @@ from pathlib import Path
 
 from nbtools.data.notes import Notes
 from nbtools.data.opening import MAX_LINE_LENGTH, SAMPLE_SIZE, decoded, lines_of
-from nbtools.errors import InputError
 
-UNITS = ("line", "paragraph", "document")
+UNITS = ("line", "paragraph", "document")  # what one text is
 PIECE = 2_000  # characters; a longer document is split at empty lines into pieces of at least this length
-MIN_TEXTS = 10  # a unit that gives fewer texts is not guessed, because none could be held out
+MIN_TEXTS = 10  # with fewer texts, none can be held out, so a unit that gives fewer is not guessed
 WRAPPED_WIDTH = 100  # characters; longer lines are paragraphs without line breaks, not wrapped lines
-
-
-def check_unit(unit: str | None) -> None:
-    """Raise InputError unless `unit` is None or one of UNITS."""
-    if unit is not None and unit not in UNITS:
-        raise InputError(f"There is no unit {unit!r}.", f"Give one of {', '.join(UNITS)}, or None to have it guessed.")
 
 
 def read_plain(path: Path, encoding: str, unit: str | None, notes: Notes) -> Iterator[tuple[str, str]]:
@@ -44,17 +37,15 @@ def _blocks(numbered: Iterator[tuple[int, str]], min_size: int) -> Iterator[tupl
     piece: list[str] = []
     size, start = 0, 1
     for number, line in numbered:
-        if (not line.strip() and size >= min_size) or size + len(line) > MAX_LINE_LENGTH:
+        is_empty = not line.strip()
+        if (is_empty and size >= min_size) or size + len(line) > MAX_LINE_LENGTH:
             yield f"line {start}", "".join(piece)
-            piece, size, start = [], 0, number + 1
-            if not line.strip():
-                continue
+            piece, size = [], 0
+        if not piece:
             start = number
-        if not piece and not line.strip():
-            start = number + 1
-            continue
-        piece.append(line)
-        size += len(line)
+        if piece or not is_empty:
+            piece.append(line)
+            size += len(line)
     if piece:
         yield f"line {start}", "".join(piece)
 

@@ -5,52 +5,38 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbtools.data.cleaning import clean, fingerprint, is_broken
-from nbtools.data.sources import PACKAGE, RawReviews, choose_source, read_hub, read_package
+from nbtools.data.parts import PARTS, Parts, split_by_hash
+from nbtools.data.sources import RawReviews, choose_source, package_version, read_hub, read_package
 from nbtools.errors import InputError
 from nbtools.storage import atomic_folder, cached
 from nbtools.storage.json_files import read_json
 from nbtools.system import progress
-from nbtools.values import count
+from nbtools.values import checked
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-PARTS = ("train", "validation", "test")
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 _FORMAT = 1  # version of the cache; increase it when cleaning or splitting changes
 FACTS = {"source": str, "counts": {"read": int, "empty": int, "broken": int, "duplicate": int}}  # schema of facts.json in the cache
 
 
 @dataclass
-class Reviews:
+class Reviews(Parts):
     """Reviews in three parts that have no text in common, each with as many positive as negative reviews.
 
-    Each part is a data set with the columns text (str), label (0 negative, 1 positive) and key (hash of the text).
+    Each part is a data set with the columns text (str), label (0 negative, 1 positive) and key (hash of the text). The counts are of rows
+    read, kept, and dropped: empty, broken, duplicate, not selected, or to balance the labels.
     """
 
-    train: Dataset
-    """80 % of the reviews."""
-    validation: Dataset
-    """10 % of the reviews."""
-    test: Dataset
-    """10 % of the reviews."""
-    counts: dict[str, int]
-    """Rows read, kept, and dropped: empty, broken, duplicate, not selected, or to balance the labels."""
-    source: str
-    """Where the reviews came from, in words."""
     official_test: Dataset | None = None
     """The test part of the Hub's data set; empty if the reviews came from the package."""
     unlabelled: list[str] = field(default_factory=list)
     """The unlabelled reviews of the Hub's data set, if requested."""
-
-    def part(self, name: str) -> Dataset:
-        """Return the part called "train", "validation" or "test"."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
     def __repr__(self) -> str:
         dropped = ", ".join(f"{number} {why}" for why, number in self.counts.items() if why not in {"read", "kept"})
@@ -61,6 +47,7 @@ class Reviews:
         return "\n".join(lines)
 
 
+@checked(max_reviews=(20, 10**9), train_reviews=(2, 10**9))
 def load_reviews(
     source: str = "auto", max_reviews: int | None = None, *, train_reviews: int | None = None, unlabelled: bool = False
 ) -> Reviews:
@@ -77,30 +64,28 @@ def load_reviews(
 
     Raises InputError for an invalid argument, DataError or UnreachableError if the source cannot be read.
     """
-    if max_reviews is not None:
-        max_reviews = count(10**9, low=20)("max_reviews", max_reviews)
-    if train_reviews is not None:
-        train_reviews = count(10**9, low=2)("train_reviews", train_reviews)
-    if unlabelled and choose_source(source) != "hub":
+    source = choose_source(source)
+    if unlabelled and source != "hub":
         raise InputError("Only the Hub has the unlabelled reviews.", "Use source='hub' with unlabelled=True, or leave it out.")
-    folder, extra = _prepare(choose_source(source), unlabelled)
+    raw = read_hub(unlabelled) if source == "hub" else None
+    # The folder is named after the package's version, so that it is found without reading the package's CSV again.
+    folder = cached("reviews", f"imdb-v{_FORMAT}-{raw.version if raw else f'package-{package_version()}'}")
+    facts = _read_facts(folder) or _write(raw or read_package(), folder)
     from datasets import Dataset
 
-    facts = read_json(folder / "facts.json", FACTS)
-    parts = {name: _balanced(Dataset.load_from_disk(str(folder / name)), _quota(name, max_reviews)) for name in PARTS}
+    parts = {}
+    for name in PARTS:
+        per_label = max(1, round(max_reviews * SHARES[name] / 2)) if max_reviews else None
+        parts[name] = _balanced(Dataset.load_from_disk(str(folder / name)), per_label)
     if train_reviews is not None:
         parts["train"] = _balanced(parts["train"], max(1, train_reviews // 2))
     counts = dict(facts["counts"])
     counts["kept"] = sum(len(part) for part in parts.values())
     unused = counts["read"] - counts["kept"] - sum(counts[why] for why in ("empty", "broken", "duplicate"))
     counts["not selected" if max_reviews or train_reviews else "to balance labels"] = unused
-    official = Dataset.from_dict({"text": [clean(t) for t, _ in extra.official_test], "label": [label for _, label in extra.official_test]})
-    return Reviews(**parts, counts=counts, source=facts["source"], official_test=official, unlabelled=[clean(t) for t in extra.unlabelled])
-
-
-def _quota(part: str, max_reviews: int | None) -> int | None:
-    """Return the maximum number of reviews of each label in `part`."""
-    return None if max_reviews is None else max(1, round(max_reviews * SHARES[part] / 2))
+    official, extra = (raw.official_test, raw.unlabelled) if raw else ([], [])
+    test = Dataset.from_dict({"text": [clean(text) for text, _ in official], "label": [label for _, label in official]})
+    return Reviews(**parts, counts=counts, source=facts["source"], official_test=test, unlabelled=[clean(text) for text in extra])
 
 
 def _balanced(part: Dataset, per_label: int | None) -> Dataset:
@@ -111,80 +96,50 @@ def _balanced(part: Dataset, per_label: int | None) -> Dataset:
     return part.select(sorted(rows[0][:count] + rows[1][:count]))
 
 
-def _prepare(source: str, unlabelled: bool) -> tuple[Path, RawReviews]:
-    """Return the folder with the cleaned and split reviews of `source`; it is created if it does not exist."""
-    nothing = RawReviews([], [], "", "")
-    if source == "package":
-        # The cache folder is named after the package's version, so it is found without reading the CSV again.
-        installed = _installed(PACKAGE)
-        if installed and _is_ready(folder := _cache(f"package-{installed}")):
-            return folder, nothing
-        raw = read_package()
-    else:
-        raw = read_hub(unlabelled)
-    folder = _cache(raw.version)
-    if not _is_ready(folder):
-        _write(raw, folder)
-    return folder, raw if source == "hub" else nothing
-
-
-def _installed(package: str) -> str | None:
+def _read_facts(folder: Path) -> dict[str, Any] | None:
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _cache(version: str) -> Path:
-    return cached("reviews", f"imdb-v{_FORMAT}-{version}")
-
-
-def _is_ready(folder: Path) -> bool:
-    try:
-        return bool(read_json(folder / "facts.json", FACTS))
+        return dict(read_json(folder / "facts.json", FACTS))
     except InputError:
-        return False  # incomplete or damaged: written again
+        return None  # incomplete or damaged: written again
 
 
-def _write(raw: RawReviews, folder: Path) -> None:
+def _write(raw: RawReviews, folder: Path) -> dict[str, Any]:
+    """Write the cleaned and split reviews to `folder`, and return their source and counts."""
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
     parts, counts = split(raw.texts, raw.labels)
+    facts = {"source": raw.source, "counts": counts}
     with atomic_folder(folder) as temporary:
         for name, rows in parts.items():
             Dataset.from_list(rows).save_to_disk(str(temporary / name))
-        (temporary / "facts.json").write_text(json.dumps({"source": raw.source, "counts": counts}), encoding="utf8")
+        (temporary / "facts.json").write_text(json.dumps(facts), encoding="utf8")
+    return facts
 
 
-def split(texts: list[str | None], labels: list[int | None]) -> tuple[dict[str, list[dict[str, object]]], dict[str, int]]:
+def split(texts: list[str | None], labels: list[int | None]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
     """Clean the reviews, drop and count unusable ones, and split the rest by the hash of the text; each part is sorted by hash.
 
     A text that occurs several times, possibly with other spacing or case, is kept once. If its labels contradict each other, all its rows
     count as broken.
     """
     counts = Counter(read=len(texts), empty=0, broken=0, duplicate=0)
-    kept: dict[int, tuple[str, int]] = {}
+    kept: dict[int, dict[str, Any]] = {}
     contradicted: set[int] = set()
     for text, label in progress(list(zip(texts, labels, strict=True)), "cleaning reviews", unit="review"):
-        cleaned = clean(text) if text else ""
+        cleaned = clean(text or "")
         key = fingerprint(cleaned)
         if not cleaned:
             counts["empty"] += 1
-        elif label is None or is_broken(cleaned, label) or key in contradicted:
+        elif label is None or is_broken(cleaned) or key in contradicted:
             counts["broken"] += 1
         elif key not in kept:
-            kept[key] = (cleaned, label)
-        elif kept[key][1] == label:
+            kept[key] = {"text": cleaned, "label": label}
+        elif kept[key]["label"] == label:
             counts["duplicate"] += 1
-            kept[key] = (min(kept[key][0], cleaned), label)  # min: the choice does not depend on row order
+            kept[key]["text"] = min(kept[key]["text"], cleaned)  # min: the choice does not depend on row order
         else:
             counts["broken"] += 2
             contradicted.add(key)
             del kept[key]
-    parts: dict[str, list[dict[str, object]]] = {name: [] for name in PARTS}
-    for key in sorted(kept, key=lambda key: (key // 10, key % 10)):
-        name = {0: "test", 1: "validation"}.get(key % 10, "train")
-        text, label = kept[key]
-        parts[name].append({"text": text, "label": label, "key": f"{key:016x}"})
-    return parts, dict(counts)
+    return split_by_hash(kept), dict(counts)

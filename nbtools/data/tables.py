@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from nbtools.data.columns import COMMON_NAMES, TextField, choose_column
+from nbtools.data.columns import COMMON_NAMES, choose_column, extract_items
 from nbtools.data.notes import Notes
 from nbtools.data.opening import MAX_LINE_LENGTH, SAMPLE_SIZE, decoded, lines_of
 from nbtools.errors import DataError
@@ -20,7 +20,9 @@ from nbtools.system import available_memory
 
 DELIMITERS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=([^\r\n])"?[\r\n]*', re.IGNORECASE)  # a first line that Excel understands, not a row
+DIGIT = re.compile(r"\d")
 SAMPLE_ROWS = 50  # rows from which the delimiter and the presence of a header are detected
+END = "\0\x1a\0"  # a line after the last one: a field that contains it has an opening quotation mark and no closing one
 
 Row = tuple[int, list[str]]  # the line at which it starts, its fields
 
@@ -31,25 +33,19 @@ def read_csv(path: Path, column: str | None, encoding: str, notes: Notes) -> Ite
     with decoded(path, encoding, newline="") as file:
         sample = file.read(SAMPLE_SIZE)
         file.seek(0)
-        skipped = 0
+        first = 1
         if declared := SEPARATOR_LINE.fullmatch(sample.partition("\n")[0]):
             file.readline()
-            skipped, delimiter = 1, declared[1]
+            first, delimiter = 2, declared[1]
         else:
             delimiter = "\t" if ".tsv" in path.name.lower()[-7:] else guess_delimiter(sample)
-        lines = lines_of(file, path, skipped + 1)
+        lines = lines_of(file, path, first)
         if delimiter is None:
             notes.remark(f"{path.name}: its lines have different numbers of commas, so it is read as a single column")
-            rows = ((number, [line.rstrip("\r\n")]) for number, line in enumerate(lines, skipped + 1) if line.strip())
-            yield from _cells(path, column, rows, notes)
-            return
-        buffer = _RowBuffer(lines)
-        reader = csv.reader(buffer, delimiter=delimiter)
-        try:
-            yield from _cells(path, column, _numbered(reader, buffer, path, skipped), notes)
-        except csv.Error as error:
-            line = reader.line_num + skipped
-            raise DataError(f"{path.name}, line {line}: {error}.", "Check that line; a quotation mark may be missing.") from None
+            rows: Iterator[Row] = ((number, [line.rstrip("\r\n")]) for number, line in enumerate(lines, first) if line.strip())
+        else:
+            rows = _numbered(lines, delimiter, path, first)
+        yield from _cells(path, column, rows, notes)
 
 
 def guess_delimiter(sample: str) -> str | None:
@@ -76,40 +72,21 @@ def guess_delimiter(sample: str) -> str | None:
     return best if shares[best][0] > 0.5 or set(names) & set(COMMON_NAMES) else None
 
 
-class _RowBuffer:
-    """Iterates over lines and keeps those of the current row."""
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self.lines = lines
-        self.row: list[str] = []
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self.lines:
-            self.row.append(line)
-            yield line
-
-
-def _numbered(reader: Any, buffer: _RowBuffer, path: Path, skipped: int) -> Iterator[Row]:
+def _numbered(lines: Iterator[str], delimiter: str, path: Path, first: int) -> Iterator[Row]:
     """Yield the rows, each with the line at which it starts. Raises DataError for a quotation mark that is never closed."""
-    line = skipped + 1
-    for row in reader:
-        following = skipped + reader.line_num + 1
-        if following - line > 1 and _is_open(buffer.row, reader.dialect.delimiter):
-            raise DataError(
-                f"{path.name}, line {line}: a quotation mark is opened here and never closed.",
-                "Close it, or double it if it is part of the text.",
-            )
-        if row:
-            yield line, row
-        line, buffer.row = following, []
-
-
-def _is_open(lines: list[str], delimiter: str) -> bool:
+    reader = csv.reader(chain(lines, [END]), delimiter=delimiter)
+    line = first
     try:
-        list(csv.reader(lines, delimiter=delimiter, strict=True))
+        for row in reader:
+            if row and row[-1].endswith(END) and row != [END]:
+                problem = f"{path.name}, line {line}: a quotation mark is opened here and never closed."
+                raise DataError(problem, "Close it, or double it if it is part of the text.")
+            if row and row != [END]:
+                yield line, row
+            line = first + reader.line_num
     except csv.Error as error:
-        return "unexpected end of data" in str(error)
-    return False
+        problem = f"{path.name}, line {first + reader.line_num - 1}: {error}."
+        raise DataError(problem, "Check that line; a quotation mark may be missing.") from None
 
 
 def _cells(path: Path, column: str | None, rows: Iterator[Row], notes: Notes) -> Iterator[tuple[str, Any]]:
@@ -138,24 +115,16 @@ def _has_names(header: list[str], below: list[list[str]]) -> bool:
     names = [name.strip() for name in header]
     if any(name.lower() in COMMON_NAMES for name in names) or not below:
         return True
-    columns = [[row[index].strip() for row in below] for index in range(len(names))]
-    if any(name.replace(".", "").isdecimal() or name in cells for name, cells in zip(names, columns, strict=True) if name):
+    columns = [(name, [row[index].strip() for row in below]) for index, name in enumerate(names)]
+    if any(name and (name.replace(".", "").isdecimal() or name in cells) for name, cells in columns):
         return False  # a number, or a value that occurs again below
-    if any(not _has_digit(name) and all(map(_has_digit, cells)) for name, cells in zip(names, columns, strict=True)):
+    if any(not DIGIT.search(name) and all(map(DIGIT.search, cells)) for name, cells in columns):
         return True  # a name above numbers or dates
-    lengths = [
-        (name, len(name.split()), statistics.median(len(cell.split()) for cell in cells))
-        for name, cells in zip(names, columns, strict=True)
-    ]
+    lengths = [(name, len(name.split()), statistics.median(len(cell.split()) for cell in cells)) for name, cells in columns]
     if len(names) > 1 and any(words == 1 and usual > 2 for _, words, usual in lengths):
         return True  # a single word above texts
-    return not any(
-        words > 1 and (name[-1] in ".!…。！" or (words > 3 and name[-1] != "?") or 2 * words > usual) for name, words, usual in lengths
-    )
-
-
-def _has_digit(text: str) -> bool:
-    return any(character.isdecimal() for character in text)
+    several = [(name, words, usual) for name, words, usual in lengths if words > 1]
+    return not any(name[-1] in ".!…。！" or (words > 3 and name[-1] != "?") or 2 * words > usual for name, words, usual in several)
 
 
 def read_parquet(path: Path, column: str | None, notes: Notes) -> Iterator[tuple[str, Any]]:
@@ -165,23 +134,18 @@ def read_parquet(path: Path, column: str | None, notes: Notes) -> Iterator[tuple
 
     try:
         file = parquet.ParquetFile(path)
-        names = file.schema_arrow.names
         head = next(file.iter_batches(batch_size=1), None)
         if head is None or not head.num_rows:
             raise DataError(f"{path.name} holds no rows.", "Give a table with some rows.")
         chosen = choose_column(head.to_pylist()[0], column, path.name)
-        outer = max((name for name in names if chosen == name or chosen.startswith(f"{name}.")), key=len)
+        outer = max((name for name in file.schema_arrow.names if f"{chosen}.".startswith(f"{name}.")), key=len)
         _check_row_groups(path, file.metadata, outer)
         kind = file.schema_arrow.field(outer).type
         # As a dictionary column, a string that many rows share is stored once, as in the file; rows are converted one by one.
         shared = [outer] if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else None
         file = parquet.ParquetFile(path, read_dictionary=shared)
-        field, number = TextField(chosen, path.name, notes), 0
-        for batch in file.iter_batches(batch_size=100, columns=[outer]):
-            for value in batch.column(0):
-                number += 1
-                position = f"row {number}"
-                yield position, field.extract({outer: value.as_py()}, position)
+        values = (value for batch in file.iter_batches(batch_size=100, columns=[outer]) for value in batch.column(0))
+        yield from extract_items(({outer: value.as_py()} for value in values), chosen, path.name, notes, "row")
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path.name} is not a complete Parquet file: {reason}", "Download it again, or write a new one.") from None
@@ -192,7 +156,7 @@ def _check_row_groups(path: Path, metadata: Any, name: str) -> None:
     largest = 0
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         chunks = [group.column(index) for index in range(group.num_columns)]
-        inside = [chunk for chunk in chunks if chunk.path_in_schema == name or chunk.path_in_schema.startswith(f"{name}.")]
+        inside = [chunk for chunk in chunks if f"{chunk.path_in_schema}.".startswith(f"{name}.")]
         largest = max(largest, sum(chunk.total_uncompressed_size for chunk in inside))
     if largest > available_memory() // 4:
         raise DataError(f"{path.name} unpacks to {largest / 1e9:.1f} GB at a time.", "Write it again with smaller row groups.")

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nbtools.data import load_reviews, pack, texts_of, tokenize
+from nbtools.data import load_reviews, pack, tokenize
 from nbtools.data.packing import IGNORED
 from nbtools.evaluation import evaluate
 from nbtools.generation import generate
 from nbtools.models import load_model, note_training
 from nbtools.system import progress, seed_everything
+from nbtools.texts import check_texts
 from nbtools.training import TrainingChoices
 from nbtools.training.memory import check_memory, free_memory, held_memory, least_memory
 from nbtools.values import CHECKS
@@ -112,7 +113,7 @@ class Experiment:
 
         Labels are the tokens; padding is left out of the loss.
         """
-        tokens = tokenize(texts_of(self.reviews.train), self.lm)
+        tokens = tokenize(check_texts(self.reviews.train), self.lm)
         rows = [[self.document_id, *tokens[index].tolist(), self.document_id][: self.block_size] for index in range(len(tokens))]
 
         def collate(rows: list[list[int]]) -> Batch:

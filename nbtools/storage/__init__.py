@@ -2,7 +2,7 @@
 
 from nbtools.storage.atomic import atomic_folder, keep_backup, replace_text, write_text
 from nbtools.storage.destinations import Kind, destination, resolve_path
-from nbtools.storage.disk import explain_full_disk, is_disk_full, says_disk_full
+from nbtools.storage.disk import explain_full_disk, says_disk_full
 from nbtools.storage.locations import cache_folder, cached, runs_folder, usual_cache
 from nbtools.storage.locks import hold_lock, is_locked, wait_for_lock
 
@@ -14,7 +14,6 @@ __all__ = [
     "destination",
     "explain_full_disk",
     "hold_lock",
-    "is_disk_full",
     "is_locked",
     "keep_backup",
     "replace_text",

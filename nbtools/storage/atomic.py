@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from nbtools.storage.json_files import read_object
 from nbtools.system.output import say, without_surrogates
 
 MARK = ".nbtools.json"  # in a folder that `atomic_folder` wrote: its kind, and the SHA-256 of each file
@@ -24,14 +25,12 @@ def write_text(path: str | Path, text: str) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
+    temporary = _temporary(path)
     try:
-        with os.fdopen(handle, "w", encoding="utf8", newline="") as file:
+        with temporary.open("x", encoding="utf8", newline="") as file:
             file.write(without_surrogates(text))
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner may read
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -67,12 +66,12 @@ def atomic_folder(folder: str | Path, made: str = "cache") -> Iterator[Path]:
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    temporary = _temporary(folder)
+    temporary.mkdir()
     try:
         yield temporary
         files = {path.relative_to(temporary).as_posix(): sha256(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
         write_text(temporary / MARK, json.dumps({"made": made, "files": files}, indent=1) + "\n")
-        temporary.chmod(0o777 & ~_umask())
         _move_to(folder, temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -84,22 +83,22 @@ def _move_to(folder: Path, temporary: Path) -> None:
     if not folder.exists():
         temporary.replace(folder)
         return
-    keep = _holds_other_files(folder)
-    if keep:
-        parent, earlier = None, _rename_to_backup(folder)
-    else:
-        parent = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
-        earlier = folder.replace(parent / folder.name)
+    if _holds_other_files(folder):
+        earlier = _replace(folder, temporary, _rename_to_backup(folder))
+        say(f"{folder.name} contained files that this package did not write, and is kept as {earlier.name}.")
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old") as parent:
+        _replace(folder, temporary, folder.replace(Path(parent, folder.name)))
+
+
+def _replace(folder: Path, temporary: Path, earlier: Path) -> Path:
+    """Rename `temporary` to `folder`, or else `earlier` back to `folder`."""
     try:
         temporary.replace(folder)
     except OSError:
         earlier.replace(folder)
         raise
-    finally:
-        if parent is not None:
-            shutil.rmtree(parent)
-    if keep:
-        say(f"{folder.name} contained files that this package did not write, and is kept as {earlier.name}.")
+    return earlier
 
 
 def sha256(file: Path) -> str:
@@ -110,28 +109,18 @@ def sha256(file: Path) -> str:
 
 def made_as(folder: Path) -> str:
     """The kind that `atomic_folder` wrote into `folder`; an empty string for any other folder."""
-    return str(_read_mark(folder).get("made", ""))
+    return str(read_object(folder / MARK).get("made", ""))
 
 
 def _holds_other_files(folder: Path) -> bool:
     """Whether `folder` contains a file that `atomic_folder` did not write, or one that has changed since."""
-    written = _read_mark(folder).get("files")
+    written = read_object(folder / MARK).get("files")
     written = written if isinstance(written, dict) else {}
     for path in folder.rglob("*"):
-        if path.is_symlink() or (path.is_file() and path != folder / MARK):
-            name = path.relative_to(folder).as_posix()
-            if path.is_symlink() or name not in written or sha256(path) != written[name]:
-                return True
+        expected = written.get(path.relative_to(folder).as_posix())
+        if path.is_symlink() or (path.is_file() and path != folder / MARK and (expected is None or sha256(path) != expected)):
+            return True
     return False
-
-
-def _read_mark(folder: Path) -> dict[str, Any]:
-    """The content of the mark in `folder`; empty if it is missing or damaged."""
-    try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return mark if isinstance(mark, dict) else {}
 
 
 def _rename_to_backup(path: Path) -> Path:
@@ -142,8 +131,6 @@ def _rename_to_backup(path: Path) -> Path:
     return path.rename(backup)
 
 
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def _temporary(path: Path) -> Path:
+    """A free name next to `path`. Files and folders made by `tempfile` could be read by their owner alone."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

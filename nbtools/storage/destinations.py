@@ -131,15 +131,13 @@ def _check_replaceable(path: Path, kind: Kind, remedy: str) -> None:
     """Raise InputError if there is anything at `path` but an empty folder or an earlier result of the same kind."""
     if not os.path.lexists(path):
         return
+    if path.is_dir() == kind.is_file:
+        raise InputError(f"{path} is a {'folder' if kind.is_file else 'file'}.", remedy)
     if kind.is_file:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder.", remedy)
-        if not path.is_file() or not kind.is_made(path):
-            raise InputError(f"{path} already exists and is not {kind.name}.", remedy)
-        return
-    if not path.is_dir():
-        raise InputError(f"{path} is a file.", remedy)
-    if not kind.stays and path.is_mount():
+        taken = not path.is_file() or not kind.is_made(path)
+    elif not kind.stays and path.is_mount():
         raise InputError(f"{path} is a mounted disk, which cannot be replaced.", "Give a folder in it.")
-    if not kind.is_made(path) and {entry.name for entry in path.iterdir()} - kind.scraps:
+    else:
+        taken = not kind.is_made(path) and bool({entry.name for entry in path.iterdir()} - kind.scraps)
+    if taken:
         raise InputError(f"{path} already exists and is not {kind.name}.", remedy)

@@ -15,11 +15,6 @@ CODES = (errno.ENOSPC, errno.EDQUOT)
 WORDS = (f"os error {errno.ENOSPC}", f"Errno {errno.ENOSPC}", "iostream error", "inline_container", *(os.strerror(code) for code in CODES))
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether `error` means that the disk, or the user's quota on it, is full."""
-    return getattr(error, "errno", None) in CODES or says_disk_full(str(error))
-
-
 def says_disk_full(text: str) -> bool:
     """Whether the message of an error, or what a program printed, means that the disk or the user's quota on it is full."""
     return any(words in text for words in WORDS)
@@ -31,6 +26,6 @@ def explain_full_disk(explanation: CourseError) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # safetensors raises SafetensorError and torch RuntimeError, not OSError
-        if is_disk_full(error):
+        if getattr(error, "errno", None) in CODES or says_disk_full(str(error)):
             raise explanation from error
         raise

@@ -8,20 +8,18 @@ Infinity, which Python writes although JSON does not have them, are accepted whe
 from __future__ import annotations
 
 import json
-import re
 import stat
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from nbtools.errors import CourseError, InputError
-from nbtools.storage.shapes import JsonError, Shape, fit
+from nbtools.storage.shapes import MISSING, JsonError, Shape, fit
+from nbtools.texts import repair
 
 MOST_BYTES = 200_000_000  # ten times as much as a notebook with many pictures
 MOST_DEPTH = 100  # nbformat and the standard library recurse; notebooks are nested less than 20 levels deep
 MOST_DIGITS = 300  # a float holds 308
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # in the JSON text; also matches escaped pairs, which stay intact
-_MISSING: Any = object()
 
 
 def read_json(
@@ -30,7 +28,7 @@ def read_json(
     remedy: str = "Get the file again, or delete it.",
     error: type[CourseError] = InputError,
     most_bytes: int = MOST_BYTES,
-    absent: Any = _MISSING,
+    absent: Any = MISSING,
 ) -> Any:
     """The content of a JSON file, with the defaults of `shape` filled in.
 
@@ -43,14 +41,12 @@ def read_json(
     """
     try:
         return parse_json(_read_bytes(Path(path), most_bytes), shape)
-    except JsonError as why:
-        raise error(f"{path} cannot be read: it {why}.", remedy) from None
     except FileNotFoundError:
-        if absent is not _MISSING:
+        if absent is not MISSING:
             return absent
         raise error(f"{path} is missing.", remedy) from None
     except (OSError, ValueError) as why:  # ValueError: an impossible path
-        raise error(f"{path} cannot be read: {getattr(why, 'strerror', None) or why}.", remedy) from None
+        raise error(f"{path} cannot be read: {_reason(why)}.", remedy) from None
 
 
 def read_object(path: str | Path) -> dict[str, Any]:
@@ -61,19 +57,17 @@ def read_object(path: str | Path) -> dict[str, Any]:
         return {}
 
 
-def read_json_lines(path: str | Path, shape: Shape = dict, most_bytes: int = MOST_BYTES) -> list[Any]:
+def read_json_lines(path: str | Path, shape: Shape = dict) -> list[Any]:
     """The lines of a JSON Lines file, each with the defaults of `shape` filled in; an empty list if there is no file.
 
     Lines that do not have the shape are left out: the last line may be half-written. Raises InputError if the file cannot be read.
     """
     try:
-        raw = _read_bytes(Path(path), most_bytes)
+        raw = _read_bytes(Path(path), MOST_BYTES)
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as why:
-        raise InputError(
-            f"{path} cannot be read: {getattr(why, 'strerror', None) or why}.", "Check the file and its permissions."
-        ) from None
+        raise InputError(f"{path} cannot be read: {_reason(why)}.", "Check the file and its permissions.") from None
     rows = []
     for line in raw.splitlines():
         try:
@@ -89,7 +83,7 @@ def parse_json(raw: bytes | str, shape: Shape = object) -> Any:
         text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw))
         if not text.strip("\ufeff \t\r\n"):
             raise JsonError("is empty")
-        value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_check_names, parse_int=_parse_int)
+        value = _repaired(json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_check_names, parse_int=_parse_int))
     except JsonError:
         raise
     except UnicodeDecodeError as why:
@@ -98,10 +92,11 @@ def parse_json(raw: bytes | str, shape: Shape = object) -> Any:
         raise JsonError(f"is nested more than {MOST_DEPTH} levels deep") from None
     except ValueError as why:
         raise JsonError(f"is not JSON ({why})") from None
-    _check_depth(value)
-    if SURROGATE.search(text):
-        value = _repair_surrogates(value)
     return fit(value, shape)
+
+
+def _reason(why: Exception) -> str:
+    return f"it {why}" if isinstance(why, JsonError) else str(getattr(why, "strerror", None) or why)
 
 
 def _read_bytes(path: Path, most_bytes: int) -> bytes:
@@ -129,25 +124,14 @@ def _parse_int(digits: str) -> int:
     return int(digits)
 
 
-def _check_depth(value: Any) -> None:
-    depth, level = 0, _children(value)
-    while level:
-        depth += 1
-        if depth > MOST_DEPTH:
-            raise JsonError(f"is nested more than {MOST_DEPTH} levels deep")
-        level = [child for item in level for child in _children(item)]
-
-
-def _children(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-
-
-def _repair_surrogates(value: Any) -> Any:
-    """`value` with text that can be encoded: escapes in JSON can write half of a surrogate pair."""
+def _repaired(value: Any, depth: int = 0) -> Any:
+    """`value` with text that can be encoded: escapes in JSON can write half of a surrogate pair. Raises JsonError if it is too deep."""
+    if depth > MOST_DEPTH:
+        raise JsonError(f"is nested more than {MOST_DEPTH} levels deep")
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return repair(value)
     if isinstance(value, list):
-        return [_repair_surrogates(item) for item in value]
+        return [_repaired(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {_repair_surrogates(name): _repair_surrogates(item) for name, item in value.items()}
+        return {repair(name): _repaired(item, depth + 1) for name, item in value.items()}
     return value

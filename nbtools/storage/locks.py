@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,41 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.2  # between two attempts to acquire a lock that another process holds
 
 
-def try_lock(path: Path) -> FileLock | None:
+@contextmanager
+def wait_for_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock file `path` in this context, and wait for it as long as another process holds it.
+
+    waiting  called before each further attempt; what it raises ends the wait
+    """
+    while (lock := _try_lock(path)) is None:
+        waiting()
+        time.sleep(POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def hold_lock(path: Path, problem: str, remedy: str) -> AbstractContextManager[None]:
+    """Hold the lock file `path` in this context. Raises RunError with `problem` and `remedy` if another process holds it."""
+
+    def refuse() -> None:
+        raise RunError(problem, remedy)
+
+    return wait_for_lock(path, refuse)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock file `path`. Nothing is created."""
+    if not path.exists():
+        return False
+    if (lock := _try_lock(path)) is None:
+        return True
+    lock.release()
+    return False
+
+
+def _try_lock(path: Path) -> FileLock | None:
     """Acquire the lock file `path` and return it, to be released by the caller; None if another process holds it."""
     from filelock import FileLock, Timeout
 
@@ -27,39 +61,3 @@ def try_lock(path: Path) -> FileLock | None:
     except Timeout:
         return None
     return lock
-
-
-@contextmanager
-def hold_lock(path: Path, problem: str, remedy: str) -> Iterator[None]:
-    """Hold the lock file `path` in this context. Raises RunError with `problem` and `remedy` if another process holds it."""
-    if (lock := try_lock(path)) is None:
-        raise RunError(problem, remedy)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def wait_for_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock file `path` in this context, and wait for it as long as another process holds it.
-
-    waiting  called before each further attempt; what it raises ends the wait
-    """
-    while (lock := try_lock(path)) is None:
-        waiting()
-        time.sleep(POLL_SECONDS)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def is_locked(path: Path) -> bool:
-    """Whether another process holds the lock file `path`. Nothing is created."""
-    if not path.exists():
-        return False
-    if (lock := try_lock(path)) is None:
-        return True
-    lock.release()
-    return False

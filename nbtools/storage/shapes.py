@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from typing import Any
 
 Shape = Any  # see above
-
 EXACT = 2**53  # the largest integer up to which a double holds every integer
-_MISSING: Any = object()
+MISSING: Any = object()
+WORDS = {str: "text", bool: "true or false", dict: "an object", list: "a list", int: "a whole number", float: "a finite number"}
 
 
 class JsonError(ValueError):
@@ -38,7 +38,7 @@ class Maybe:
     """A name that may be missing or null."""
 
     shape: Shape
-    default: Any = _MISSING
+    default: Any = MISSING
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def fit(value: Any, shape: Shape, where: str = "") -> Any:
                 continue
     elif _is(value, shape):
         return value
-    shown = repr(value) if isinstance(value, (str, int, float, type(None))) else "an object" if isinstance(value, dict) else "a list"
-    raise JsonError(f"holds {shown[:60]} {f'as {where}' if where else 'at its top level'}, which must be {_words(shape)}")
+    shown = WORDS[type(value)] if isinstance(value, (dict, list)) else repr(value)[:60]
+    raise JsonError(f"holds {shown} {f'as {where}' if where else 'at its top level'}, which must be {_words(shape)}")
 
 
 def _fit_object(value: dict[str, Any], shape: dict[Any, Shape], where: str) -> dict[str, Any]:
@@ -87,16 +87,15 @@ def _fit_object(value: dict[str, Any], shape: dict[Any, Shape], where: str) -> d
         return {name: fit(item, shape[str], inner(name)) for name, item in value.items()}
     fitted = dict(value)
     for name, expected in shape.items():
-        if isinstance(expected, Maybe):
-            if fitted.get(name) is None:
-                fitted.pop(name, None)
-                if expected.default is not _MISSING:
-                    fitted[name] = copy.deepcopy(expected.default)
-                continue
-            expected = expected.shape
+        optional = isinstance(expected, Maybe)
+        if optional and fitted.get(name) is None:
+            fitted.pop(name, None)
+            if expected.default is not MISSING:
+                fitted[name] = copy.deepcopy(expected.default)
         elif name not in fitted:
             raise JsonError(f"has no {inner(name)}")
-        fitted[name] = fit(fitted[name], expected, inner(name))
+        else:
+            fitted[name] = fit(fitted[name], expected.shape if optional else expected, inner(name))
     return fitted
 
 
@@ -110,17 +109,16 @@ def _is(value: Any, shape: Shape) -> bool:
         return isinstance(value, str) and shape.fullmatch(value) is not None
     if isinstance(value, bool):
         return shape is bool
+    if shape is int:
+        shape = Whole(-EXACT)
     if isinstance(shape, Whole):
         return isinstance(value, int) and shape.least <= value <= shape.most
-    if shape is int:
-        return isinstance(value, int) and abs(value) <= EXACT
     if shape is float:
         return isinstance(value, (int, float)) and math.isfinite(value)
     return isinstance(shape, type) and isinstance(value, shape)
 
 
 def _words(shape: Shape) -> str:
-    """A shape in words."""
     if isinstance(shape, tuple):
         return " or ".join(map(_words, shape))
     if isinstance(shape, Is):
@@ -129,6 +127,4 @@ def _words(shape: Shape) -> str:
         return f"a whole number from {shape.least} to {shape.most}"
     if isinstance(shape, re.Pattern):
         return f"text such as {shape.pattern}"
-    if isinstance(shape, (dict, list)):
-        shape = type(shape)
-    return {str: "text", bool: "true or false", dict: "an object", list: "a list", int: "a whole number", float: "a finite number"}[shape]
+    return WORDS[type(shape) if isinstance(shape, (dict, list)) else shape]

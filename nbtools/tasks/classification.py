@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbtools.data import texts_of, tokenize
+from nbtools.data import tokenize
 from nbtools.errors import InputError, MachineError
 from nbtools.models import evaluating, load_model
 from nbtools.system import choose_dtype, progress, quiet_libraries, seed_everything
+from nbtools.texts import check_texts
 from nbtools.training.memory import free_memory, held_memory
 from nbtools.values import checked
 
@@ -195,7 +196,7 @@ def _with_labels(lm: LanguageModel) -> Any:
 
 
 def _rows(part: Dataset | Sequence[str], lm: LanguageModel, max_tokens: int) -> list[list[int]]:
-    tokens = tokenize(texts_of(part), lm)
+    tokens = tokenize(check_texts(part), lm)
     return [[lm.document_id, *tokens[index][-(max_tokens - 1) :].tolist()] for index in range(len(tokens))]
 
 
@@ -244,7 +245,7 @@ def zero_shot(
     asked = lm.tokenizer(question, add_special_tokens=False)["input_ids"]
     answers = [lm.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words]
     available = min(max_tokens, lm.context) - len(asked) - max(map(len, answers))
-    tokens = tokenize(texts_of(part), lm)
+    tokens = tokenize(check_texts(part), lm)
 
     def odds(text: list[int]) -> float:
         """ln p(second) - ln p(first) after the text and the question."""

