@@ -4,48 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import GPT2LMHeadModel, LlamaForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from nbtools.accel.native import enabled
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True)
-class Projection:
-    """A linear layer."""
+class Affine:
+    """A linear layer, or a norm, whose weight is float32 [width]."""
 
     weight: torch.Tensor
     """[outputs, inputs] in the decoder's number format."""
     bias: torch.Tensor | None = None
-    """float32 [outputs]"""
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A layer norm, or a root-mean-square norm, which has no bias."""
-
-    weight: torch.Tensor
-    """float32 [width]"""
-    bias: torch.Tensor | None = None
-    """float32 [width]"""
+    """float32 [outputs]; a root-mean-square norm has none."""
 
 
 @dataclass(frozen=True)
 class Layer:
     """One transformer block."""
 
-    norm1: Norm
-    query: Projection
-    key: Projection
-    value: Projection
-    output: Projection
-    norm2: Norm
-    gate: Projection | None
+    norm1: Affine
+    query: Affine
+    key: Affine
+    value: Affine
+    output: Affine
+    norm2: Affine
+    gate: Affine | None
     """None where the feed-forward part is not gated (GPT-2)."""
-    up: Projection
-    down: Projection
+    up: Affine
+    down: Affine
 
 
 @dataclass(frozen=True)
@@ -61,7 +52,7 @@ class Weights:
     sine: torch.Tensor | None
     """The same for the sine."""
     layers: list[Layer]
-    norm: Norm
+    norm: Affine
     head: torch.Tensor
     """[vocabulary, width]; the embedding's own tensor where the model ties the two and `arrange` leaves it as it is."""
     heads: int
@@ -86,11 +77,6 @@ def unsupported_reason(model: Any) -> str | None:
     """
     if not enabled():
         return "NBTOOLS_ACCEL is 0"
-    import torch
-    from torch import nn
-    from transformers import GPT2LMHeadModel, LlamaForCausalLM
-    from transformers.pytorch_utils import Conv1D
-
     config = model.config
     if type(model) not in {GPT2LMHeadModel, LlamaForCausalLM}:
         return f"its class is {type(model).__name__}"
@@ -104,7 +90,7 @@ def unsupported_reason(model: Any) -> str | None:
         origin = type(module).__module__
         if not (isinstance(module, Conv1D) or origin.startswith(("torch.nn.modules.", "transformers.models.", "transformers.activations"))):
             return f"{name} is a {type(module).__name__}"
-        if name.endswith(("proj", "c_attn", "c_fc", "lm_head")) and type(module) not in {nn.Linear, Conv1D}:
+        if name.endswith(("proj", "c_attn", "c_fc", "lm_head")) and type(module) not in {torch.nn.Linear, Conv1D}:
             return f"{name} is a {type(module).__name__}"
         # transformers leaves its hooks on a model that once returned hidden states or attention; in other passes they do nothing.
         hooks = [hook for hook in module._forward_hooks.values() if hook.__module__ != "transformers.utils.output_capturing"]
@@ -154,11 +140,11 @@ class _Converter:
         # Rounded like the matrices, so that bf16 means the same model as in transformers.
         return None if weight is None else weight.detach().to(self.dtype).float().contiguous()
 
-    def projection(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Projection:
-        return Projection(self.matrix(weight), self.vector(bias))
+    def projection(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Affine:
+        return Affine(self.matrix(weight), self.vector(bias))
 
-    def norm(self, module: Any) -> Norm:
-        return Norm(self.vector(module.weight), self.vector(getattr(module, "bias", None)))
+    def norm(self, module: Any) -> Affine:
+        return Affine(self.vector(module.weight), self.vector(getattr(module, "bias", None)))
 
 
 def _read_gpt2(model: Any, convert: _Converter) -> dict[str, Any]:
@@ -175,8 +161,6 @@ def _read_gpt2(model: Any, convert: _Converter) -> dict[str, Any]:
 
 
 def _read_llama(model: Any, convert: _Converter) -> dict[str, Any]:
-    import torch
-
     layers = []
     for block in model.model.layers:
         attention, mlp = block.self_attn, block.mlp

@@ -7,6 +7,7 @@ when it is saved, mostly from memory (1.9 GB per second on a processor with SHA 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -74,7 +75,10 @@ def check_output(output_dir: str | Path) -> Path:
 def begin(output_dir: Path, plan: Mapping[str, Any], choices: TrainingChoices) -> OpenRun:
     """Create the folder of a new run. An interrupted run of that name is renamed, never deleted, and can still be resumed."""
     folder = unfinished(output_dir)
-    if (old := _keep_interrupted(output_dir)) is not None:
+    if folder.exists():
+        names = (output_dir.with_name(f"{output_dir.name}-{number}") for number in itertools.count(1))
+        old = next(name for name in names if not name.exists() and not unfinished(name).exists())
+        folder.rename(unfinished(old))
         say(
             f"An interrupted run was found and kept as {unfinished(old).name}. "
             f"To resume it: resume=True, output_dir={str(old)!r}, and otherwise the same values as before."
@@ -82,17 +86,6 @@ def begin(output_dir: Path, plan: Mapping[str, Any], choices: TrainingChoices) -
     with atomic_folder(folder, "finetune") as temporary:
         write_text(temporary / "plan.json", json.dumps({**plan, "choices": choices.to_dict()}, indent=1))
     return OpenRun(folder, choices)
-
-
-def _keep_interrupted(output_dir: Path) -> Path | None:
-    """Rename an interrupted run to the first of NAME-1, NAME-2, … that is free; its new output_dir, or None where there was none."""
-    if not unfinished(output_dir).exists():
-        return None
-    number = 1
-    while (other := output_dir.with_name(f"{output_dir.name}-{number}")).exists() or unfinished(other).exists():
-        number += 1
-    unfinished(output_dir).rename(unfinished(other))
-    return other
 
 
 def has_interrupted(output_dir: Path) -> bool:

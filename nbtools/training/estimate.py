@@ -21,7 +21,7 @@ from nbtools.generation import release
 from nbtools.models import exclusively, save_model
 from nbtools.system import keep_freed_memory, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
-from nbtools.training.callbacks import LOGGING_STEPS, evaluation_interval
+from nbtools.training.callbacks import evaluated_steps
 from nbtools.training.checkpoints import output_folder
 from nbtools.training.choices import TrainingChoices, first_batch, measure_choices, undisturbed
 from nbtools.training.config import FinetuneConfig, ResolvedConfig, base_name
@@ -120,7 +120,8 @@ def estimate(
     quiet_libraries()
     release(lm.model)  # as finetune does
     free, free_disk = free_memory() + held_memory(), shutil.disk_usage(disk).free
-    texts = _spread(sample or scored[:VALIDATION_SAMPLE])
+    texts = sorted(sample or scored[:VALIDATION_SAMPLE], key=len, reverse=True)
+    texts = texts[:: max(1, len(texts) // PROBE_TEXTS)]  # evenly spaced from the longest to the shortest
     with undisturbed(lm.model), tempfile.TemporaryDirectory(prefix=".probe-", dir=disk) as folder, PeakMemory() as peak:
         probe = Probe(lm, texts, Path(folder))
         choices = _run_probe(probe, train, config, peak, (free, free_disk, disk))
@@ -135,7 +136,7 @@ def estimate(
     return Estimate(
         parts={
             "steps": config.max_steps * probe.step_seconds,
-            "validation": _validations(config.max_steps) * computed_tokens(sample, lm) * seconds_per_token,
+            "validation": len(evaluated_steps(config.max_steps)) * computed_tokens(sample, lm) * seconds_per_token,
             "checkpoints": checkpoints * probe.checkpoint_seconds,
             "saving": saving,
             "scoring": computed_tokens(scored, lm) * seconds_per_token,
@@ -205,17 +206,6 @@ def computed_tokens(texts: Sequence[str], lm: LanguageModel) -> int:
     lengths = tokens.starts[1:] - tokens.starts[:-1] + 2
     later = -(-np.maximum(lengths - window, 0) // min(STRIDE, window // 2))
     return int(np.minimum(lengths, window).sum() + (later * window).sum())
-
-
-def _spread(texts: list[str]) -> list[str]:
-    """A few of `texts`, evenly spaced from the longest to the shortest."""
-    return sorted(texts, key=len, reverse=True)[:: max(1, len(texts) // PROBE_TEXTS)]
-
-
-def _validations(steps: int) -> int:
-    """Return the number of points of the curve that are scored (see `Curve`)."""
-    every = evaluation_interval(steps)
-    return len({step for step in (*range(every, steps + 1, every), steps) if step % LOGGING_STEPS == 0 or step == 1})
 
 
 def _duration(seconds: float) -> str:

@@ -177,11 +177,11 @@ def finetune(
 
 def _check_callbacks(callbacks: Any) -> None:
     """Raise InputError for anything that is not a list of Trainer's callbacks."""
-    for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
-        if not isinstance(callback, TrainerCallback) and not (isinstance(callback, type) and issubclass(callback, TrainerCallback)):
+    if not isinstance(callbacks, (list, tuple)):
+        raise InputError(f"callbacks is {shown(callbacks)}, which is not a list.", "Give a list: [callback].")
+    for callback in callbacks:
+        if not issubclass(callback if isinstance(callback, type) else type(callback), TrainerCallback):
             raise InputError(f"A callback is {shown(callback)}, which is not a TrainerCallback.", "Give a list of TrainerCallback objects.")
-    if isinstance(callbacks, TrainerCallback):
-        raise InputError("callbacks is a single callback.", "Give a list: [callback].")
 
 
 def _check_scores(reviews: Any, before: Any) -> None:

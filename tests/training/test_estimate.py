@@ -122,8 +122,7 @@ def size(folder: Path) -> int:
 
 @pytest.mark.parametrize(("steps", "points"), [(1, 1), (9, 0), (10, 1), (22, 2), (63, 6), (300, 5), (50, 5)])
 def test_points_of_the_curve_are_counted_as_the_curve_counts_them(reviews, tmp_path, steps, points):
-    from nbtools.training.callbacks import Curve
-    from nbtools.training.estimate import _validations
+    from nbtools.training.callbacks import Curve, evaluated_steps
 
     seen: list[int] = []
     curve = Curve(tmp_path / "curve.jsonl", 1, lambda step: {"validation_perplexity": float(seen.append(1) or 1)})
@@ -133,7 +132,7 @@ def test_points_of_the_curve_are_counted_as_the_curve_counts_them(reviews, tmp_p
         state.global_step, row = step, {"loss": 1.0, "step": step, "learning_rate": 0.0}
         state.log_history.append(row)
         curve.on_log(TrainingArguments(), state, TrainerControl(), logs=row)
-    assert len(seen) == _validations(steps) == points
+    assert len(seen) == len(evaluated_steps(steps)) == points
 
 
 def test_time_grows_with_the_plan_and_scoring_is_counted(reviews, tmp_path):
