@@ -11,19 +11,16 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from nbtools.data import tokenize
+from nbtools.data import Packed, Tokens, tokenize
 from nbtools.data.packing import IGNORED
 from nbtools.errors import InputError
-from nbtools.models import evaluating
+from nbtools.models import LanguageModel, evaluating
 from nbtools.system import progress
 from nbtools.texts import check_text, check_texts
 from nbtools.values import checked
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-    from nbtools.data import Packed, Tokens
-    from nbtools.models import LanguageModel
 
 WINDOW = 512  # tokens per window; the same for every model, so that scores do not depend on the block size of training
 STRIDE = 256  # tokens by which the windows of a longer text move; every scored token has at least this much context

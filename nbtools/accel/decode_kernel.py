@@ -37,9 +37,9 @@ class DecodeKernel:
         self.weights = weights  # keeps the memory alive that the addresses below point to
         self.step = code.step_fp32 if weights.dtype == torch.float32 else code.step_bf16
         vocabulary, width = weights.head.shape
-        sizes = {"layers": len(weights.layers), "width": width, "inner": weights.layers[0].up.weight.shape[0], "vocabulary": vocabulary}
-        heads = {"heads": weights.heads, "groups": weights.groups, "size": weights.size}
-        self.shape = _Shape(**sizes, **heads, rms=weights.rms, eps=weights.eps)
+        own = {name: getattr(weights, name) for name in ("heads", "groups", "size", "rms", "eps")}
+        inner = weights.layers[0].up.weight.shape[0]
+        self.shape = _Shape(layers=len(weights.layers), width=width, inner=inner, vocabulary=vocabulary, **own)
         norm = weights.norm
         self.outer = _addresses([weights.embedding, weights.positions, weights.cosine, weights.sine, norm.weight, norm.bias, weights.head])
         ordered: list[Any] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,11 @@ class Layer:
     """One transformer block."""
 
     norm1: Affine
+    norm2: Affine
     query: Affine
     key: Affine
     value: Affine
     output: Affine
-    norm2: Affine
     gate: Affine | None
     """None where the feed-forward part is not gated (GPT-2)."""
     up: Affine
@@ -112,62 +112,59 @@ def read_weights(model: Any, dtype: torch.dtype, arrange: Callable[[torch.Tensor
 
     Nothing is copied that has `dtype` already and that `arrange` leaves as it is.
     """
-    config, convert = model.config, _Converter(dtype, arrange)
-    rms = config.model_type == "llama"
+    config, rms = model.config, model.config.model_type == "llama"
     own = model.get_input_embeddings().weight
     embedding = own.detach().to(dtype)
+
+    def matrix(weight: torch.Tensor) -> torch.Tensor:
+        return arrange(weight.detach().to(dtype))
+
+    def vector(weight: Any) -> Any:
+        # Rounded like the matrices, so that bf16 means the same model as in transformers.
+        return None if weight is None else weight.detach().to(dtype).float().contiguous()
+
+    def norm(module: Any) -> Affine:
+        return Affine(vector(module.weight), vector(getattr(module, "bias", None)))
+
+    layers = []
+    for norm1, norm2, pairs in (_llama_blocks if rms else _gpt2_blocks)(model):
+        linear = [None if weight is None else Affine(matrix(weight), vector(bias)) for weight, bias in pairs]
+        layers.append(Layer(norm(norm1), norm(norm2), *linear))
+    positions = cosine = sine = None
+    if rms:
+        tables = model.model.rotary_emb(torch.zeros(1), torch.arange(config.max_position_embeddings)[None])
+        cosine, sine = (vector(table[0]) for table in tables)
+    else:
+        positions = vector(model.transformer.wpe.weight)
     return Weights(
         embedding=embedding,
-        head=convert.matrix(embedding if model.lm_head.weight is own else model.lm_head.weight),
+        positions=positions,
+        cosine=cosine,
+        sine=sine,
+        layers=layers,
+        norm=norm(model.model.norm if rms else model.transformer.ln_f),
+        head=matrix(embedding if model.lm_head.weight is own else model.lm_head.weight),
         heads=config.num_attention_heads,
         groups=config.num_key_value_heads if rms else config.num_attention_heads,
         size=config.head_dim if rms else config.hidden_size // config.num_attention_heads,
         eps=config.rms_norm_eps if rms else config.layer_norm_epsilon,
         rms=rms,
-        **(_read_llama if rms else _read_gpt2)(model, convert),
     )
 
 
-@dataclass(frozen=True)
-class _Converter:
-    dtype: torch.dtype
-    arrange: Callable[[torch.Tensor], torch.Tensor]
-
-    def matrix(self, weight: torch.Tensor) -> torch.Tensor:
-        return self.arrange(weight.detach().to(self.dtype))
-
-    def vector(self, weight: Any) -> Any:
-        # Rounded like the matrices, so that bf16 means the same model as in transformers.
-        return None if weight is None else weight.detach().to(self.dtype).float().contiguous()
-
-    def projection(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Affine:
-        return Affine(self.matrix(weight), self.vector(bias))
-
-    def norm(self, module: Any) -> Affine:
-        return Affine(self.vector(module.weight), self.vector(getattr(module, "bias", None)))
-
-
-def _read_gpt2(model: Any, convert: _Converter) -> dict[str, Any]:
-    layers = []
+def _gpt2_blocks(model: Any) -> Iterator[tuple[Any, Any, list[Any]]]:
+    """The two norms of each block, and weight and bias of its linear layers in the order of `Layer`."""
     for block in model.transformer.h:
         attention, mlp = block.attn, block.mlp
         # Conv1D stores [inputs, outputs].
-        parts = zip(attention.c_attn.weight.t().chunk(3), attention.c_attn.bias.chunk(3), strict=True)
-        query, key, value = (convert.projection(weight, bias) for weight, bias in parts)
-        output, up, down = (convert.projection(each.weight.t(), each.bias) for each in (attention.c_proj, mlp.c_fc, mlp.c_proj))
-        layers.append(Layer(convert.norm(block.ln_1), query, key, value, output, convert.norm(block.ln_2), None, up, down))
-    positions, norm = convert.vector(model.transformer.wpe.weight), convert.norm(model.transformer.ln_f)
-    return {"layers": layers, "norm": norm, "positions": positions, "cosine": None, "sine": None}
+        heads = zip(attention.c_attn.weight.t().chunk(3), attention.c_attn.bias.chunk(3), strict=True)
+        output, up, down = ((each.weight.t(), each.bias) for each in (attention.c_proj, mlp.c_fc, mlp.c_proj))
+        yield block.ln_1, block.ln_2, [*heads, output, (None, None), up, down]
 
 
-def _read_llama(model: Any, convert: _Converter) -> dict[str, Any]:
-    layers = []
+def _llama_blocks(model: Any) -> Iterator[tuple[Any, Any, list[Any]]]:
+    """The same for a Llama model."""
     for block in model.model.layers:
         attention, mlp = block.self_attn, block.mlp
         linear = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-        query, key, value, output, *feed_forward = (convert.projection(each.weight, each.bias) for each in linear)
-        norms = convert.norm(block.input_layernorm), convert.norm(block.post_attention_layernorm)
-        layers.append(Layer(norms[0], query, key, value, output, norms[1], *feed_forward))
-    cosine, sine = model.model.rotary_emb(torch.zeros(1), torch.arange(model.config.max_position_embeddings)[None])
-    rotary = {"cosine": convert.vector(cosine[0]), "sine": convert.vector(sine[0])}
-    return {"layers": layers, "norm": convert.norm(model.model.norm), "positions": None, **rotary}
+        yield block.input_layernorm, block.post_attention_layernorm, [(each.weight, each.bias) for each in linear]

@@ -104,26 +104,23 @@ class Curve(TrainerCallback):
         self.path, self.tokens_per_step, self.validate = path, tokens_per_step, validate
         self.draw, self.points, self.label = draw, points, label
         self.rows: list[dict[str, Any]] = []
-        self.seconds_before = 0.0
         self.started = time.perf_counter()
         self.bar: tqdm[Any] | None = None
         self.live = _live_display() if draw else None
 
-    def restore(self, step: int) -> None:
-        """Drop the rows after `step`: a resumed run continues from its checkpoint, not from its last row."""
-        self.rows = [row for row in read_json_lines(self.path, {"step": int, "seconds": float}) if row["step"] <= step]
-        self.seconds_before = self.rows[-1]["seconds"] if self.rows else 0.0
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
-
     @property
     def seconds(self) -> float:
-        return self.seconds_before + time.perf_counter() - self.started
+        """Of the training so far, with those before an interruption."""
+        return time.perf_counter() - self.started
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
         if not state.is_world_process_zero:
             return
-        self.restore(state.global_step)
-        self.started = time.perf_counter()
+        # A resumed run continues from its checkpoint, not from its last row.
+        rows = read_json_lines(self.path, {"step": int, "seconds": float})
+        self.rows = [row for row in rows if row["step"] <= state.global_step]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        self.started = time.perf_counter() - (self.rows[-1]["seconds"] if self.rows else 0.0)
         self.bar = progress(iter(()), self.label, total=state.max_steps, unit="step")
         self.bar.update(state.global_step)
 

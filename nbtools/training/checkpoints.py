@@ -95,10 +95,8 @@ def has_interrupted(output_dir: Path) -> bool:
 
 def can_resume(output_dir: Path, plan: Mapping[str, Any]) -> bool:
     """Return whether `reopen` would succeed."""
-    if not has_interrupted(output_dir):
-        return False
     try:
-        _check_resumable(unfinished(output_dir), plan)
+        _check_resumable(output_dir, plan)
     except InputError:
         return False
     return True
@@ -109,18 +107,18 @@ def reopen(output_dir: Path, plan: Mapping[str, Any]) -> OpenRun:
 
     Raises InputError when there is no such run, when it was begun with another plan, and when it stopped because its loss was not finite.
     """
-    folder = unfinished(output_dir)
-    if not has_interrupted(output_dir):
-        raise InputError(f"There is no interrupted run in {folder}.", "Start one with resume=False.")
-    choices = _check_resumable(folder, plan)
+    choices, folder = _check_resumable(output_dir, plan), unfinished(output_dir)
     checkpoint = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         say("The interrupted run has no complete checkpoint, so it starts again at step 0.")
     return OpenRun(folder, choices, checkpoint)
 
 
-def _check_resumable(folder: Path, plan: Mapping[str, Any]) -> TrainingChoices:
-    """Return the choices of the interrupted run in `folder`. Raises InputError if it cannot be resumed with `plan`."""
+def _check_resumable(output_dir: Path, plan: Mapping[str, Any]) -> TrainingChoices:
+    """Return the choices of the interrupted run of `output_dir`. Raises InputError if it cannot be resumed with `plan`."""
+    folder = unfinished(output_dir)
+    if not has_interrupted(output_dir):
+        raise InputError(f"There is no interrupted run in {folder}.", "Start one with resume=False.")
     if (folder / BROKEN).is_file():
         problem = read_json(folder / BROKEN, {"problem": str}, START_AGAIN)["problem"]
         raise InputError(

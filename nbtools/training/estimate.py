@@ -6,19 +6,20 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 
-from nbtools.data import tokenize
+from nbtools.data import Packed, tokenize
 from nbtools.errors import MachineError
 from nbtools.evaluation import STRIDE, WINDOW
 from nbtools.generation import release
-from nbtools.models import exclusively, save_model
+from nbtools.models import LanguageModel, exclusively, save_model
 from nbtools.system import keep_freed_memory, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
 from nbtools.training.callbacks import evaluated_steps
@@ -29,12 +30,6 @@ from nbtools.training.finetune import VALIDATION_SAMPLE
 from nbtools.training.loop import add_lora, override_dropout
 from nbtools.training.memory import PeakMemory, check_least_memory, check_memory, free_memory, held_memory
 from nbtools.training.probe import Probe, size_of
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from nbtools.data import Packed
-    from nbtools.models import LanguageModel
 
 PROBE_TEXTS = 8  # scored in the probe, of those that the curve scores
 
@@ -162,7 +157,13 @@ def _run_probe(probe: Probe, train: Packed, config: ResolvedConfig, peak: PeakMe
     lm, shape = probe.lm, (config.per_device_batch_size, train.block_size)
     memory, disk, folder = limits
     seed_everything(config.seed)
-    with _adapted(lm, config.lora) as model, keep_freed_memory(), override_dropout(model, config.dropout):
+    with contextlib.ExitStack() as undo:
+        model = lm.model
+        if config.lora:
+            model = add_lora(lm)
+            undo.callback(model.unload)
+        undo.enter_context(keep_freed_memory())
+        undo.enter_context(override_dropout(model, config.dropout))
         check_least_memory(model, *shape)
         choices = measure_choices(model, first_batch(train, config.per_device_batch_size), config)
         torch.set_num_threads(choices.threads)
@@ -182,19 +183,6 @@ def _check_disk(needed: int, free: int, folder: Path) -> None:
             f"This fine-tuning needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free in {folder}.",
             "Free some space, name an output_dir on another disk, or write fewer checkpoints (checkpoint_steps).",
         )
-
-
-@contextlib.contextmanager
-def _adapted(lm: LanguageModel, lora: bool) -> Iterator[Any]:
-    """Within this context, the model that is trained: that of `lm`, with adapters for LoRA."""
-    if not lora:
-        yield lm.model
-        return
-    adapted = add_lora(lm)
-    try:
-        yield adapted
-    finally:
-        adapted.unload()
 
 
 def computed_tokens(texts: Sequence[str], lm: LanguageModel) -> int:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from datasets import Dataset
 from transformers import TrainerCallback
 
+from nbtools.data import Packed, Reviews
+from nbtools.data.own import OwnTexts
 from nbtools.data.reviews import PARTS
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import Score, evaluate
 from nbtools.generation import release
-from nbtools.models import exclusively, save_model
+from nbtools.models import LanguageModel, exclusively, save_model
 from nbtools.storage import explain_full_disk
 from nbtools.storage.json_files import read_json_lines
 from nbtools.system import keep_freed_memory, quiet_libraries, say, seed_everything
@@ -30,13 +33,6 @@ from nbtools.training.loop import Loop, add_lora, check_report_to, override_drop
 from nbtools.training.memory import check_least_memory
 from nbtools.training.run_state import log_samples
 from nbtools.values import CHECKS, shown
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from nbtools.data import Packed, Reviews
-    from nbtools.data.own import OwnTexts
-    from nbtools.models import LanguageModel
 
 # What `finetune` takes beside the fields of FinetuneConfig.
 NAMES = ("output_dir", "validation", "reviews", "before", "resume", "choices", "callbacks", "draw", "prompts")

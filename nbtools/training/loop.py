@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
@@ -18,15 +18,12 @@ from transformers.integrations import get_reporting_integration_callbacks
 from nbtools.accel.adamw import MasterAdamW
 from nbtools.accel.fast_path import FastPath
 from nbtools.errors import InputError, MachineError, RunError
-from nbtools.models import note_training
+from nbtools.models import LanguageModel, note_training
 from nbtools.system import device
 from nbtools.training.callbacks import MarkComplete, StopOnInterrupt, StopOnNonFinite
 from nbtools.training.checkpoints import OpenRun, how_to_resume
 from nbtools.training.choices import fast_path
 from nbtools.training.config import ResolvedConfig
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import torch
@@ -11,9 +11,7 @@ import torch
 from nbtools.accel.fast_path import has_adapters
 from nbtools.errors import MachineError
 from nbtools.system import available_memory, device, total_memory
-
-if TYPE_CHECKING:
-    from nbtools.training.choices import TrainingChoices
+from nbtools.training.choices import TrainingChoices
 
 SAMPLE_SECONDS = 0.02
 LIBRARIES = 300 * 10**6  # bytes that Python, PyTorch and transformers hold at least once they are loaded

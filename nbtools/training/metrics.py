@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -19,9 +19,7 @@ from nbtools.storage import Kind, destination, resolve_path, write_text
 from nbtools.storage.destinations import FINETUNE
 from nbtools.storage.json_files import read_json, read_object
 from nbtools.system import device, name_host, peak_memory
-
-if TYPE_CHECKING:
-    from nbtools.training.finetune import Finetuned
+from nbtools.training.finetune import Finetuned
 
 SCHEMA = 1
 METRICS = Kind("the metrics of a fine-tuning", lambda file: read_object(file).get("kind") == "finetune", is_file=True)
