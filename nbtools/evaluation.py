@@ -97,6 +97,11 @@ def evaluate(lm: LanguageModel, texts: Dataset | Sequence[str], label: str = "va
     return Score(float(per_review.sum()), tokens, size, len(texts), per_review)
 
 
+def computed_tokens(lm: LanguageModel, texts: Sequence[str]) -> int:
+    """Return the number of tokens that `evaluate` computes for `texts`, without padding; a long text's are mostly in two windows."""
+    return sum(len(window.ids) for window in _windows(lm, tokenize(texts, lm))) if texts else 0
+
+
 def _windows(lm: LanguageModel, tokens: Tokens) -> Iterator[_Window]:
     window = min(WINDOW, lm.context)
     stride = min(STRIDE, window // 2)

@@ -87,10 +87,9 @@ def unsupported_reason(model: Any) -> str | None:
         return "its weights are neither all fp32 nor all bf16"
     for name, module in model.named_modules():
         # Adapters and quantization replace these two classes by others; patches replace a module's own `forward`.
-        origin = type(module).__module__
-        if not (isinstance(module, Conv1D) or origin.startswith(("torch.nn.modules.", "transformers.models.", "transformers.activations"))):
-            return f"{name} is a {type(module).__name__}"
-        if name.endswith(("proj", "c_attn", "c_fc", "lm_head")) and type(module) not in {torch.nn.Linear, Conv1D}:
+        linear = type(module) in {torch.nn.Linear, Conv1D}
+        known = type(module).__module__.startswith(("torch.nn.modules.", "transformers.models.", "transformers.activations"))
+        if not linear and (not known or name.endswith(("proj", "c_attn", "c_fc", "lm_head"))):
             return f"{name} is a {type(module).__name__}"
         # transformers leaves its hooks on a model that once returned hidden states or attention; in other passes they do nothing.
         hooks = [hook for hook in module._forward_hooks.values() if hook.__module__ != "transformers.utils.output_capturing"]
@@ -128,7 +127,7 @@ def read_weights(model: Any, dtype: torch.dtype, arrange: Callable[[torch.Tensor
 
     layers = []
     for norm1, norm2, pairs in (_llama_blocks if rms else _gpt2_blocks)(model):
-        linear = [None if weight is None else Affine(matrix(weight), vector(bias)) for weight, bias in pairs]
+        linear: list[Any] = [None if weight is None else Affine(matrix(weight), vector(bias)) for weight, bias in pairs]
         layers.append(Layer(norm(norm1), norm(norm2), *linear))
     positions = cosine = sine = None
     if rms:

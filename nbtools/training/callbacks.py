@@ -160,7 +160,7 @@ class Curve(TrainerCallback):
     def _draw(self, last_step: int) -> None:
         done = self.rows[-1]["step"]
         left = (self.seconds / done) * (last_step - done)
-        assert self.draw is not None
+        assert self.live is not None and self.draw is not None
         try:
             self.live.update(self.draw(self.rows, f"step {done} of {last_step}, about {left / 60:.1f} minutes left"))
         except Exception as error:  # a failed plot must not end a training

@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
 
-from nbtools.data import Packed, tokenize
+from nbtools.data import Packed
 from nbtools.errors import MachineError
-from nbtools.evaluation import STRIDE, WINDOW
+from nbtools.evaluation import computed_tokens
 from nbtools.generation import release
 from nbtools.models import LanguageModel, exclusively, save_model
 from nbtools.system import keep_freed_memory, quiet_libraries, seed_everything
@@ -124,17 +123,17 @@ def estimate(
         model_bytes = size_of(save_model(lm, Path(folder, "model")))
         saving = time.perf_counter() - saving
     check_memory(peak.bytes, free, lm.model, config.per_device_batch_size, train.block_size)
-    checkpoints = (config.max_steps - 1) // (config.checkpoint_steps or max(1, config.max_steps // 5))
+    checkpoints = (config.max_steps - 1) // config.save_steps
     disk_bytes = max(min(checkpoints, 3) * probe.checkpoint_bytes, min(checkpoints, 2) * probe.checkpoint_bytes + model_bytes)
     _check_disk(disk_bytes, free_disk, disk)
-    seconds_per_token = probe.scoring_seconds / max(1, computed_tokens(texts, lm))
+    seconds_per_token = probe.scoring_seconds / max(1, computed_tokens(lm, texts))
     return Estimate(
         parts={
             "steps": config.max_steps * probe.step_seconds,
-            "validation": len(evaluated_steps(config.max_steps)) * computed_tokens(sample, lm) * seconds_per_token,
+            "validation": len(evaluated_steps(config.max_steps)) * computed_tokens(lm, sample) * seconds_per_token,
             "checkpoints": checkpoints * probe.checkpoint_seconds,
             "saving": saving,
-            "scoring": computed_tokens(scored, lm) * seconds_per_token,
+            "scoring": computed_tokens(lm, scored) * seconds_per_token,
         },
         steps=config.max_steps,
         step_seconds=probe.step_seconds,
@@ -183,17 +182,6 @@ def _check_disk(needed: int, free: int, folder: Path) -> None:
             f"This fine-tuning needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free in {folder}.",
             "Free some space, name an output_dir on another disk, or write fewer checkpoints (checkpoint_steps).",
         )
-
-
-def computed_tokens(texts: Sequence[str], lm: LanguageModel) -> int:
-    """Return the number of tokens that `evaluate` processes for `texts`; most tokens of a long text are in two windows."""
-    if not texts:
-        return 0
-    tokens = tokenize(texts, lm)
-    window = min(WINDOW, lm.context)
-    lengths = tokens.starts[1:] - tokens.starts[:-1] + 2
-    later = -(-np.maximum(lengths - window, 0) // min(STRIDE, window // 2))
-    return int(np.minimum(lengths, window).sum() + (later * window).sum())
 
 
 def _duration(seconds: float) -> str:

@@ -209,7 +209,7 @@ class Loop:
             "use_liger_kernel": where == "cuda" and find_spec("liger_kernel") is not None,
             "logging_steps": 1,
             "logging_nan_inf_filter": False,
-            "save_steps": config.checkpoint_steps or max(1, config.max_steps // 5),
+            "save_steps": config.save_steps,
             "save_total_limit": 2,
             "report_to": config.report_to,
             "disable_tqdm": True,

@@ -17,13 +17,12 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from nbtools.data import load_reviews, pack, tokenize
+from nbtools.data import load_reviews, pack
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
 from nbtools.training import Estimate, TrainingChoices, estimate, finetune, memory
 from nbtools.training.choices import FORMATS, compiler_available
-from nbtools.training.estimate import computed_tokens
 from nbtools.training.memory import PeakMemory, check_least_memory, held_memory, least_memory
 from nbtools.training.probe import PROBE_STEPS, Probe, disturbance
 from tests.small_models import tiny
@@ -145,15 +144,6 @@ def test_time_grows_with_the_plan_and_scoring_is_counted(reviews, tmp_path):
     assert found.memory_bytes >= least_memory(lm.model, 2, 64, found.choices) - memory.LIBRARIES
     first, second, third = repr(found).splitlines()
     assert "for 1000 steps" in first and "GB" in second and "fp32, not compiled" in third
-
-
-def test_tokens_that_a_score_computes_are_those_of_its_windows(reviews):
-    from nbtools.evaluation import _windows
-
-    lm = tiny()
-    texts = ["Short.", *reviews.test["text"][:9], "long " * 500]
-    assert computed_tokens(texts, lm) == sum(len(window.ids) for window in _windows(lm, tokenize(texts, lm)))
-    assert computed_tokens([], lm) == 0
 
 
 def test_too_little_memory_is_refused_before_anything_is_tried(reviews, tmp_path, monkeypatch):
