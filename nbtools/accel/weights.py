@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GPT2LMHeadModel, LlamaForCausalLM
-from transformers.pytorch_utils import Conv1D
 
 from nbtools.accel.native import enabled
 
@@ -77,6 +75,9 @@ def unsupported_reason(model: Any) -> str | None:
     """
     if not enabled():
         return "NBTOOLS_ACCEL is 0"
+    from transformers import GPT2LMHeadModel, LlamaForCausalLM  # importing them takes two seconds
+    from transformers.pytorch_utils import Conv1D
+
     config = model.config
     if type(model) not in {GPT2LMHeadModel, LlamaForCausalLM}:
         return f"its class is {type(model).__name__}"
