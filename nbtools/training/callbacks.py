@@ -221,6 +221,7 @@ def _live_display() -> Any:
     """A display that a notebook can update, or None outside notebooks and where outputs are stored for later readers."""
     if headless() or "IPython" not in sys.modules:
         return None
-    from IPython import display, get_ipython
+    from IPython import get_ipython
+    from IPython.display import display
 
-    return display.display(display_id=True) if hasattr(get_ipython(), "kernel") else None
+    return display(display_id=True) if hasattr(get_ipython(), "kernel") else None

@@ -197,9 +197,7 @@ def _open(lm: LanguageModel, target: Path, plan: dict[str, Any], resume: bool, c
         if checkpoints.resumes_automatically() and not lm.trained:
             resume = checkpoints.can_resume(target, plan) or (resume and checkpoints.has_interrupted(target))
         opened = [checkpoints.reopen(target, plan) if resume else checkpoints.begin(target, plan, choose())]
-    if processes.num_processes > 1:
-        broadcast_object_list(opened)
-    run: OpenRun = opened[0]
+    run: OpenRun = broadcast_object_list(opened)[0]
     if resume and run.checkpoint is None and lm.trained:
         raise InputError(f"This {lm.name} was already changed by a fine-tuning in this process.", "Load it again with load_model.")
     if processes.is_main_process:
