@@ -7,19 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nbtools.data import tokenize
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from nbtools.data import Packed, Tokens, tokenize
+from nbtools.data.packing import IGNORED
 from nbtools.errors import InputError
-from nbtools.models import evaluating
+from nbtools.models import LanguageModel, evaluating
 from nbtools.system import progress
 from nbtools.texts import check_text, check_texts
 from nbtools.values import checked
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import Dataset
-
-    from nbtools.data import Packed, Tokens
-    from nbtools.models import LanguageModel
 
 WINDOW = 512  # tokens per window; the same for every model, so that scores do not depend on the block size of training
 STRIDE = 256  # tokens by which the windows of a longer text move; every scored token has at least this much context
@@ -53,14 +54,7 @@ class Score:
 
     def to_dict(self) -> dict[str, float | int]:
         """Return the scores as a dict that can be stored as JSON."""
-        return {
-            "perplexity": self.perplexity,
-            "bits_per_byte": self.bits_per_byte,
-            "nll": self.nll,
-            "tokens": self.tokens,
-            "bytes": self.bytes,
-            "reviews": self.reviews,
-        }
+        return {name: getattr(self, name) for name in ("perplexity", "bits_per_byte", "nll", "tokens", "bytes", "reviews")}
 
     def __repr__(self) -> str:
         size = f"{self.tokens:,} tokens of {self.reviews:,} reviews"
@@ -88,9 +82,6 @@ def evaluate(lm: LanguageModel, texts: Dataset | Sequence[str], label: str = "va
 
     Raises InputError if there is no text to score, and for anything but a collection of strings.
     """
-    import numpy as np
-    import torch
-
     texts = check_texts(texts)
     if not any(texts):
         raise InputError("There is no text to score.", "Give at least one text that is not empty.")
@@ -106,9 +97,12 @@ def evaluate(lm: LanguageModel, texts: Dataset | Sequence[str], label: str = "va
     return Score(float(per_review.sum()), tokens, size, len(texts), per_review)
 
 
-def _windows(lm: LanguageModel, tokens: Tokens) -> Iterator[_Window]:
-    import numpy as np
+def computed_tokens(lm: LanguageModel, texts: Sequence[str]) -> int:
+    """Return the number of tokens that `evaluate` computes for `texts`, without padding; a long text's are mostly in two windows."""
+    return sum(len(window.ids) for window in _windows(lm, tokenize(texts, lm))) if texts else 0
 
+
+def _windows(lm: LanguageModel, tokens: Tokens) -> Iterator[_Window]:
     window = min(WINDOW, lm.context)
     stride = min(STRIDE, window // 2)
     edge = np.array([lm.document_id], dtype=np.int32)
@@ -136,9 +130,6 @@ def _batches(windows: list[_Window], vocabulary: int) -> Iterator[list[_Window]]
 
 def _score(lm: LanguageModel, batch: list[_Window]) -> list[float]:
     """Return each window's sum over its scored tokens, in nats. Padding is at the end, so earlier tokens do not attend to it."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
     longest = len(batch[0].ids)
     ids = torch.full((len(batch), longest), lm.document_id, dtype=torch.long)
     for row, window in enumerate(batch):
@@ -213,13 +204,9 @@ def block_nll(lm: LanguageModel, packed: Packed, block: int) -> np.ndarray:
 
     As in training, documents in the block do not attend to each other.
     """
-    import torch
-
-    from nbtools.data.packing import IGNORED
-
     item = {name: row[None].to(lm.device) for name, row in packed[block].items()}
     labels = item.pop("labels")
     with evaluating(lm.model), torch.inference_mode():
         logits = lm.model(**item, use_cache=False).logits[0].double()
     targets = torch.nn.functional.pad(labels[0, 1:], (0, 1), value=IGNORED)
-    return torch.nn.functional.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED).cpu().numpy()
+    return cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED).cpu().numpy()

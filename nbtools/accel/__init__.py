@@ -6,8 +6,8 @@ rounding. `NBTOOLS_KERNEL=0` switches off only the part that is compiled from C+
 Generation asks `decoder_for(model, dtype)` and training asks `fast_path.fits(model)`. Both say no where this package does not apply.
 """
 
-from nbtools.accel.decoder import BF16_GAP, Decoder, KVCache, decoder_for, release
-from nbtools.accel.native import available, enabled
+from nbtools.accel.decoder import BF16_GAP, Decoder, decoder_for, release
+from nbtools.accel.native import available
 from nbtools.accel.weights import unsupported_reason
 
-__all__ = ["BF16_GAP", "Decoder", "KVCache", "available", "decoder_for", "enabled", "release", "unsupported_reason"]
+__all__ = ["BF16_GAP", "Decoder", "available", "decoder_for", "release", "unsupported_reason"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from nbtools.accel.native import native_library
+from nbtools.accel.weights import Weights
 
 if TYPE_CHECKING:
-    import torch
-
     from nbtools.accel.decoder import KVCache
-    from nbtools.accel.weights import Weights
 
 MAX_TOKENS = 16  # per step; for more, PyTorch's matrix products are as fast
 WIDTH_STEP = 32  # weights that the kernel reads at a time
@@ -32,16 +32,14 @@ class DecodeKernel:
     """`decode_kernel.cpp` bound to one model's weights, which must be contiguous."""
 
     def __init__(self, weights: Weights) -> None:
-        import torch
-
         code = native_library("decode_kernel")
         assert code is not None
         self.weights = weights  # keeps the memory alive that the addresses below point to
         self.step = code.step_fp32 if weights.dtype == torch.float32 else code.step_bf16
         vocabulary, width = weights.head.shape
-        sizes = {"layers": len(weights.layers), "width": width, "inner": weights.layers[0].up.weight.shape[0], "vocabulary": vocabulary}
-        heads = {"heads": weights.heads, "groups": weights.groups, "size": weights.size}
-        self.shape = _Shape(**sizes, **heads, rms=weights.rms, eps=weights.eps)
+        own = {name: getattr(weights, name) for name in ("heads", "groups", "size", "rms", "eps")}
+        inner = weights.layers[0].up.weight.shape[0]
+        self.shape = _Shape(layers=len(weights.layers), width=width, inner=inner, vocabulary=vocabulary, **own)
         norm = weights.norm
         self.outer = _addresses([weights.embedding, weights.positions, weights.cosine, weights.sine, norm.weight, norm.bias, weights.head])
         ordered: list[Any] = []
@@ -60,8 +58,6 @@ class DecodeKernel:
 
     def __call__(self, ids: list[int], slots: list[int], cache: KVCache) -> torch.Tensor:
         """Read one more token in each of the cache's rows `slots`; returns the logits after it, float32 [tokens, vocabulary]."""
-        import torch
-
         shape, numbers = self.shape, ctypes.c_int32 * len(ids)
         shape.cache_rows, shape.capacity = cache.tensor.shape[2], cache.tensor.shape[4]
         logits = torch.empty(len(ids), shape.vocabulary)

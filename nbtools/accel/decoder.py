@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import gelu, layer_norm, linear, rms_norm, scaled_dot_product_attention, silu
 
 from nbtools.accel.decode_kernel import MAX_TOKENS, DecodeKernel
 from nbtools.accel.native import available
-from nbtools.accel.weights import Norm, Projection, Weights, read_weights, unsupported_reason
+from nbtools.accel.weights import Affine, Weights, read_weights, unsupported_reason
 from nbtools.models import exclusive
 from nbtools.system import available_memory
-
-if TYPE_CHECKING:
-    import torch
 
 # Where the best bf16 logit of transformers exceeds the second by more than this fraction of the largest magnitude, the decoder chooses the
 # same token in bf16. bf16 has 8 significant bits; transformers rounds every activation and the logits to them in its own order, where the
@@ -30,15 +30,8 @@ class KVCache:
 
     tensor: torch.Tensor
     """[layers, 2, rows, groups, capacity, head size]"""
-    lengths: list[int] = field(default_factory=list)
+    lengths: list[int]
     """The number of tokens in each row."""
-
-    @classmethod
-    def empty(cls, weights: Weights, rows: int, capacity: int) -> KVCache:
-        import torch
-
-        shape = (len(weights.layers), 2, rows, weights.groups, capacity, weights.size)
-        return cls(torch.empty(shape, dtype=weights.dtype), [0] * rows)
 
     def copy(self, source: int, target: int) -> None:
         """Copy what row `source` holds to row `target`."""
@@ -54,12 +47,12 @@ class Decoder:
 
     def new_cache(self, rows: int, capacity: int) -> KVCache:
         """An empty cache for `rows` texts of at most `capacity` tokens each."""
-        return KVCache.empty(self.weights, rows, capacity)
+        model = self.weights
+        shape = (len(model.layers), 2, rows, model.groups, capacity, model.size)
+        return KVCache(torch.empty(shape, dtype=model.dtype), [0] * rows)
 
     def read(self, tokens: list[list[int]], slots: list[int], cache: KVCache) -> torch.Tensor:
         """Append `tokens[i]` to row `slots[i]` of the cache; returns the logits after each row's last token, float32 [rows, vocabulary]."""
-        import torch
-
         with torch.inference_mode():
             if self.kernel and self.uses_kernel(len(tokens)) and all(len(row) == 1 for row in tokens):
                 logits = self.kernel([row[0] for row in tokens], slots, cache)
@@ -75,9 +68,6 @@ class Decoder:
 
     def _forward(self, tokens: list[list[int]], slots: list[int], cache: KVCache) -> torch.Tensor:
         """All rows' tokens as one matrix [tokens, width]; only attention treats each row by itself."""
-        import torch
-        from torch.nn.functional import gelu, silu
-
         model = self.weights
         starts = [cache.lengths[slot] for slot in slots]
         positions = torch.cat([torch.arange(start, start + len(new)) for start, new in zip(starts, tokens, strict=True)])
@@ -102,39 +92,30 @@ class Decoder:
             h = gelu(up, approximate="tanh") if layer.gate is None else silu(_project(layer.gate, h)) * up
             x = x + _project(layer.down, h)
         last = torch.tensor([len(new) for new in tokens]).cumsum(0) - 1
-        return _project(Projection(model.head), self._norm(model.norm, x[last])).float()
+        return _project(Affine(model.head), self._norm(model.norm, x[last])).float()
 
-    def _norm(self, norm: Norm, x: torch.Tensor) -> torch.Tensor:
-        from torch.nn.functional import layer_norm, rms_norm
-
+    def _norm(self, norm: Affine, x: torch.Tensor) -> torch.Tensor:
         wide, shape = x.float(), norm.weight.shape
         if self.weights.rms:
             return rms_norm(wide, shape, norm.weight, self.weights.eps).to(x.dtype)
         return layer_norm(wide, shape, norm.weight, norm.bias, self.weights.eps).to(x.dtype)
 
 
-def _project(projection: Projection, x: torch.Tensor) -> torch.Tensor:
-    import torch
-
+def _project(projection: Affine, x: torch.Tensor) -> torch.Tensor:
     bias = None if projection.bias is None else projection.bias.to(x.dtype)
     if projection.weight.is_mkldnn:
         return torch.ops.mkldnn._linear_pointwise(x, projection.weight, bias, "none", [], "")
-    return torch.nn.functional.linear(x, projection.weight, bias)
+    return linear(x, projection.weight, bias)
 
 
 def _rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
     """Rotary positions (Su et al., 2021, https://arxiv.org/abs/2104.09864) of x [tokens, heads, size], halves as in Llama."""
-    import torch
-
     low, high = x.chunk(2, dim=-1)
     return x * cosine + torch.cat([-high, low], dim=-1) * sine
 
 
 def _attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Causal attention of the last queries [heads, new, size] on keys and values [groups, all, size]: [new, heads * size]."""
-    import torch
-    from torch.nn.functional import scaled_dot_product_attention
-
     new, count, shared = query.shape[1], keys.shape[1], query.shape[0] // keys.shape[0]
     if new == 1:
         # A group's queries take the place of positions, so each key is read once. PyTorch's kernel for one query is slow in bf16.
@@ -176,8 +157,6 @@ def release(model: Any = None) -> None:
 
 def _make(model: Any, dtype: torch.dtype) -> Decoder:
     """A decoder with the compiled kernel where that is possible, else with packed weights, else with the model's own weights."""
-    import torch
-
     if sum(weight.numel() for weight in model.parameters()) * dtype.itemsize > available_memory() / 2:  # leave memory for everything else
         return Decoder(read_weights(model, dtype, lambda weight: weight), None)
     if available("decode_kernel"):
@@ -194,25 +173,19 @@ def can_pack(dtype: torch.dtype) -> bool:
 
     They multiply a few rows about twice as fast as `linear` does with unpacked weights (measured, see benchmarks/README.md).
     """
-    import torch
-
     weight, x = torch.eye(64, dtype=dtype), torch.arange(64.0).to(dtype)[None]
     try:
-        return torch.equal(_project(Projection(_pack(weight)), x), x)
+        return torch.equal(_project(Affine(_pack(weight)), x), x)
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
 
 
 def _pack(weight: torch.Tensor) -> torch.Tensor:
-    import torch
-
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 1)
 
 
 def _fingerprint(weight: torch.Tensor) -> tuple[int, int]:
     """Address and sum of a weight's bits. Version counters miss changes through `.data`; the sum costs as much as a few tokens."""
-    import torch
-
     bits = weight.detach().reshape(-1).view(torch.uint8)
     if bits.storage_offset() % 8:
         bits = bits.clone()  # a weight inside another tensor, where no int64 begins

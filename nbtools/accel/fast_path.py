@@ -20,6 +20,7 @@ import torch
 import torch._functorch.config
 from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import CausalLMOutput
+from transformers.pytorch_utils import Conv1D
 
 from nbtools.accel.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding
 from nbtools.accel.native import enabled
@@ -149,8 +150,6 @@ class FastPath:
 
     def _matrices(self) -> list[Any]:
         """The weights of all linear layers, the output layer's included."""
-        from transformers.pytorch_utils import Conv1D
-
         layers = (module for module in self.model.modules() if isinstance(module, (torch.nn.Linear, Conv1D)))
         return list(dict.fromkeys(layer.weight for layer in layers))
 

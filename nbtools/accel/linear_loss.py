@@ -49,10 +49,6 @@ class SharedGradient:
 
     tensor: torch.Tensor | None = None
 
-    def take(self) -> torch.Tensor | None:
-        tensor, self.tensor = self.tensor, None
-        return tensor
-
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
@@ -147,21 +143,19 @@ def _loops(compiled: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
 class _SharedEmbedding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, ids: Any, weight: Any, gradient: SharedGradient) -> Any:
-        ctx.ids, ctx.gradient, ctx.shape, ctx.dtype = ids, gradient, weight.shape, weight.dtype
+        ctx.ids, ctx.gradient = ids, gradient
         return torch.nn.functional.embedding(ids, weight).float()
 
     @staticmethod
     def backward(ctx: Any, *outputs: Any) -> Any:
         rows, index = ctx.ids.flatten().unique(return_inverse=True)
+        outer = outputs[0].flatten(0, -2).float()
         # Summed in fp32 first: a frequent token occurs dozens of times in a block.
-        summed = torch.zeros(len(rows), ctx.shape[1], device=rows.device).index_add_(0, index, outputs[0].reshape(-1, ctx.shape[1]).float())
-        shared = ctx.gradient.take()
-        if shared is not None:  # autograd adds it to the weight's gradient only after this node
-            shared[rows] += summed.to(shared.dtype)
-            return None, None, None
-        full = torch.zeros(ctx.shape, dtype=ctx.dtype, device=rows.device)
-        full[rows] = summed.to(ctx.dtype)
-        return None, full, None
+        summed = torch.zeros(len(rows), outer.shape[1], device=rows.device).index_add_(0, index, outer)
+        # The output layer's backward pass came first, and autograd adds its gradient to the weight's only after this node.
+        shared, ctx.gradient.tensor = ctx.gradient.tensor, None
+        shared[rows] += summed.to(shared.dtype)
+        return None, None, None
 
 
 def shared_embedding(ids: torch.Tensor, weight: torch.Tensor, gradient: SharedGradient) -> torch.Tensor:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "packed_causal"  # for transformers' table of attention functions
 QUERIES = 256  # per block: 128 and 512 take longer for 512 tokens, by 10 and by 5 %
@@ -105,7 +106,5 @@ def _weights(query: Any, key: Any, begin: Any, scaling: float, rows: slice, seen
 
 def register() -> str:
     """Register the function with transformers; returns its name for `attn_implementation`."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
     ALL_ATTENTION_FUNCTIONS.register(NAME, packed_attention)
     return NAME

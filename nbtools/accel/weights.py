@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from nbtools.accel.native import enabled
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True)
-class Projection:
-    """A linear layer."""
+class Affine:
+    """A linear layer, or a norm, whose weight is float32 [width]."""
 
     weight: torch.Tensor
     """[outputs, inputs] in the decoder's number format."""
     bias: torch.Tensor | None = None
-    """float32 [outputs]"""
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A layer norm, or a root-mean-square norm, which has no bias."""
-
-    weight: torch.Tensor
-    """float32 [width]"""
-    bias: torch.Tensor | None = None
-    """float32 [width]"""
+    """float32 [outputs]; a root-mean-square norm has none."""
 
 
 @dataclass(frozen=True)
 class Layer:
     """One transformer block."""
 
-    norm1: Norm
-    query: Projection
-    key: Projection
-    value: Projection
-    output: Projection
-    norm2: Norm
-    gate: Projection | None
+    norm1: Affine
+    norm2: Affine
+    query: Affine
+    key: Affine
+    value: Affine
+    output: Affine
+    gate: Affine | None
     """None where the feed-forward part is not gated (GPT-2)."""
-    up: Projection
-    down: Projection
+    up: Affine
+    down: Affine
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,7 @@ class Weights:
     sine: torch.Tensor | None
     """The same for the sine."""
     layers: list[Layer]
-    norm: Norm
+    norm: Affine
     head: torch.Tensor
     """[vocabulary, width]; the embedding's own tensor where the model ties the two and `arrange` leaves it as it is."""
     heads: int
@@ -86,9 +75,7 @@ def unsupported_reason(model: Any) -> str | None:
     """
     if not enabled():
         return "NBTOOLS_ACCEL is 0"
-    import torch
-    from torch import nn
-    from transformers import GPT2LMHeadModel, LlamaForCausalLM
+    from transformers import GPT2LMHeadModel, LlamaForCausalLM  # importing them takes two seconds
     from transformers.pytorch_utils import Conv1D
 
     config = model.config
@@ -101,10 +88,9 @@ def unsupported_reason(model: Any) -> str | None:
         return "its weights are neither all fp32 nor all bf16"
     for name, module in model.named_modules():
         # Adapters and quantization replace these two classes by others; patches replace a module's own `forward`.
-        origin = type(module).__module__
-        if not (isinstance(module, Conv1D) or origin.startswith(("torch.nn.modules.", "transformers.models.", "transformers.activations"))):
-            return f"{name} is a {type(module).__name__}"
-        if name.endswith(("proj", "c_attn", "c_fc", "lm_head")) and type(module) not in {nn.Linear, Conv1D}:
+        linear = type(module) in {torch.nn.Linear, Conv1D}
+        known = type(module).__module__.startswith(("torch.nn.modules.", "transformers.models.", "transformers.activations"))
+        if not linear and (not known or name.endswith(("proj", "c_attn", "c_fc", "lm_head"))):
             return f"{name} is a {type(module).__name__}"
         # transformers leaves its hooks on a model that once returned hidden states or attention; in other passes they do nothing.
         hooks = [hook for hook in module._forward_hooks.values() if hook.__module__ != "transformers.utils.output_capturing"]
@@ -126,64 +112,59 @@ def read_weights(model: Any, dtype: torch.dtype, arrange: Callable[[torch.Tensor
 
     Nothing is copied that has `dtype` already and that `arrange` leaves as it is.
     """
-    config, convert = model.config, _Converter(dtype, arrange)
-    rms = config.model_type == "llama"
+    config, rms = model.config, model.config.model_type == "llama"
     own = model.get_input_embeddings().weight
     embedding = own.detach().to(dtype)
+
+    def matrix(weight: torch.Tensor) -> torch.Tensor:
+        return arrange(weight.detach().to(dtype))
+
+    def vector(weight: Any) -> Any:
+        # Rounded like the matrices, so that bf16 means the same model as in transformers.
+        return None if weight is None else weight.detach().to(dtype).float().contiguous()
+
+    def norm(module: Any) -> Affine:
+        return Affine(vector(module.weight), vector(getattr(module, "bias", None)))
+
+    layers = []
+    for norm1, norm2, pairs in (_llama_blocks if rms else _gpt2_blocks)(model):
+        linear: list[Any] = [None if weight is None else Affine(matrix(weight), vector(bias)) for weight, bias in pairs]
+        layers.append(Layer(norm(norm1), norm(norm2), *linear))
+    positions = cosine = sine = None
+    if rms:
+        tables = model.model.rotary_emb(torch.zeros(1), torch.arange(config.max_position_embeddings)[None])
+        cosine, sine = (vector(table[0]) for table in tables)
+    else:
+        positions = vector(model.transformer.wpe.weight)
     return Weights(
         embedding=embedding,
-        head=convert.matrix(embedding if model.lm_head.weight is own else model.lm_head.weight),
+        positions=positions,
+        cosine=cosine,
+        sine=sine,
+        layers=layers,
+        norm=norm(model.model.norm if rms else model.transformer.ln_f),
+        head=matrix(embedding if model.lm_head.weight is own else model.lm_head.weight),
         heads=config.num_attention_heads,
         groups=config.num_key_value_heads if rms else config.num_attention_heads,
         size=config.head_dim if rms else config.hidden_size // config.num_attention_heads,
         eps=config.rms_norm_eps if rms else config.layer_norm_epsilon,
         rms=rms,
-        **(_read_llama if rms else _read_gpt2)(model, convert),
     )
 
 
-@dataclass(frozen=True)
-class _Converter:
-    dtype: torch.dtype
-    arrange: Callable[[torch.Tensor], torch.Tensor]
-
-    def matrix(self, weight: torch.Tensor) -> torch.Tensor:
-        return self.arrange(weight.detach().to(self.dtype))
-
-    def vector(self, weight: Any) -> Any:
-        # Rounded like the matrices, so that bf16 means the same model as in transformers.
-        return None if weight is None else weight.detach().to(self.dtype).float().contiguous()
-
-    def projection(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Projection:
-        return Projection(self.matrix(weight), self.vector(bias))
-
-    def norm(self, module: Any) -> Norm:
-        return Norm(self.vector(module.weight), self.vector(getattr(module, "bias", None)))
-
-
-def _read_gpt2(model: Any, convert: _Converter) -> dict[str, Any]:
-    layers = []
+def _gpt2_blocks(model: Any) -> Iterator[tuple[Any, Any, list[Any]]]:
+    """The two norms of each block, and weight and bias of its linear layers in the order of `Layer`."""
     for block in model.transformer.h:
         attention, mlp = block.attn, block.mlp
         # Conv1D stores [inputs, outputs].
-        parts = zip(attention.c_attn.weight.t().chunk(3), attention.c_attn.bias.chunk(3), strict=True)
-        query, key, value = (convert.projection(weight, bias) for weight, bias in parts)
-        output, up, down = (convert.projection(each.weight.t(), each.bias) for each in (attention.c_proj, mlp.c_fc, mlp.c_proj))
-        layers.append(Layer(convert.norm(block.ln_1), query, key, value, output, convert.norm(block.ln_2), None, up, down))
-    positions, norm = convert.vector(model.transformer.wpe.weight), convert.norm(model.transformer.ln_f)
-    return {"layers": layers, "norm": norm, "positions": positions, "cosine": None, "sine": None}
+        heads = zip(attention.c_attn.weight.t().chunk(3), attention.c_attn.bias.chunk(3), strict=True)
+        output, up, down = ((each.weight.t(), each.bias) for each in (attention.c_proj, mlp.c_fc, mlp.c_proj))
+        yield block.ln_1, block.ln_2, [*heads, output, (None, None), up, down]
 
 
-def _read_llama(model: Any, convert: _Converter) -> dict[str, Any]:
-    import torch
-
-    layers = []
+def _llama_blocks(model: Any) -> Iterator[tuple[Any, Any, list[Any]]]:
+    """The same for a Llama model."""
     for block in model.model.layers:
         attention, mlp = block.self_attn, block.mlp
         linear = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-        query, key, value, output, *feed_forward = (convert.projection(each.weight, each.bias) for each in linear)
-        norms = convert.norm(block.input_layernorm), convert.norm(block.post_attention_layernorm)
-        layers.append(Layer(norms[0], query, key, value, output, norms[1], *feed_forward))
-    cosine, sine = model.model.rotary_emb(torch.zeros(1), torch.arange(model.config.max_position_embeddings)[None])
-    rotary = {"cosine": convert.vector(cosine[0]), "sine": convert.vector(sine[0])}
-    return {"layers": layers, "norm": convert.norm(model.model.norm), "positions": None, **rotary}
+        yield block.input_layernorm, block.post_attention_layernorm, [(each.weight, each.bias) for each in linear]

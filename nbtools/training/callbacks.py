@@ -35,9 +35,14 @@ LOGGING_STEPS = 10  # a row of the curve is the mean of this many steps
 Draw = Callable[[list[dict[str, Any]], str], Any]  # rows of the curve and a title -> something that a notebook can display
 
 
-def evaluation_interval(max_steps: int, points: int = 5) -> int:
-    """Steps between two evaluations, a multiple of LOGGING_STEPS, so that a run has about `points` of them."""
-    return max(LOGGING_STEPS, round(max_steps / points / LOGGING_STEPS) * LOGGING_STEPS)
+def evaluated_steps(max_steps: int, points: int = 5) -> list[int]:
+    """The steps of a run after which the curve is scored: about `points` of those that have a row, the last row included."""
+    every = max(LOGGING_STEPS, round(max_steps / points / LOGGING_STEPS) * LOGGING_STEPS)
+    return [step for step in sorted({*range(every, max_steps + 1, every), max_steps}) if _has_row(step)]
+
+
+def _has_row(step: int) -> bool:
+    return step == 1 or step % LOGGING_STEPS == 0
 
 
 class StopOnNonFinite(TrainerCallback):
@@ -71,17 +76,13 @@ class StopOnNonFinite(TrainerCallback):
         if not args.learning_rate:  # the steps of an estimate, which change no weight
             remedy = 'The cause is the number format or the weights: try dtype="fp32", or load the model again.'
         if state.is_world_process_zero:
-            remedy += self._last_good_weights(state.global_step, broken)
+            last = self.folder / "checkpoints" / f"checkpoint-{state.global_step - 1}"
+            if broken == "loss" and last.is_dir():
+                keep_damaged(last)  # these weights gave that loss
+            if good := newest_checkpoint(last.parent):
+                remedy += f" The last good weights are in {good}."
             write_text(self.folder / BROKEN, json.dumps({"problem": problem}))
         self.error = RunError(problem, remedy)
-
-    def _last_good_weights(self, step: int, broken: str) -> str:
-        """Return the end of the advice, which names the last good checkpoint, or an empty string."""
-        last = self.folder / "checkpoints" / f"checkpoint-{step - 1}"
-        if broken == "loss" and last.is_dir():
-            keep_damaged(last)  # these weights gave that loss
-        good = newest_checkpoint(last.parent)
-        return f" The last good weights are in {good}." if good else ""
 
 
 class Curve(TrainerCallback):
@@ -103,28 +104,23 @@ class Curve(TrainerCallback):
         self.path, self.tokens_per_step, self.validate = path, tokens_per_step, validate
         self.draw, self.points, self.label = draw, points, label
         self.rows: list[dict[str, Any]] = []
-        self.seconds_before = 0.0
         self.started = time.perf_counter()
         self.bar: tqdm[Any] | None = None
         self.live = _live_display() if draw else None
 
-    def restore(self, step: int) -> None:
-        """Drop the rows after `step`: a resumed run continues from its checkpoint, not from its last row."""
-        self.rows = [row for row in read_json_lines(self.path, {"step": int, "seconds": float}) if row["step"] <= step]
-        self.seconds_before = self.rows[-1]["seconds"] if self.rows else 0.0
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
-
     @property
     def seconds(self) -> float:
-        return self.seconds_before + time.perf_counter() - self.started
+        """Of the training so far, with those before an interruption."""
+        return time.perf_counter() - self.started
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        if args.logging_steps != 1:
-            raise ValueError("the curve and the check for non-finite values need logging_steps=1")
         if not state.is_world_process_zero:
             return
-        self.restore(state.global_step)
-        self.started = time.perf_counter()
+        # A resumed run continues from its checkpoint, not from its last row.
+        rows = read_json_lines(self.path, {"step": int, "seconds": float})
+        self.rows = [row for row in rows if row["step"] <= state.global_step]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        self.started = time.perf_counter() - (self.rows[-1]["seconds"] if self.rows else 0.0)
         self.bar = progress(iter(()), self.label, total=state.max_steps, unit="step")
         self.bar.update(state.global_step)
 
@@ -134,8 +130,7 @@ class Curve(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **keywords: Any) -> None:
         step = state.global_step
-        due = step == 1 or step % LOGGING_STEPS == 0
-        if not logs or "loss" not in logs or not due or not state.is_world_process_zero:
+        if not logs or "loss" not in logs or not _has_row(step) or not state.is_world_process_zero:
             return
         first = max(2, step - LOGGING_STEPS + 1) if step > 1 else 1  # step 1 has its own row: the loss of the untrained model
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry and entry["step"] >= first]
@@ -150,7 +145,7 @@ class Curve(TrainerCallback):
         }
         if not math.isfinite(row["loss"]):
             return
-        if self.validate is not None and (step % evaluation_interval(state.max_steps, self.points) == 0 or step == state.max_steps):
+        if self.validate is not None and step in evaluated_steps(state.max_steps, self.points):
             row |= self.validate(step)
         self.rows.append(row)
         with self.path.open("a", encoding="utf8") as file:
@@ -164,7 +159,7 @@ class Curve(TrainerCallback):
 
     def _draw(self, last_step: int) -> None:
         done = self.rows[-1]["step"]
-        left = (self.seconds / done) * (last_step - done) if done else 0.0
+        left = (self.seconds / done) * (last_step - done)
         assert self.live is not None and self.draw is not None
         try:
             self.live.update(self.draw(self.rows, f"step {done} of {last_step}, about {left / 60:.1f} minutes left"))
@@ -229,7 +224,4 @@ def _live_display() -> Any:
     from IPython import get_ipython
     from IPython.display import display
 
-    shell = get_ipython()
-    if shell is None or not hasattr(shell, "kernel"):
-        return None
-    return display(display_id=True)
+    return display(display_id=True) if hasattr(get_ipython(), "kernel") else None

@@ -7,6 +7,7 @@ when it is saved, mostly from memory (1.9 GB per second on a processor with SHA 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -74,7 +75,10 @@ def check_output(output_dir: str | Path) -> Path:
 def begin(output_dir: Path, plan: Mapping[str, Any], choices: TrainingChoices) -> OpenRun:
     """Create the folder of a new run. An interrupted run of that name is renamed, never deleted, and can still be resumed."""
     folder = unfinished(output_dir)
-    if (old := _keep_interrupted(output_dir)) is not None:
+    if folder.exists():
+        names = (output_dir.with_name(f"{output_dir.name}-{number}") for number in itertools.count(1))
+        old = next(name for name in names if not name.exists() and not unfinished(name).exists())
+        folder.rename(unfinished(old))
         say(
             f"An interrupted run was found and kept as {unfinished(old).name}. "
             f"To resume it: resume=True, output_dir={str(old)!r}, and otherwise the same values as before."
@@ -84,17 +88,6 @@ def begin(output_dir: Path, plan: Mapping[str, Any], choices: TrainingChoices) -
     return OpenRun(folder, choices)
 
 
-def _keep_interrupted(output_dir: Path) -> Path | None:
-    """Rename an interrupted run to the first of NAME-1, NAME-2, … that is free; its new output_dir, or None where there was none."""
-    if not unfinished(output_dir).exists():
-        return None
-    number = 1
-    while (other := output_dir.with_name(f"{output_dir.name}-{number}")).exists() or unfinished(other).exists():
-        number += 1
-    unfinished(output_dir).rename(unfinished(other))
-    return other
-
-
 def has_interrupted(output_dir: Path) -> bool:
     """Return whether there is an interrupted run, with any configuration."""
     return (unfinished(output_dir) / "plan.json").is_file()
@@ -102,10 +95,8 @@ def has_interrupted(output_dir: Path) -> bool:
 
 def can_resume(output_dir: Path, plan: Mapping[str, Any]) -> bool:
     """Return whether `reopen` would succeed."""
-    if not has_interrupted(output_dir):
-        return False
     try:
-        _check_resumable(unfinished(output_dir), plan)
+        _check_resumable(output_dir, plan)
     except InputError:
         return False
     return True
@@ -116,18 +107,18 @@ def reopen(output_dir: Path, plan: Mapping[str, Any]) -> OpenRun:
 
     Raises InputError when there is no such run, when it was begun with another plan, and when it stopped because its loss was not finite.
     """
-    folder = unfinished(output_dir)
-    if not has_interrupted(output_dir):
-        raise InputError(f"There is no interrupted run in {folder}.", "Start one with resume=False.")
-    choices = _check_resumable(folder, plan)
+    choices, folder = _check_resumable(output_dir, plan), unfinished(output_dir)
     checkpoint = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         say("The interrupted run has no complete checkpoint, so it starts again at step 0.")
     return OpenRun(folder, choices, checkpoint)
 
 
-def _check_resumable(folder: Path, plan: Mapping[str, Any]) -> TrainingChoices:
-    """Return the choices of the interrupted run in `folder`. Raises InputError if it cannot be resumed with `plan`."""
+def _check_resumable(output_dir: Path, plan: Mapping[str, Any]) -> TrainingChoices:
+    """Return the choices of the interrupted run of `output_dir`. Raises InputError if it cannot be resumed with `plan`."""
+    folder = unfinished(output_dir)
+    if not has_interrupted(output_dir):
+        raise InputError(f"There is no interrupted run in {folder}.", "Start one with resume=False.")
     if (folder / BROKEN).is_file():
         problem = read_json(folder / BROKEN, {"problem": str}, START_AGAIN)["problem"]
         raise InputError(

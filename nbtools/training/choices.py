@@ -234,12 +234,8 @@ def undisturbed(model: Any) -> Iterator[None]:
 def compiler_available() -> bool:
     """Return whether a small program compiles; a compiler without Python's header files is not enough."""
     try:
-        compiled = torch.compile(_twice, dynamic=True)
+        compiled = torch.compile(lambda values: values * 2, dynamic=True)
         return bool(compiled(torch.ones(8)).sum() == 16)
     except Exception as error:  # torch wraps what the compiler says in several kinds
         say(f"torch.compile does not work here ({type(error).__name__}); the plain path is used.")
         return False
-
-
-def _twice(values: torch.Tensor) -> torch.Tensor:
-    return values * 2

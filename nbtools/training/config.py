@@ -100,6 +100,11 @@ class ResolvedConfig(FinetuneConfig):
             )
         return self.batch_size // processes
 
+    @property
+    def save_steps(self) -> int:
+        """Optimizer steps between two checkpoints."""
+        return self.checkpoint_steps or max(1, self.max_steps // 5)
+
     def tokens_per_step(self, block_size: int) -> int:
         """Tokens per optimizer step, over all processes and passes."""
         return self.batch_size * self.gradient_accumulation_steps * block_size

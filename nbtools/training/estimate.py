@@ -6,22 +6,22 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
+from datasets import Dataset
 
-from nbtools.data import tokenize
+from nbtools.data import Packed
 from nbtools.errors import MachineError
-from nbtools.evaluation import STRIDE, WINDOW
+from nbtools.evaluation import computed_tokens
 from nbtools.generation import release
-from nbtools.models import exclusively, save_model
+from nbtools.models import LanguageModel, exclusively, save_model
 from nbtools.system import keep_freed_memory, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
-from nbtools.training.callbacks import LOGGING_STEPS, evaluation_interval
+from nbtools.training.callbacks import evaluated_steps
 from nbtools.training.checkpoints import output_folder
 from nbtools.training.choices import TrainingChoices, first_batch, measure_choices, undisturbed
 from nbtools.training.config import FinetuneConfig, ResolvedConfig, base_name
@@ -29,12 +29,6 @@ from nbtools.training.finetune import VALIDATION_SAMPLE
 from nbtools.training.loop import add_lora, override_dropout
 from nbtools.training.memory import PeakMemory, check_least_memory, check_memory, free_memory, held_memory
 from nbtools.training.probe import Probe, size_of
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from nbtools.data import Packed
-    from nbtools.models import LanguageModel
 
 PROBE_TEXTS = 8  # scored in the probe, of those that the curve scores
 
@@ -120,7 +114,8 @@ def estimate(
     quiet_libraries()
     release(lm.model)  # as finetune does
     free, free_disk = free_memory() + held_memory(), shutil.disk_usage(disk).free
-    texts = _spread(sample or scored[:VALIDATION_SAMPLE])
+    texts = sorted(sample or scored[:VALIDATION_SAMPLE], key=len, reverse=True)
+    texts = texts[:: max(1, len(texts) // PROBE_TEXTS)]  # evenly spaced from the longest to the shortest
     with undisturbed(lm.model), tempfile.TemporaryDirectory(prefix=".probe-", dir=disk) as folder, PeakMemory() as peak:
         probe = Probe(lm, texts, Path(folder))
         choices = _run_probe(probe, train, config, peak, (free, free_disk, disk))
@@ -128,17 +123,17 @@ def estimate(
         model_bytes = size_of(save_model(lm, Path(folder, "model")))
         saving = time.perf_counter() - saving
     check_memory(peak.bytes, free, lm.model, config.per_device_batch_size, train.block_size)
-    checkpoints = (config.max_steps - 1) // (config.checkpoint_steps or max(1, config.max_steps // 5))
+    checkpoints = (config.max_steps - 1) // config.save_steps
     disk_bytes = max(min(checkpoints, 3) * probe.checkpoint_bytes, min(checkpoints, 2) * probe.checkpoint_bytes + model_bytes)
     _check_disk(disk_bytes, free_disk, disk)
-    seconds_per_token = probe.scoring_seconds / max(1, computed_tokens(texts, lm))
+    seconds_per_token = probe.scoring_seconds / max(1, computed_tokens(lm, texts))
     return Estimate(
         parts={
             "steps": config.max_steps * probe.step_seconds,
-            "validation": _validations(config.max_steps) * computed_tokens(sample, lm) * seconds_per_token,
+            "validation": len(evaluated_steps(config.max_steps)) * computed_tokens(lm, sample) * seconds_per_token,
             "checkpoints": checkpoints * probe.checkpoint_seconds,
             "saving": saving,
-            "scoring": computed_tokens(scored, lm) * seconds_per_token,
+            "scoring": computed_tokens(lm, scored) * seconds_per_token,
         },
         steps=config.max_steps,
         step_seconds=probe.step_seconds,
@@ -161,7 +156,13 @@ def _run_probe(probe: Probe, train: Packed, config: ResolvedConfig, peak: PeakMe
     lm, shape = probe.lm, (config.per_device_batch_size, train.block_size)
     memory, disk, folder = limits
     seed_everything(config.seed)
-    with _adapted(lm, config.lora) as model, keep_freed_memory(), override_dropout(model, config.dropout):
+    with contextlib.ExitStack() as undo:
+        model = lm.model
+        if config.lora:
+            model = add_lora(lm)
+            undo.callback(model.unload)
+        undo.enter_context(keep_freed_memory())
+        undo.enter_context(override_dropout(model, config.dropout))
         check_least_memory(model, *shape)
         choices = measure_choices(model, first_batch(train, config.per_device_batch_size), config)
         torch.set_num_threads(choices.threads)
@@ -181,41 +182,6 @@ def _check_disk(needed: int, free: int, folder: Path) -> None:
             f"This fine-tuning needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free in {folder}.",
             "Free some space, name an output_dir on another disk, or write fewer checkpoints (checkpoint_steps).",
         )
-
-
-@contextlib.contextmanager
-def _adapted(lm: LanguageModel, lora: bool) -> Iterator[Any]:
-    """Within this context, the model that is trained: that of `lm`, with adapters for LoRA."""
-    if not lora:
-        yield lm.model
-        return
-    adapted = add_lora(lm)
-    try:
-        yield adapted
-    finally:
-        adapted.unload()
-
-
-def computed_tokens(texts: Sequence[str], lm: LanguageModel) -> int:
-    """Return the number of tokens that `evaluate` processes for `texts`; most tokens of a long text are in two windows."""
-    if not texts:
-        return 0
-    tokens = tokenize(texts, lm)
-    window = min(WINDOW, lm.context)
-    lengths = tokens.starts[1:] - tokens.starts[:-1] + 2
-    later = -(-np.maximum(lengths - window, 0) // min(STRIDE, window // 2))
-    return int(np.minimum(lengths, window).sum() + (later * window).sum())
-
-
-def _spread(texts: list[str]) -> list[str]:
-    """A few of `texts`, evenly spaced from the longest to the shortest."""
-    return sorted(texts, key=len, reverse=True)[:: max(1, len(texts) // PROBE_TEXTS)]
-
-
-def _validations(steps: int) -> int:
-    """Return the number of points of the curve that are scored (see `Curve`)."""
-    every = evaluation_interval(steps)
-    return len({step for step in (*range(every, steps + 1, every), steps) if step % LOGGING_STEPS == 0 or step == 1})
 
 
 def _duration(seconds: float) -> str:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from datasets import Dataset
 from transformers import TrainerCallback
 
+from nbtools.data import Packed, Reviews
+from nbtools.data.own import OwnTexts
 from nbtools.data.reviews import PARTS
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import Score, evaluate
 from nbtools.generation import release
-from nbtools.models import exclusively, save_model
+from nbtools.models import LanguageModel, exclusively, save_model
 from nbtools.storage import explain_full_disk
 from nbtools.storage.json_files import read_json_lines
 from nbtools.system import keep_freed_memory, quiet_libraries, say, seed_everything
@@ -30,13 +33,6 @@ from nbtools.training.loop import Loop, add_lora, check_report_to, override_drop
 from nbtools.training.memory import check_least_memory
 from nbtools.training.run_state import log_samples
 from nbtools.values import CHECKS, shown
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from nbtools.data import Packed, Reviews
-    from nbtools.data.own import OwnTexts
-    from nbtools.models import LanguageModel
 
 # What `finetune` takes beside the fields of FinetuneConfig.
 NAMES = ("output_dir", "validation", "reviews", "before", "resume", "choices", "callbacks", "draw", "prompts")
@@ -177,11 +173,11 @@ def finetune(
 
 def _check_callbacks(callbacks: Any) -> None:
     """Raise InputError for anything that is not a list of Trainer's callbacks."""
-    for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
-        if not isinstance(callback, TrainerCallback) and not (isinstance(callback, type) and issubclass(callback, TrainerCallback)):
+    if not isinstance(callbacks, (list, tuple)):
+        raise InputError(f"callbacks is {shown(callbacks)}, which is not a list.", "Give a list: [callback].")
+    for callback in callbacks:
+        if not issubclass(callback if isinstance(callback, type) else type(callback), TrainerCallback):
             raise InputError(f"A callback is {shown(callback)}, which is not a TrainerCallback.", "Give a list of TrainerCallback objects.")
-    if isinstance(callbacks, TrainerCallback):
-        raise InputError("callbacks is a single callback.", "Give a list: [callback].")
 
 
 def _check_scores(reviews: Any, before: Any) -> None:
@@ -201,9 +197,7 @@ def _open(lm: LanguageModel, target: Path, plan: dict[str, Any], resume: bool, c
         if checkpoints.resumes_automatically() and not lm.trained:
             resume = checkpoints.can_resume(target, plan) or (resume and checkpoints.has_interrupted(target))
         opened = [checkpoints.reopen(target, plan) if resume else checkpoints.begin(target, plan, choose())]
-    if processes.num_processes > 1:
-        broadcast_object_list(opened)
-    run: OpenRun = opened[0]
+    run: OpenRun = broadcast_object_list(opened)[0]
     if resume and run.checkpoint is None and lm.trained:
         raise InputError(f"This {lm.name} was already changed by a fine-tuning in this process.", "Load it again with load_model.")
     if processes.is_main_process:

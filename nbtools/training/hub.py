@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from nbtools.errors import InputError, RunError, UnreachableError
 from nbtools.models.screening import check_links
 from nbtools.storage import Kind, destination, replace_text, resolve_path
@@ -13,10 +15,9 @@ from nbtools.storage.atomic import MARK
 from nbtools.storage.json_files import read_json
 from nbtools.storage.shapes import Maybe
 from nbtools.system import hub_state
-from nbtools.texts import escape_markdown as plain
+from nbtools.texts import escape_markdown
 from nbtools.values import checked
 
-SAMPLES = 3  # shown in the card
 CARD = Kind("a card", lambda file: file.parent.parent.joinpath("metrics.json").is_file(), is_file=True)
 SCORES = {str: {"perplexity": float, "bits_per_byte": float}}
 METRICS = {  # what the card takes from metrics.json
@@ -47,36 +48,10 @@ def write_card(folder: str | Path, *, about: str = "", licence: str = "") -> Pat
 
 def tuned_card(metrics: Mapping[str, Any], about: str = "", licence: str = "") -> str:
     """The model card as Markdown: data, training, evaluation, samples, limits."""
-    front = ["---", "library_name: transformers", "pipeline_tag: text-generation", *([f"license: {licence}"] if licence else [])]
-    rows = [
-        f"| {part} | {metrics['before'][part]['perplexity']:.1f} | {metrics['after'][part]['perplexity']:.1f} | "
-        f"{metrics['before'][part]['bits_per_byte']:.3f} | {metrics['after'][part]['bits_per_byte']:.3f} |"
-        for part in metrics["after"]
-        if part in metrics["before"]
-    ]
-    plan, data = metrics["parameters"], metrics["data"]
-    samples = "\n".join(f"- **{plain(row['prompt'])}** {plain(row['after'][len(row['prompt']) :])}" for row in metrics["samples"][:SAMPLES])
-    model = plain(metrics["model"])
-    parts = [
-        "\n".join([*front, "---"]),
-        f"# {model}, fine-tuned",
-        about or "*Describe here what the model is for, and for whom.*",
-        "## Data",
-        f"From {plain(data['source'])}: {data['read']:,} texts read, {data['kept']:,} kept. "
-        f"{data['packed']['tokens']:,} tokens in training, packed into blocks of {plan['block_size']} with documents kept apart.",
-        "## Training",
-        f"Started from {model} ({plain(metrics['source'])}). {metrics['steps']:,} steps of {plan['batch_size']} blocks, "
-        f"{metrics['tokens_seen']:,} tokens, learning rate {plan['learning_rate']:g}, seed {plan['seed']}"
-        f"{', low-rank adapters merged into the weights' if plan.get('lora') else ''}, passes in {metrics['choices']['dtype']}.",
-        "## Evaluation",
-        "Each held-out text alone, every token once, in fp32; perplexity compares only models with this tokenizer.\n\n"
-        "| part | perplexity before | after | bits per byte before | after |\n| --- | ---: | ---: | ---: | ---: |\n" + "\n".join(rows),
-        "## Samples\n\nThe first ones of the run, not selected.\n\n" + samples if samples else "",
-        "## Limits",
-        "A small model. It states untrue things fluently, reflects the views of the texts that it learned from, and may repeat some of "
-        "them. Its licence cannot be more permissive than those of the model it started from and of the texts.",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    environment.filters.update(plain=escape_markdown, grouped="{:,}".format)
+    return environment.get_template("card.md").render(metrics, about=about, licence=licence)
 
 
 def push_model(folder: str | Path, repository: str, *, private: bool = True) -> str:

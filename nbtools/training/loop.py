@@ -9,23 +9,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 
+from nbtools.accel.adamw import MasterAdamW
 from nbtools.accel.fast_path import FastPath
 from nbtools.errors import InputError, MachineError, RunError
-from nbtools.models import note_training
+from nbtools.models import LanguageModel, note_training
 from nbtools.system import device
 from nbtools.training.callbacks import MarkComplete, StopOnInterrupt, StopOnNonFinite
 from nbtools.training.checkpoints import OpenRun, how_to_resume
 from nbtools.training.choices import fast_path
 from nbtools.training.config import ResolvedConfig
-
-if TYPE_CHECKING:
-    from transformers import TrainerCallback
-
-    from nbtools.models import LanguageModel
 
 
 @contextlib.contextmanager
@@ -59,8 +57,6 @@ def add_lora(lm: LanguageModel) -> Any:
 
 def check_report_to(report_to: str) -> None:
     """Raise InputError where Trainer cannot report to `report_to`: unknown to it, or not installed."""
-    from transformers.integrations import get_reporting_integration_callbacks
-
     try:
         for callback in get_reporting_integration_callbacks([] if report_to == "none" else [report_to]):
             callback()
@@ -80,6 +76,45 @@ def _tensorboard_folder(folder: Path) -> Iterator[None]:
     finally:
         if before is None:
             del os.environ[name]
+
+
+class CourseTrainer(Trainer):
+    """Trainer for a model that a FastPath may have changed.
+
+    fast            None: the model computes as the library has it
+    make_optimizer  makes the optimizer from the prepared model; None: AdamW, in the form that suits the FastPath
+
+    A checkpoint holds the fp32 weights and the optimizer's moments, as any Trainer's does; bf16 copies are made from them again.
+    """
+
+    def __init__(self, *arguments: Any, fast: FastPath | None, make_optimizer: Callable[[Any], Any] | None = None, **keywords: Any) -> None:
+        self.fast, self.make_optimizer = fast, make_optimizer
+        super().__init__(*arguments, **keywords)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        # Not earlier: a checkpoint that is resumed from must first be loaded into the fp32 weights.
+        if self.fast is not None:
+            self.fast.engage()
+            if self.fast.copies:
+                betas = (self.args.adam_beta1, self.args.adam_beta2)
+                own = {"masters": self.fast.masters, "lr": self.args.learning_rate, "betas": betas, "eps": self.args.adam_epsilon}
+                self.optimizer_cls_and_kwargs = (MasterAdamW, own)
+        if self.make_optimizer is not None and self.optimizer is None:
+            self.optimizer = self.make_optimizer(self.model)
+        return super().create_optimizer(model)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        own = getattr(self.optimizer, "optimizer", self.optimizer)
+        if isinstance(own, MasterAdamW):
+            return own.clip(self.args.max_grad_norm)
+        return super()._clip_grad_norm(model)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if self.fast is None:
+            super()._save(output_dir, state_dict)
+            return
+        with self.fast.paused():
+            super()._save(output_dir)
 
 
 @dataclass
@@ -139,10 +174,6 @@ class Loop:
         return steps
 
     def _trainer(self, callbacks: Sequence[Any]) -> Any:
-        from transformers import PrinterCallback, ProgressCallback, TrainingArguments
-
-        from nbtools.training.trainer import CourseTrainer
-
         with _tensorboard_folder(self.run.folder / "logs"):  # read when the trainer is made
             trainer = CourseTrainer(
                 model=self.model,
@@ -178,7 +209,7 @@ class Loop:
             "use_liger_kernel": where == "cuda" and find_spec("liger_kernel") is not None,
             "logging_steps": 1,
             "logging_nan_inf_filter": False,
-            "save_steps": config.checkpoint_steps or max(1, config.max_steps // 5),
+            "save_steps": config.save_steps,
             "save_total_limit": 2,
             "report_to": config.report_to,
             "disable_tqdm": True,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
+import torch
 
+from nbtools.accel.fast_path import has_adapters
 from nbtools.errors import MachineError
 from nbtools.system import available_memory, device, total_memory
-
-if TYPE_CHECKING:
-    from nbtools.training.choices import TrainingChoices
+from nbtools.training.choices import TrainingChoices
 
 SAMPLE_SECONDS = 0.02
 LIBRARIES = 300 * 10**6  # bytes that Python, PyTorch and transformers hold at least once they are loaded
@@ -21,8 +21,6 @@ SHORT_BLOCK = 128  # tokens; a shorter block saves next to nothing
 
 def held_memory() -> int:
     """Bytes that this process holds now: on a GPU what PyTorch has reserved there, else its resident memory."""
-    import torch
-
     return torch.cuda.memory_reserved() if device().type == "cuda" else int(psutil.Process().memory_info().rss)
 
 
@@ -32,8 +30,6 @@ def free_memory() -> int:
     Together with what it holds, this never exceeds a container's limit, though pages of files that it has mapped may be charged to
     another group.
     """
-    import torch
-
     if device().type == "cuda":
         return int(torch.cuda.mem_get_info()[0])
     return max(0, min(available_memory(), total_memory() - held_memory()))
@@ -99,8 +95,6 @@ def check_memory(needed: int, available: int, model: Any, batch_size: int, block
     """
     if needed <= available:
         return
-    from nbtools.accel.fast_path import has_adapters
-
     advice = [f"a batch_size below {batch_size}"] if batch_size > 1 else []
     if block_size > SHORT_BLOCK:
         advice.append(f"a block_size below {block_size}")

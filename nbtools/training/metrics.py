@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
-import math
 import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from nbtools.errors import InputError, RunError
 from nbtools.storage import Kind, destination, resolve_path, write_text
 from nbtools.storage.destinations import FINETUNE
 from nbtools.storage.json_files import read_json, read_object
 from nbtools.system import device, name_host, peak_memory
-
-if TYPE_CHECKING:
-    from nbtools.training.finetune import Finetuned
+from nbtools.training.finetune import Finetuned
 
 SCHEMA = 1
 METRICS = Kind("the metrics of a fine-tuning", lambda file: read_object(file).get("kind") == "finetune", is_file=True)
@@ -61,7 +61,8 @@ def write_metrics(tuned: Finetuned, samples: list[dict[str, Any]] | None = None)
         "versions": versions(),
         "machine": machine(),
     }
-    return write_text(target, json.dumps(_finite(record), indent=1) + "\n")
+    finite = json.loads(json.dumps(record), parse_constant=lambda name: None)  # JSON has neither NaN nor infinity
+    return write_text(target, json.dumps(finite, indent=1) + "\n")
 
 
 def read_metrics(folder: str | Path) -> dict[str, Any]:
@@ -77,27 +78,14 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Return the versions of Python and of those of `packages` that are installed; by default, packages that can change a result."""
     found = {"python": platform.python_version()}
     for package in packages:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def machine() -> dict[str, Any]:
     """Return a description of the machine: host, system, device, cores, threads."""
-    import torch
-
     where = device()
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else platform.processor() or platform.machine()
     counts = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
     return {"host": name_host(), "system": platform.system(), "device": str(where), "name": name, **counts}
-
-
-def _finite(value: Any) -> Any:
-    """`value` with None for NaN and infinity, which JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

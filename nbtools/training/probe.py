@@ -9,20 +9,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from nbtools.data import Packed
 from nbtools.evaluation import evaluate
+from nbtools.models import LanguageModel
 from nbtools.system import device, progress
 from nbtools.training.checkpoints import OpenRun
 from nbtools.training.choices import TrainingChoices
 from nbtools.training.config import ResolvedConfig
 from nbtools.training.loop import Loop
-
-if TYPE_CHECKING:
-    from nbtools.data import Packed
-    from nbtools.models import LanguageModel
 
 PROBES, LENGTH = 3, 2  # short probes of LENGTH steps each; the best one counts
 PROBE_STEPS = 1 + PROBES * LENGTH  # the first step warms up; the last but one is followed by a checkpoint and a score, as in the run

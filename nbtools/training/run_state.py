@@ -7,17 +7,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbtools.errors import InputError
 from nbtools.generation import generate
+from nbtools.models import LanguageModel
 from nbtools.storage import resolve_path, write_text
 from nbtools.storage.json_files import read_json, read_json_lines
 from nbtools.storage.shapes import Maybe, Whole
 from nbtools.training.checkpoints import BROKEN, unfinished
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
 
 SAMPLES = "samples.jsonl"
 SAMPLE_TOKENS = 40

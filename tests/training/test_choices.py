@@ -194,7 +194,7 @@ def test_on_a_gpu_the_trainer_gets_the_format_that_the_gpu_supports(tmp_path, mo
         told.update(settings)
         raise ToldError  # a trainer would look for the GPU itself
 
-    monkeypatch.setattr("transformers.TrainingArguments", arguments)
+    monkeypatch.setattr("nbtools.training.loop.TrainingArguments", arguments)
     monkeypatch.setattr(ResolvedConfig, "per_device_batch_size", 1)  # accelerate would look for the GPU too
     with pytest.raises(ToldError):
         Loop(lm.model, pack(REVIEWS, lm, 64), OpenRun(tmp_path, chosen), config(10)).train([])

@@ -17,13 +17,12 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from nbtools.data import load_reviews, pack, tokenize
+from nbtools.data import load_reviews, pack
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
 from nbtools.training import Estimate, TrainingChoices, estimate, finetune, memory
 from nbtools.training.choices import FORMATS, compiler_available
-from nbtools.training.estimate import computed_tokens
 from nbtools.training.memory import PeakMemory, check_least_memory, held_memory, least_memory
 from nbtools.training.probe import PROBE_STEPS, Probe, disturbance
 from tests.small_models import tiny
@@ -122,8 +121,7 @@ def size(folder: Path) -> int:
 
 @pytest.mark.parametrize(("steps", "points"), [(1, 1), (9, 0), (10, 1), (22, 2), (63, 6), (300, 5), (50, 5)])
 def test_points_of_the_curve_are_counted_as_the_curve_counts_them(reviews, tmp_path, steps, points):
-    from nbtools.training.callbacks import Curve
-    from nbtools.training.estimate import _validations
+    from nbtools.training.callbacks import Curve, evaluated_steps
 
     seen: list[int] = []
     curve = Curve(tmp_path / "curve.jsonl", 1, lambda step: {"validation_perplexity": float(seen.append(1) or 1)})
@@ -133,7 +131,7 @@ def test_points_of_the_curve_are_counted_as_the_curve_counts_them(reviews, tmp_p
         state.global_step, row = step, {"loss": 1.0, "step": step, "learning_rate": 0.0}
         state.log_history.append(row)
         curve.on_log(TrainingArguments(), state, TrainerControl(), logs=row)
-    assert len(seen) == _validations(steps) == points
+    assert len(seen) == len(evaluated_steps(steps)) == points
 
 
 def test_time_grows_with_the_plan_and_scoring_is_counted(reviews, tmp_path):
@@ -146,15 +144,6 @@ def test_time_grows_with_the_plan_and_scoring_is_counted(reviews, tmp_path):
     assert found.memory_bytes >= least_memory(lm.model, 2, 64, found.choices) - memory.LIBRARIES
     first, second, third = repr(found).splitlines()
     assert "for 1000 steps" in first and "GB" in second and "fp32, not compiled" in third
-
-
-def test_tokens_that_a_score_computes_are_those_of_its_windows(reviews):
-    from nbtools.evaluation import _windows
-
-    lm = tiny()
-    texts = ["Short.", *reviews.test["text"][:9], "long " * 500]
-    assert computed_tokens(texts, lm) == sum(len(window.ids) for window in _windows(lm, tokenize(texts, lm)))
-    assert computed_tokens([], lm) == 0
 
 
 def test_too_little_memory_is_refused_before_anything_is_tried(reviews, tmp_path, monkeypatch):
