@@ -51,11 +51,6 @@ def gigabytes(count: Any, digits: int = 2) -> str:
     return f"{count / 1e9:.{digits}f} GB" if finite(count) else "–"
 
 
-def timestamp(created: str) -> str:
-    """An ISO 8601 time to the minute, without the time zone."""
-    return created[:16].replace("T", " ")
-
-
 def join_words(values: Mapping[str, Any]) -> str:
     """A mapping as a flat list "name value, name value", with nested mappings in parentheses."""
     words = []
@@ -73,7 +68,6 @@ PAGES = Templates(
     number=number,
     duration=duration,
     gigabytes=gigabytes,
-    timestamp=timestamp,
     words=join_words,
     shell=shlex.join,
     json=functools.partial(json.dumps, ensure_ascii=False, default=str),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from nbtools.errors import RunError
-from nbtools.report.layout import finite, join_words, render_page, write_page_file
+from nbtools.report.layout import join_words, render_page, write_page_file
 from nbtools.report.notebook_page import render_notebook
 from nbtools.report.results import Results
 from nbtools.runs.metrics import FINETUNE
@@ -49,7 +48,8 @@ def write_run_page(folder: str | Path) -> Path:
         failures=[(name, entry["failure"]) for name, entry in entries.items() if entry["state"] == "failed"],
         finetune=finetune,
         tuned=Results(finetune),
-        notebooks=_rows(entries, copies),
+        copies=copies,
+        states=STATES,
         parameters="; ".join(f"{name}: {join_words(entry['parameters'])}" for name, entry in entries.items() if entry["parameters"]),
     )
     return write_page_file(folder / "index.html", page)
@@ -71,27 +71,3 @@ def _executed_copy(folder: Path, name: str) -> Path | None:
         if file.is_file():
             return file
     return None
-
-
-def _rows(entries: Mapping[str, Any], copies: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """One row per notebook; time and memory also as a share of the largest."""
-    times, sizes = ([entry.get(key) for entry in entries.values()] for key in ("seconds", "peak_memory_bytes"))
-    return [
-        {
-            "name": name,
-            "title": entry.get("title", name),
-            "file": copies[name].name if name in copies else "",
-            "state": STATES.get(entry["state"], entry["state"]),
-            "seconds": entry.get("seconds"),
-            "bytes": entry.get("peak_memory_bytes"),
-            "time": time,
-            "memory": memory,
-        }
-        for (name, entry), time, memory in zip(entries.items(), _shares(times), _shares(sizes), strict=True)
-    ]
-
-
-def _shares(values: Sequence[Any]) -> list[float | None]:
-    """Each value as a part of the largest, at least 0.01 so that it can be seen; None where it was not measured."""
-    largest = max(filter(finite, values), default=0) or 1
-    return [min(max(value / largest, 0.01), 1.0) if finite(value) else None for value in values]
