@@ -9,7 +9,8 @@ import platform
 import sys
 from pathlib import Path
 
-from nbtools.health.report import REINSTALL, Check, guarded, one_line
+from nbtools.errors import one_line
+from nbtools.health.report import REINSTALL, Check, guarded
 
 DISTRIBUTION = "attention-to-finetuning"
 MIN_PYTHON = (3, 11)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from nbtools.errors import one_line
 from nbtools.templates import Templates
 
 if TYPE_CHECKING:
@@ -108,12 +109,6 @@ def guarded(name: str, examine: Callable[[], list[Check]], level: Level = "fail"
         return examine()
     except Exception as error:
         return [Check(name, f"could not be examined: {one_line(error)}", level, advice)]
-
-
-def one_line(error: BaseException) -> str:
-    """The type of an exception and the first line of its message."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 def gigabytes(count: float) -> str:
