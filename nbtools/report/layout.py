@@ -74,12 +74,7 @@ PAGES = Templates(
 )
 
 
-def _is_page(file: Path) -> bool:
-    with file.open("rb") as content:
-        return POLICY.encode() in content.read(1_000)
-
-
-PAGE = Kind("a page of a report", _is_page, is_file=True)
+PAGE = Kind("a page of a report", lambda file: POLICY.encode() in file.read_bytes()[:1_000], is_file=True)
 
 
 def render_page(template: str, /, **values: Any) -> str:

@@ -35,7 +35,8 @@ def write_run_page(folder: str | Path) -> Path:
     """
     folder = resolve_path(folder)
     run = _read_run(folder)
-    copies = {name: copy for name in run["notebooks"] if (copy := _executed_copy(folder, name))}
+    files = {name: [folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"] for name in run["notebooks"]}
+    copies = {name: file for name, both in files.items() for file in reversed(both) if file.is_file()}
     for name, copy in copies.items():
         title = run["notebooks"][name].get("title", name)
         write_page_file(folder / "notebooks" / f"{name}.html", render_notebook(copy, title, list(copies)))
@@ -64,10 +65,3 @@ def _read_run(folder: Path) -> dict[str, Any]:
             f"The metrics in {folder} name a notebook {paths[0]!r}, which is a path.", "Run the notebooks again with this nbtools."
         )
     return run
-
-
-def _executed_copy(folder: Path, name: str) -> Path | None:
-    for file in (folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"):
-        if file.is_file():
-            return file
-    return None

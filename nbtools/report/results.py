@@ -37,7 +37,7 @@ class Results:
         self.charts = _charts(curve)
         self.columns = [COLUMNS[key][0] for key in keys]
         self.steps = [[_value(key, point.get(key)) for key in keys] for point in curve]
-        self.samples = [_sample(sample) for sample in tuned.get("samples") or []]
+        self.samples = tuned.get("samples") or []
 
     def _add_scores(self, part: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         was, now = before.get("perplexity"), after.get("perplexity")
@@ -70,16 +70,3 @@ def _value(key: str, value: Any) -> str:
     if key == "learning_rate":
         return f"{value:.2e}" if finite(value) else "–"
     return number(value, COLUMNS[key][1])
-
-
-def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """A prompt, how the texts were sampled, and (label, prompt, rest) of the text before and of the one after."""
-    prompt, how = sample["prompt"], [str(sample["decoding"])] if sample.get("decoding") else []
-    if sample.get("seed") is not None:
-        how.append(f"seed {sample['seed']}")
-    texts = []
-    for key, label in (("before", "Before"), ("after", "After")):
-        text = sample.get(key, "")
-        marked = prompt if text.startswith(prompt) else ""
-        texts.append((label, marked, text[len(marked) :]))
-    return {"prompt": prompt, "how": ", ".join(how), "texts": texts}
