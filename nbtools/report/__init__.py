@@ -16,19 +16,16 @@ __all__ = ["PageView", "show_page", "write_page", "write_run_page", "write_site"
 
 
 class PageView:
-    """A page on disk, shown in its own frame, so that its style stays there. Stored outputs hold only its path.
+    """A page on disk, shown in its own frame, so that its style stays there. Stored outputs hold only its path."""
 
-    height  of the frame, in pixels
-    """
-
-    def __init__(self, path: Path, height: int = 620) -> None:
-        self.path, self.height = path, height
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         data = {"text/plain": repr(self)}
         if not headless():
             page = self.path.read_text(encoding="utf8")
-            data["text/html"] = str(PAGES.render("frame.html", page=page, name=self.path.name, height=self.height))
+            data["text/html"] = str(PAGES.render("frame.html", page=page, name=self.path.name))
         return data
 
     def __repr__(self) -> str:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.notebooks import choose_notebooks, find_notebooks, read_notebook
+from nbtools.notebooks import choose_notebooks, read_notebook
+from nbtools.notebooks.catalog import find_notebooks
 from tests.runs.small_notebooks import write_notebook
 
 
