@@ -57,11 +57,10 @@ def write_run_page(folder: str | Path) -> Path:
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
-    run: dict[str, Any] = read_json(folder / "metrics.json", METRICS, "Run the notebooks again with this nbtools.", RunError, absent=None)
+    again = "Run the notebooks again with this nbtools."
+    run: dict[str, Any] = read_json(folder / "metrics.json", METRICS, again, RunError, absent=None)
     if run is None:
         raise RunError(f"{folder} holds no metrics.json of a run.", "Run the notebooks first: nbtools run --out DIR")
     if paths := [name for name in run["notebooks"] if PurePath(name).name != name or "\\" in name or name in (".", "..")]:
-        raise RunError(
-            f"The metrics in {folder} name a notebook {paths[0]!r}, which is a path.", "Run the notebooks again with this nbtools."
-        )
+        raise RunError(f"The metrics in {folder} name a notebook {paths[0]!r}, which is a path.", again)
     return run
