@@ -14,13 +14,10 @@ INJECTED = "# Parameters"  # the first line of the cell that papermill inserts a
 
 
 def check_injected(variables: Mapping[str, Any]) -> None:
-    """Check the parameters of a notebook against the declarations in its executed cells.
+    """Check the parameters among a notebook's global variables against the declarations `name: type = value` in its executed cells.
 
-    variables  the notebook's global variables
-
-    A declaration is a line `name: type = value`. The cells come from IPython's history, not from a file, so that a copy of a notebook
-    is checked by its own declarations. Raises InputError for a value of the wrong type, an invalid value, and an injected name that is
-    not declared, with the nearest one.
+    The cells come from IPython's history, not from a file, so that a copy of a notebook is checked by its own declarations. Raises
+    InputError for a value of the wrong type, an invalid value, and an injected name that is not declared, with the nearest one.
     """
     parameters: dict[str, Parameter] = {}
     injected: list[str] = []

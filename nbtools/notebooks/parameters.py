@@ -1,7 +1,6 @@
 """A notebook's parameters: parse its `parameters` cell and check given values.
 
-The cell is parsed as Python, because papermill's own parser skips lines with a second "=" (in a string or a comment). A test compares the
-result with `papermill.inspect_notebook` on the course's notebooks.
+The cell is parsed as Python, because papermill's own parser skips lines with a second "=" (in a string or a comment).
 """
 
 from __future__ import annotations
@@ -128,10 +127,7 @@ def check_parameters(notebooks: Iterable[Notebook], given: Mapping[str, Any], pr
 
 
 def check_secret(name: str, value: Any) -> None:
-    """Raise InputError if a parameter, or an element of a list or dictionary, looks like a password or a token.
-
-    The value is not repeated in the message.
-    """
+    """Raise InputError, which does not repeat the value, if a parameter or an element of it looks like a password or a token."""
     if isinstance(value, Mapping):
         for key, element in value.items():
             check_secret(str(key), element)

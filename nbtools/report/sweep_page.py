@@ -46,7 +46,8 @@ def write_sweep_page(folder: Path) -> Path:
         done=len(done),
         failed=int((runs["state"] == "failed").sum()),
         seconds=float(runs["seconds"].sum()),
-        best=_best(record, done),
+        best=float(done.iloc[0]["value"]) if best else None,
+        parameters=join_words({name: done.iloc[0][name] for name in record["varied"]}) if best else "",
         combinations=_combinations(record, runs) if len(done) else [],
         curves=_curves(record, {run: metrics[run] for run in done["run"]}, best),
         effects=_effects(record, done),
@@ -61,14 +62,6 @@ def write_sweep_page(folder: Path) -> Path:
 def _metric_name(record: Record) -> str:
     """The metric as words: "after.validation.bits_per_byte" is "bits per byte, validation, after"."""
     return ", ".join(part.replace("_", " ") for part in reversed(record["metric"].split(".")))
-
-
-def _best(record: Record, done: pandas.DataFrame) -> dict[str, Any] | None:
-    if not len(done):
-        return None
-    row = done.iloc[0]
-    given = join_words({name: row[name] for name in record["varied"]}) or "the notebook's own parameters"
-    return {"value": float(row["value"]), "parameters": given}
 
 
 def _combinations(record: Record, runs: pandas.DataFrame) -> list[list[str]]:
