@@ -3,7 +3,7 @@
 import html
 import re
 
-from nbtools.report.view import PageView
+from nbtools.report import PageView
 
 
 def test_a_live_page_is_in_its_own_frame(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from nbtools.cli.frame import app
 from nbtools.system import tolerant_output
 
 # Each registers its commands, in the order in which the help shows them.
-from nbtools.cli import doctor, fetch, run, refresh, sweep, report, teaching, workshop  # noqa: F401  # isort: skip
+from nbtools.cli import machine, run, sweep, teaching, workshop  # noqa: F401  # isort: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

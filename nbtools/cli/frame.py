@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from nbtools.errors import CourseError, printable
+from nbtools.errors import CourseError
 
 app = typer.Typer(
     name="nbtools",
@@ -34,10 +34,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def command(*, example: str, hidden: bool = False) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Register a command that returns its exit code.
-
-    example  shown at the end of its help
-    hidden   whether the help of `nbtools` leaves it out
+    """Register a command that returns its exit code; `example` is shown at the end of its help.
 
     Every command exits with 1 and two lines of text for an error that the user can correct, 130 for Ctrl-C and 143 for SIGTERM.
     """
@@ -52,13 +49,11 @@ def command(*, example: str, hidden: bool = False) -> Callable[[Callable[..., in
                 print("Stopped. Run the same command again to continue where possible.", file=sys.stderr)
                 code = 143 if isinstance(stop, Terminated) else 130
             except CourseError as error:
-                print(f"{error.problem}\n  -> {error.remedy}", file=sys.stderr)
+                print(error, file=sys.stderr)
                 code = 1
             except OSError as error:
-                print(
-                    f"The system reported: {printable(str(error))}\n  -> Check the disk and the permissions there, then try again.",
-                    file=sys.stderr,
-                )
+                advice = "Check the disk and the permissions there, then try again."
+                print(CourseError(f"The system reported: {error}", advice), file=sys.stderr)
                 code = 1
             raise typer.Exit(code)
 
@@ -85,12 +80,7 @@ def _termination_raised() -> Iterator[None]:
 
 
 def stopped(stop: KeyboardInterrupt, folder: Path, typed: Sequence[str]) -> int:
-    """Print how to continue an interrupted command, and return its exit code.
-
-    stop    the interrupt
-    folder  where the results are
-    typed   the words of the command
-    """
+    """Print where the results of an interrupted command are and how to continue it; return its exit code."""
     print(f"\nStopped. Finished results are kept in {folder}. To continue: {shlex.join(typed)}", file=sys.stderr)
     return 143 if isinstance(stop, Terminated) else 130
 

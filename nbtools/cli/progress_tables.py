@@ -65,6 +65,6 @@ def write_csv(people: Mapping[str, Progress], path: Path) -> Path:
     writer.writerow(COLUMNS)
     for name, progress in people.items():
         for exercise_id, entry in sorted(progress.exercises.items()):
-            texts = [spreadsheet_cell(text) for text in (name, exercise_id, str(entry.get("solved", "")))]
-            writer.writerow([*texts[:2], entry.get("tries", 0), entry.get("hints", 0), texts[2]])
+            row = [name, exercise_id, entry.get("tries", 0), entry.get("hints", 0), entry.get("solved", "")]
+            writer.writerow([spreadsheet_cell(str(value)) for value in row])
     return replace_text(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""`nbtools run`: run notebooks in order and write a page about the results."""
+"""`nbtools run` and `nbtools refresh`: run notebooks in order, for a page about the results or for their stored outputs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,15 @@ def run(
 
     plan = plan_run(notebooks or (), read_pairs(parameter or (), "-p"), profile, out)
     if dry_run:
-        return _show_budget(plan)
+        from rich.console import Console
+
+        from nbtools.runs.budget import preview
+
+        budget = preview(plan)
+        Console().print(budget.table())
+        if budget.problem is not None:
+            raise budget.problem
+        return 0
     plan.command = ["nbtools", *sys.argv[1:]]
     return _run(plan, timeout)
 
@@ -88,13 +96,11 @@ def _list_notebooks(names: Sequence[str]) -> int:
     return 0
 
 
-def _show_budget(plan: Plan) -> int:
-    from rich.console import Console
+@command(example="nbtools refresh 01_attention", hidden=True)
+def refresh(notebooks: Names = None) -> int:
+    """Execute notebooks and store their outputs in place, for developers of the course."""
+    from nbtools.notebooks import choose_notebooks
+    from nbtools.runs import refresh_notebooks
 
-    from nbtools.runs.budget import preview
-
-    budget = preview(plan)
-    Console().print(budget.table())
-    if budget.problem is not None:
-        raise budget.problem
+    refresh_notebooks(choose_notebooks(notebooks or ()))
     return 0

@@ -1,4 +1,4 @@
-"""`nbtools sweep`: run one notebook with many parameters and write a page that compares the runs."""
+"""`nbtools sweep` and `nbtools report`: run one notebook with many parameters, and write a page that compares the runs."""
 
 from __future__ import annotations
 
@@ -96,3 +96,12 @@ def _needs(given: Sequence[str]) -> dict[str, Any]:
     """The requirements of each run by name; integers are converted from text."""
     pairs = read_pairs(given, "--need")
     return {name: int(value) if value.lstrip("-").isdecimal() else value for name, value in pairs.items()}
+
+
+@command(example="nbtools report runs/rates")
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or of a sweep.")]) -> int:
+    """Write one page about a run or a sweep, which needs neither a network nor scripts."""
+    from nbtools.report import write_page
+
+    print(f"Open {write_page(folder)}")
+    return 0

@@ -18,11 +18,7 @@ RUN_BYTES = 500_000_000  # a run of the course with `mini`: the notebooks, the t
 
 
 def examine_machine(hub: str, hub_secret: str) -> list[Check]:
-    """Run every check of the machine. A check that raises is reported as such and does not affect the others.
-
-    hub         the result of `hub_state`
-    hub_secret  name of the Colab secret that holds the Hugging Face token
-    """
+    """Run every check of the machine; `hub` is the result of `hub_state`. A check that raises does not affect the others."""
     other_cache = "Set NBTOOLS_CACHE to a folder that you may write to."
     return [
         *guarded("host", _host, "warn"),
@@ -132,7 +128,6 @@ def _hub_token(hub_secret: str) -> list[Check]:
 
 def _compiler() -> list[Check]:
     names = [os.environ.get("CXX", ""), *(["cl"] if sys.platform == "win32" else []), "g++", "clang++", "c++"]
-    found = next((name for name in names if name and shutil.which(name)), None)
-    return [
-        Check("C++ compiler", f"{found} (torch.compile can be used)" if found else "none found: torch.compile is left out, all else works")
-    ]
+    if found := next(filter(shutil.which, filter(None, names)), None):
+        return [Check("C++ compiler", f"{found} (torch.compile can be used)")]
+    return [Check("C++ compiler", "none found: torch.compile is left out, all else works")]

@@ -33,12 +33,7 @@ class Machine:
 
 def examine_profiles(hub: str) -> list[Check]:
     """One check per profile; `hub` is the result of `hub_state`. Only `mini` can fail; the others warn if they do not work here."""
-
-    def examine() -> list[Check]:
-        machine = _measure(hub)
-        return [judge(profile, machine, _is_stored(profile)) for profile in PROFILES.values()]
-
-    return guarded("profiles", examine)
+    return guarded("profiles", lambda: [judge(profile, _measure(hub), _is_stored(profile)) for profile in PROFILES.values()])
 
 
 def judge(profile: Profile, machine: Machine, stored: bool) -> Check:

@@ -9,7 +9,8 @@ import platform
 import sys
 from pathlib import Path
 
-from nbtools.health.report import REINSTALL, Check, guarded, one_line
+from nbtools.errors import one_line
+from nbtools.health.report import REINSTALL, Check, guarded
 
 DISTRIBUTION = "attention-to-finetuning"
 MIN_PYTHON = (3, 11)
@@ -90,10 +91,8 @@ def _core(names: list[str], versions: Versions) -> list[Check]:
             same += 1
         else:
             other.append(f"{name} {found} ({tested})" if tested else f"{name} {found}")
-    value = f"{same} of {len(names)} as tested"
-    if other:
-        value += f"; others, with the tested version: {', '.join(other)}"
-    return [Check("packages", value), *checks]
+    others = f"; others, with the tested version: {', '.join(other)}" if other else ""
+    return [Check("packages", f"{same} of {len(names)} as tested{others}"), *checks]
 
 
 def _older(found: str, minimum: str) -> bool:
@@ -130,6 +129,5 @@ def _optional(versions: Versions) -> Check:
     purposes = {"gguf": "to fetch smollm2", "peft": "for LoRA"}
     words = [f"{name} {versions[name]['installed'] or f'not installed ({why})'}" for name, why in purposes.items()]
     absent = [name for name in purposes if versions[name]["installed"] is None]
-    return Check(
-        "optional packages", ", ".join(words), advice=f"If you need them: python -m pip install {' '.join(absent)}" if absent else ""
-    )
+    advice = f"If you need them: python -m pip install {' '.join(absent)}" if absent else ""
+    return Check("optional packages", ", ".join(words), advice=advice)

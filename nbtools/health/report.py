@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from nbtools.errors import one_line
 from nbtools.templates import Templates
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Health:
         return f"The course cannot run here yet: see {', '.join(failed[:3])}{more}."
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as values that can be stored as JSON."""
+        """The result as values for JSON."""
         return {"ok": self.ok, "verdict": self.verdict, "checks": [asdict(check) for check in self.checks], "packages": self.versions}
 
     def table(self) -> Table:
@@ -85,7 +86,7 @@ class Health:
         for check in self.checks:
             lines.append(f"{check.level:<4}  {check.name:<{width}}  {check.value}")
             if check.advice:
-                lines.append(f"{'':<4}  {'':<{width}}  -> {check.advice}")
+                lines.append(" " * (width + 8) + f"-> {check.advice}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str | None:
@@ -97,23 +98,11 @@ class Health:
 
 
 def guarded(name: str, examine: Callable[[], list[Check]], level: Level = "fail", advice: str = REINSTALL) -> list[Check]:
-    """Call `examine`; if it raises, return one check that reports the error. A broken package can raise anything.
-
-    name     the name of that check
-    examine  returns checks
-    level    the level of that check
-    advice   the advice of that check
-    """
+    """Call `examine`; if it raises, as a broken package can, return one check that reports the error with this level and advice."""
     try:
         return examine()
     except Exception as error:
         return [Check(name, f"could not be examined: {one_line(error)}", level, advice)]
-
-
-def one_line(error: BaseException) -> str:
-    """The type of an exception and the first line of its message."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 def gigabytes(count: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from typing import Any
 
 from nbtools.errors import InputError
 from nbtools.notebooks.content import read_content
+from nbtools.values import near_miss
 
 NUMBERED = "[0-9][0-9]_*.ipynb"  # the course's notebooks; other files in the folder belong to the learner
 # A wheel contains copies, because Colab opens one notebook without a clone: 04 reads its own parameters, 09 runs 04.
@@ -35,27 +35,24 @@ class Notebook:
     @property
     def code(self) -> list[str]:
         """The sources of the code cells, in order."""
-        return [cell["source"] for cell in self.cells if cell.get("cell_type") == "code"]
+        return [cell["source"] for cell in self.cells if cell["cell_type"] == "code"]
 
     @property
     def title(self) -> str:
         """The first heading, or the name if there is none."""
         for cell in self.cells:
-            if cell.get("cell_type") == "markdown" and (found := re.search(r"^#+\s+(.+)$", cell["source"], re.MULTILINE)):
+            if cell["cell_type"] == "markdown" and (found := re.search(r"^#+\s+(.+)$", cell["source"], re.MULTILINE)):
                 return found[1].strip()
         return self.name
 
     @property
     def parameter_source(self) -> str:
         """The source of the first cell tagged `parameters`, or an empty string."""
-        for cell in self.cells:
-            if cell.get("cell_type") == "code" and "parameters" in _tags(cell):
-                return str(cell["source"])
-        return ""
+        return next((source for source, tagged in zip(self.code, self.tagged("parameters"), strict=True) if tagged), "")
 
     def tagged(self, tag: str) -> list[bool]:
         """For each code cell, in order, whether it has the tag."""
-        return [tag in _tags(cell) for cell in self.cells if cell.get("cell_type") == "code"]
+        return [tag in cell["metadata"].get("tags", []) for cell in self.cells if cell["cell_type"] == "code"]
 
 
 def read_notebook(path: str | Path) -> Notebook:
@@ -104,18 +101,9 @@ def _resolve(name: str) -> Path:
     if name.endswith(".ipynb"):
         return Path(name)
     available = {path.stem: path for path in find_notebooks()}
-    short = {stem.partition("_")[2]: stem for stem in available}
-    number = {int(stem[:2]): stem for stem in available}
-    if name in available:
-        return available[name]
-    if name in short:
-        return available[short[name]]
-    if name.isascii() and name.isdigit() and int(name) in number:
-        return available[number[int(name)]]
-    near = difflib.get_close_matches(name, [*available, *short], n=1)
-    guess = f"Did you mean {short.get(near[0], near[0])}? " if near else ""
+    for stem, path in available.items():
+        number, _, short = stem.partition("_")
+        if name in (stem, short, number, str(int(number))):
+            return path
+    guess = near_miss(name, available)
     raise InputError(f"There is no notebook called {name!r}.", f"{guess}The notebooks are: {', '.join(available)}.")
-
-
-def _tags(cell: dict[str, Any]) -> list[str]:
-    return (cell.get("metadata") or {}).get("tags") or []

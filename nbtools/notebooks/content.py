@@ -61,8 +61,7 @@ def join_lines(value: Any) -> Any:
 
 
 def as_node(content: dict[str, Any]) -> Any:
-    """Convert the content to a NotebookNode with joined sources, for libraries that use nbformat."""
-    import nbformat
+    """Convert the content to a NotebookNode with joined lines, for libraries that use nbformat."""
+    from nbformat.v4 import to_notebook
 
-    joined = [{**cell, "source": "".join(cell["source"])} for cell in content["cells"]]
-    return nbformat.from_dict(content | {"cells": joined})
+    return to_notebook(content)

@@ -37,10 +37,7 @@ def read_costs() -> dict[str, dict[str, Any]]:
 
 
 def record_costs(measured: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Store the time and memory of notebooks on this machine; the records of other notebooks are kept.
-
-    measured  by notebook name: `seconds`, `peak_memory_bytes`, and `cell_seconds` (one per code cell)
-    """
+    """Store `seconds`, `peak_memory_bytes` and `cell_seconds` of notebooks on this machine; the records of others are kept."""
     import torch
 
     speed = {"matmul_gflops": round(measure_matmul(torch.float32), 1), "cores": os.cpu_count()}
@@ -66,9 +63,9 @@ def box(name: str, model: str = "mini", variables: Mapping[str, Any] | None = No
     The estimate scales the recorded run with mini by the speed of an fp32 matrix product; for another profile its requirements are added.
     In headless runs, whose outputs are stored, the recorded values are printed, because they do not change from run to run.
     """
-    if variables is not None and not isinstance(variables, Mapping):
-        raise InputError(f"variables is of type {type(variables).__name__}.", "Give the notebook's globals().")
     if variables is not None:
+        if not isinstance(variables, Mapping):
+            raise InputError(f"variables is of type {type(variables).__name__}.", "Give the notebook's globals().")
         check_injected(variables)
     _print_costs(name, model)
 
@@ -126,12 +123,7 @@ def held_memory() -> int:
 
 
 def scaled(seconds: float, there: float, here: float) -> float:
-    """Convert recorded seconds to this machine.
-
-    seconds  on the machine where they were recorded
-    there    speed of an fp32 matrix product on that machine, in GFLOP/s
-    here     the same on this machine
-    """
+    """Convert seconds recorded on another machine to this one; `there` and `here` are the speeds of their matrix products in GFLOP/s."""
     return seconds / min(here / there, MAX_SPEEDUP)
 
 

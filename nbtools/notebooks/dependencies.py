@@ -1,7 +1,7 @@
 """The files of this package that a notebook's code depends on, found by following imports from its cells.
 
-A module is included if the cells or an included module import it (anywhere in their code), name it in a string such as
-"-m nbtools.training", or import a name from a package that re-exports it from there.
+Imports are followed from subpackage to subpackage, not from module to module: code that uses one module of `nbtools.training` depends on
+all files in that folder, C++, JavaScript and templates included, and on every subpackage that they import.
 """
 
 from __future__ import annotations
@@ -9,124 +9,68 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import nbtools
 from nbtools.profiles import MINI_FOLDER
 
 PACKAGE = Path(nbtools.__file__).parent
-HOMES: dict[str, str] = vars(nbtools)["_HOME"]  # the module of each public name of the package
-NAMED = re.compile(r"(?:^|-m\s+)(nbtools(?:\.\w+)*)\.?(?=\s|$)")  # a module in a string
+HOMES: dict[str, str] = vars(nbtools)["_HOME"]  # the subpackage of each public name of the package
+NAMED = re.compile(r"(?:^|-m\s+)(nbtools\.\w+)")  # a module in a string, such as "-m nbtools.training"
+SHELL = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
 
 
 def reached_files(code: Iterable[str]) -> list[Path]:
-    """List the sources that code cells depend on, the other files in their folders (C++, JavaScript, templates), and the packaged model.
+    """List the files of the subpackages that code cells depend on, and the packaged model.
 
     The result is the complete package if a cell is not valid Python, or uses the package in a shell command.
     """
-    waiting, modules = _names_in_cells(code), set[str]()
+    waiting, reached = _names_in_cells(code), set[str]()
     while waiting:
-        for module in _resolve(waiting.pop()):
-            if module not in modules:
-                modules.add(module)
-                waiting += _names_in_module(module)
-    sources = [_file_of(module) for module in modules]
-    folders = {folder for source in sources for folder in (source.parent, source.parent / "templates") if folder.is_dir()}
-    beside = {file for folder in folders for file in folder.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc")}
-    return sorted({*sources, *beside, *(file for file in MINI_FOLDER.iterdir() if file.is_file())})
+        reached.add(name := waiting.pop())
+        for file in _files_of(name):
+            if file.suffix == ".py":
+                waiting |= _names_in_file(file) - reached
+    return sorted({*MINI_FOLDER.iterdir(), *(file for name in reached for file in _files_of(name))})
 
 
-def _names_in_cells(cells: Iterable[str]) -> list[str]:
-    """The names from this package in code cells; "nbtools.*" if they cannot be determined."""
+def _files_of(name: str) -> list[Path]:
+    """The files of a subpackage or of a module at the top of the package; all files for "*"."""
+    found = [*PACKAGE.glob(f"{name}.py"), *PACKAGE.glob(f"{name}/**/*")]
+    return [file for file in found if file.is_file() and file.suffix != ".pyc"]
+
+
+def _names_in_cells(cells: Iterable[str]) -> set[str]:
     together = ast.Module([], [])
     for cell in cells:
-        shell = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
         try:
-            together.body += ast.parse(shell.sub(r"\1pass", cell)).body
-            unread = " ".join(line[0] for line in shell.finditer(cell))
+            together.body += ast.parse(SHELL.sub(r"\1pass", cell)).body
+            unread = " ".join(line[0] for line in SHELL.finditer(cell))
         except SyntaxError:
             unread = cell
         if "nbtools" in unread:
-            return ["nbtools.*"]
-    return list(_names(together, "__main__"))
+            return {"*"}
+    return _names(together)
 
 
 @functools.cache
-def _names_in_module(module: str) -> list[str]:
-    return list(_names(ast.parse(_file_of(module).read_text(encoding="utf8")), module))
+def _names_in_file(file: Path) -> set[str]:
+    return _names(ast.parse(file.read_text(encoding="utf8")))
 
 
-class _Executed(ast.NodeTransformer):
-    """Removes code that only type checkers read."""
-
-    def visit_If(self, node: ast.If) -> Any:
-        return node.orelse if ast.unparse(node.test).endswith("TYPE_CHECKING") else self.generic_visit(node)
-
-
-def _names(tree: ast.AST, module: str) -> Iterator[str]:
-    """Dotted names below `nbtools` that code imports, reads from the package, or has in a string. A final ".*" means everything in it."""
-    tree = _Executed().visit(tree)
-    here = module.split(".") if _is_package(module) else module.split(".")[:-1]
-    imports = [alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names if alias.name == "nbtools"]
-    called = {alias.asname or alias.name for alias in imports} | {"nbtools"}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("nbtools."))
-        elif isinstance(node, ast.ImportFrom):
-            base = here[: len(here) - node.level + 1] if node.level else []
-            origin = ".".join([*base, *([node.module] if node.module else [])])
-            if origin.split(".")[0] == "nbtools":
-                yield from (f"{origin}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in called:
-            yield f"nbtools.{node.attr}"
+def _names(tree: ast.AST) -> set[str]:
+    """The subpackages that code imports, uses as attributes of `nbtools`, or names in a string; "*" for all of them."""
+    nodes = list(ast.walk(tree))
+    imports = [alias for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    package = {"nbtools", *(alias.asname for alias in imports if alias.name == "nbtools")}
+    dotted = [alias.name for alias in imports]
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            dotted += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in package:
+            dotted.append(f"nbtools.{node.attr}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from (f"{name}.*" for name in NAMED.findall(node.value) if name != "nbtools")
-
-
-def _resolve(name: str) -> list[str]:
-    """The modules of a dotted name: itself, the one that defines it, or all of a package."""
-    if name.endswith(".*"):
-        return _modules_below(name.removesuffix(".*")) or _resolve(name.removesuffix(".*"))
-    if name == "nbtools":
-        return []
-    if _exists(name):
-        return [name]
-    package, _, last = name.rpartition(".")
-    if package == "nbtools":
-        return _resolve(f"nbtools.{HOMES[last]}.{last}") if last in HOMES else ["nbtools"]
-    if not _is_package(package):
-        return _resolve(package)
-    origin = _reexports(package).get(last)
-    return _resolve(origin) if origin else [package]
-
-
-@functools.cache
-def _reexports(package: str) -> dict[str, str]:
-    """The names that a package re-exports, with the module that defines each."""
-    tree = ast.parse(_file_of(package).read_text(encoding="utf8"))
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nbtools.")]
-    return {alias.asname or alias.name: f"{node.module}.{alias.name}" for node in imports for alias in node.names}
-
-
-def _file_of(module: str) -> Path:
-    path = PACKAGE.joinpath(*module.split(".")[1:])
-    return path / "__init__.py" if path.is_dir() else path.with_name(f"{path.name}.py")
-
-
-def _exists(module: str) -> bool:
-    return module.split(".")[0] == "nbtools" and _file_of(module).is_file()
-
-
-def _is_package(module: str) -> bool:
-    return _exists(module) and _file_of(module).name == "__init__.py"
-
-
-def _modules_below(package: str) -> list[str]:
-    """A package and all modules in it; an empty list if it is not a package."""
-    if not _is_package(package):
-        return []
-    folder = _file_of(package).parent
-    paths = [file.relative_to(PACKAGE.parent).with_suffix("").parts for file in folder.rglob("*.py")]
-    return [".".join(name for name in names if name != "__init__") for names in paths]
+            dotted += NAMED.findall(node.value)
+    names = {name.split(".")[1] for name in dotted if name.startswith("nbtools.")}
+    return {HOMES.get(name, name) for name in names}

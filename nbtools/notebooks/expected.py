@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -31,10 +30,8 @@ def expected(name: str, value: float) -> None:
         raise InputError(f"There is no expected range called {name!r}.", f"There are: {', '.join(known)}.")
     entry = known[name]
     interval = f"{entry['low']:g} to {entry['high']:g} with mini and this notebook's own parameters"
-    if math.isfinite(value) and entry["low"] <= value <= entry["high"]:
+    if entry["low"] <= value <= entry["high"]:
         say(f"{entry['what']}: {value:.4g}, as expected ({interval})")
     else:
-        say(
-            f"{entry['what']}: {value:.4g}, outside of {interval}. "
-            "With other parameters that is to be expected; otherwise check what differs."
-        )
+        advice = "With other parameters that is to be expected; otherwise check what differs."
+        say(f"{entry['what']}: {value:.4g}, outside of {interval}. {advice}")

@@ -7,14 +7,15 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from nbtools.errors import InputError
+from nbtools.health.packages import installed_version
 from nbtools.notebooks.catalog import Notebook, choose_notebooks
 from nbtools.notebooks.dependencies import PACKAGE, reached_files
 from nbtools.notebooks.parameters import all_values
@@ -72,13 +73,7 @@ def _hash_file(file: Path, modified: int) -> str:
 
 def library_versions() -> dict[str, str]:
     """The installed versions of the libraries that a result depends on, read without importing them."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {name: installed_version(name) or "not installed" for name in LIBRARIES}
 
 
 def describe_machine() -> dict[str, Any]:
@@ -95,8 +90,5 @@ def describe_machine() -> dict[str, Any]:
 def _processor() -> str:
     """The processor's name from /proc/cpuinfo, else from the platform module."""
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*: (.*)", info.read_text(encoding="utf8", errors="replace"), re.MULTILINE) if info.is_file() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()

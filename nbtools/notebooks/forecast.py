@@ -74,7 +74,7 @@ class Forecast:
         self._done, self._since = done, elapsed
 
     def _knows_enough(self, rest: list[float]) -> bool:
-        long = sum(part for part in rest if _is_long(part))
+        long = sum(filter(_is_long, rest))
         return long <= ENOUGH * sum(rest) or self.recorded[True] >= ENOUGH * (self.recorded[True] + long)
 
     def _pace(self, part: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from nbtools.errors import InputError
@@ -14,22 +14,22 @@ INJECTED = "# Parameters"  # the first line of the cell that papermill inserts a
 
 
 def check_injected(variables: Mapping[str, Any]) -> None:
-    """Check the parameters of a notebook against the declarations in its executed cells.
+    """Check the parameters among a notebook's global variables against the declarations `name: type = value` in its executed cells.
 
-    variables  the notebook's global variables
-
-    A declaration is a line `name: type = value`. The cells come from IPython's history, not from a file, so that a copy of a notebook
-    is checked by its own declarations. Raises InputError for a value of the wrong type, an invalid value, and an injected name that is
-    not declared, with the nearest one.
+    The cells come from IPython's history, not from a file, so that a copy of a notebook is checked by its own declarations. Raises
+    InputError for a value of the wrong type, an invalid value, and an injected name that is not declared, with the nearest one.
     """
     parameters: dict[str, Parameter] = {}
     injected: list[str] = []
-    for source, lines in _cells(variables):
+    history = variables.get("In", [])
+    for source in map(str, history if isinstance(history, list) else []):
+        try:
+            annotated = any(isinstance(line, ast.AnnAssign) for line in ast.parse(source).body)
+        except (SyntaxError, ValueError):  # a cell in another language, or with a syntax error
+            continue
         if source.startswith(INJECTED):
-            injected += [
-                target.id for line in lines if isinstance(line, ast.Assign) for target in line.targets if isinstance(target, ast.Name)
-            ]
-        elif any(isinstance(line, ast.AnnAssign) for line in lines):
+            injected += declared(source)
+        elif annotated:
             parameters |= {name: found for name, found in declared(source).items() if found.kind and name not in parameters}
     if not parameters:
         return
@@ -40,13 +40,3 @@ def check_injected(variables: Mapping[str, Any]) -> None:
             wanted = KINDS[parameter.kind]
             raise InputError(f"{name} is the text {shown(value)}, and must be {wanted.partition(' such')[0]}.", f"Give {wanted}.")
         coerce(parameter, value)
-
-
-def _cells(variables: Mapping[str, Any]) -> Iterator[tuple[str, list[ast.stmt]]]:
-    """The executed cells that are valid Python, with their statements; none outside of IPython."""
-    history = variables.get("In", [])
-    for source in history if isinstance(history, list) else []:
-        try:
-            yield str(source), ast.parse(str(source)).body
-        except (SyntaxError, ValueError):  # a cell in another language, or with a syntax error
-            continue

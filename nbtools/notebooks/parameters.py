@@ -1,7 +1,6 @@
 """A notebook's parameters: parse its `parameters` cell and check given values.
 
-The cell is parsed as Python, because papermill's own parser skips lines with a second "=" (in a string or a comment). A test compares the
-result with `papermill.inspect_notebook` on the course's notebooks.
+The cell is parsed as Python, because papermill's own parser skips lines with a second "=" (in a string or a comment).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import math
 import numbers
 import re
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +37,7 @@ KINDS = {
     "list": "a list such as [1, 2]",
     "dict": "a dictionary such as {'a': 1}",
 }
+CLASSES: dict[str, Any] = {"int": numbers.Integral, "float": numbers.Real, "bool": bool, "str": str, "list": (list, tuple), "dict": dict}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Parameter:
 def read_parameters(notebook: Notebook) -> dict[str, Parameter]:
     """The parameters of a notebook by name, in order. Raises InputError if the cell is not valid Python."""
     try:
-        return declared(notebook.parameter_source)
+        return dict(declared(notebook.parameter_source))
     except SyntaxError as error:
         raise InputError(
             f"The parameters cell of {notebook.name} is not valid Python: {error.msg}.", "Correct that cell in Jupyter."
@@ -75,13 +75,9 @@ def all_values(notebook: Notebook, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in read_parameters(notebook).items()} | dict(given)
 
 
-def declared(source: str) -> dict[str, Parameter]:
-    """The parameters that the `source` of a cell declares. Raises SyntaxError."""
-    return dict(_declared(source))
-
-
 @functools.lru_cache(maxsize=100)
-def _declared(source: str) -> dict[str, Parameter]:
+def declared(source: str) -> Mapping[str, Parameter]:
+    """The parameters that the `source` of a cell declares. Raises SyntaxError."""
     lines = ast.parse(source).body
     comments = {
         token.start[0]: token.string.lstrip("# ").strip()
@@ -131,10 +127,7 @@ def check_parameters(notebooks: Iterable[Notebook], given: Mapping[str, Any], pr
 
 
 def check_secret(name: str, value: Any) -> None:
-    """Raise InputError if a parameter, or an element of a list or dictionary, looks like a password or a token.
-
-    The value is not repeated in the message.
-    """
+    """Raise InputError, which does not repeat the value, if a parameter or an element of it looks like a password or a token."""
     if isinstance(value, Mapping):
         for key, element in value.items():
             check_secret(str(key), element)
@@ -158,47 +151,35 @@ def coerce(parameter: Parameter, value: Any) -> Any:
         return None
     try:
         result = _as_kind(parameter.kind, parameter.inner, value)
-    except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, SyntaxError, TypeError, OverflowError, RecursionError):
         wanted = KINDS.get(parameter.kind, "a value")
         raise InputError(f"{name} must be {wanted.partition(' such')[0]}, and {shown(value)} is not.", f"Give {wanted}.") from None
-    _check_value(name, result)
+    if name == "profile" and isinstance(result, str):
+        get_profile(result)
+    if name in CHECKS and not isinstance(result, (list, dict)):
+        CHECKS[name](name, result)
     return result
 
 
 def _as_kind(kind: str, inner: str, value: Any) -> Any:
-    """Convert `value` or raise ValueError. True and False are not accepted as numbers."""
-    text = isinstance(value, str)
-    if kind == "str":
-        if not text:
-            raise ValueError
-        return value
-    if kind == "bool":
-        word = value.strip().lower() if text else value
-        if word not in ("true", "false", True, False) or (not text and not isinstance(value, bool)):
-            raise ValueError
-        return word in ("true", True)
+    """Convert `value` or raise an error. True and False are not accepted as numbers."""
+    if isinstance(value, str) and kind != "str":
+        value = PARSERS.get(kind, _literal_or_text)(value)
+    if kind and (not isinstance(value, CLASSES[kind]) or isinstance(value, bool) != (kind == "bool")):
+        raise ValueError
     if kind == "int":
-        if isinstance(value, bool) or not (text or isinstance(value, numbers.Integral)):
-            raise ValueError
         return int(value)
     if kind == "float":
-        if isinstance(value, bool) or not (text or isinstance(value, numbers.Real)):
-            raise ValueError
-        number = float(value)
-        if not math.isfinite(number):
+        if not math.isfinite(number := float(value)):
             raise ValueError
         return number
     if kind == "list":
-        values = _read_list(value) if text else value
-        if not isinstance(values, (list, tuple)):
-            raise ValueError
-        return [_as_kind(inner, "", element) for element in values]
-    if kind == "dict":
-        values = ast.literal_eval(value) if text else value
-        if not isinstance(values, dict):
-            raise ValueError
-        return values
-    return _literal_or_text(value) if text else value
+        return [_as_kind(inner, "", element) for element in value]
+    return value
+
+
+def _read_bool(text: str) -> bool:
+    return {"true": True, "false": False}[text.strip().lower()]
 
 
 def _read_list(text: str) -> Any:
@@ -215,11 +196,7 @@ def _literal_or_text(text: str) -> Any:
         return text
 
 
-def _check_value(name: str, value: Any) -> None:
-    if name == "profile" and isinstance(value, str):
-        get_profile(value)
-    if name in CHECKS and not isinstance(value, (list, dict)):
-        CHECKS[name](name, value)
+PARSERS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": _read_bool, "list": _read_list}
 
 
 def _declare(name: str, annotation: str, value: ast.expr, comment: str) -> Parameter:

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from nbtools.report.layout import PAGES
 from nbtools.report.page import write_run_page
 from nbtools.report.site import write_site
-from nbtools.report.view import PageView
 from nbtools.storage import resolve_path
+from nbtools.system import headless
 from nbtools.values import checked
 
 __all__ = ["PageView", "show_page", "write_page", "write_run_page", "write_site"]
+
+
+class PageView:
+    """A page on disk, shown in its own frame, so that its style stays there. Stored outputs hold only its path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        data = {"text/plain": repr(self)}
+        if not headless():
+            page = self.path.read_text(encoding="utf8")
+            data["text/html"] = str(PAGES.render("frame.html", page=page, name=self.path.name))
+        return data
+
+    def __repr__(self) -> str:
+        return f"The page: {self.path}"
 
 
 @checked()

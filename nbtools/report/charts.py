@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Sequence
 
 from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
 
 from nbtools.report.layout import PAGES
 
@@ -42,10 +43,8 @@ class Chart:
         up = (y - self.y_range[0]) / (self.y_range[1] - self.y_range[0])
         return round(self.left + across * (self.right - self.left), 1), round(self.bottom - up * (self.bottom - TOP), 1)
 
-    def add_line(self, points: Points, kind: str = "line") -> None:
-        self.shapes.append((kind, 0, [self._position(*point) for point in points]))
-
-    def add_dots(self, points: Points, kind: str = "dot", radius: float = 4) -> None:
+    def add(self, points: Points, kind: str, radius: float = 0) -> None:
+        """Add dots, or a line if `radius` is 0; `kind` is the CSS class."""
         self.shapes.append((kind, radius, [self._position(*point) for point in points]))
 
     def svg(self) -> Markup:
@@ -59,9 +58,9 @@ def draw_curve(points: Points, labels: tuple[str, str], title: str, kind: str = 
     kind    "line", or "dots" for few measured points, which are then joined and marked
     """
     chart = Chart([(0.0, points[0][1]), *points], labels, title)
-    chart.add_line(points, kind)
+    chart.add(points, kind)
     if kind == "dots" or len(points) == 1:
-        chart.add_dots(points)
+        chart.add(points, "dot", 4)
     return chart
 
 
@@ -69,10 +68,9 @@ def draw_curves(curves: Sequence[Points], best: int, labels: tuple[str, str], ti
     """Many curves, all faint except number `best`."""
     points = [point for curve in curves for point in curve]
     chart = Chart([(0.0, points[0][1]), *points], labels, title)
-    for index, curve in enumerate(curves):
-        if index != best:
-            chart.add_line(curve, "line faint")
-    chart.add_line(curves[best])
+    for curve in [*curves[:best], *curves[best + 1 :]]:
+        chart.add(curve, "line faint")
+    chart.add(curves[best], "line")
     return chart
 
 
@@ -84,19 +82,15 @@ def draw_effect(groups: Sequence[tuple[str, Sequence[float]]], labels: tuple[str
     points = [(float(index), figure) for index, (_, figures) in enumerate(groups) for figure in figures]
     ends = [(-0.5, points[0][1]), (len(groups) - 0.5, points[0][1])]
     chart = Chart([*points, *ends], labels, title, [(float(index), label) for index, (label, _) in enumerate(groups)])
-    chart.add_dots(points, "dot faint", 3)
-    means = [(float(index), math.fsum(figures) / len(figures)) for index, (_, figures) in enumerate(groups)]
-    chart.add_line(means, "dots")
-    chart.add_dots(means)
+    chart.add(points, "dot faint", 3)
+    means = [(float(index), statistics.fmean(figures)) for index, (_, figures) in enumerate(groups)]
+    chart.add(means, "dots")
+    chart.add(means, "dot", 4)
     return chart
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Round numbers from at or below `low` to at or above `high`, in steps of 1, 2 or 5 times a power of ten."""
     if high <= low:
         high = low + (abs(low) or 1.0)
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 10) for number in range(first, last + 1)]
+    return [round(float(mark), 10) for mark in MaxNLocator(nbins=5, steps=[1, 2, 5, 10]).tick_values(low, high)]

@@ -51,11 +51,6 @@ def gigabytes(count: Any, digits: int = 2) -> str:
     return f"{count / 1e9:.{digits}f} GB" if finite(count) else "–"
 
 
-def timestamp(created: str) -> str:
-    """An ISO 8601 time to the minute, without the time zone."""
-    return created[:16].replace("T", " ")
-
-
 def join_words(values: Mapping[str, Any]) -> str:
     """A mapping as a flat list "name value, name value", with nested mappings in parentheses."""
     words = []
@@ -73,19 +68,13 @@ PAGES = Templates(
     number=number,
     duration=duration,
     gigabytes=gigabytes,
-    timestamp=timestamp,
     words=join_words,
     shell=shlex.join,
     json=functools.partial(json.dumps, ensure_ascii=False, default=str),
 )
 
 
-def _is_page(file: Path) -> bool:
-    with file.open("rb") as content:
-        return POLICY.encode() in content.read(1_000)
-
-
-PAGE = Kind("a page of a report", _is_page, is_file=True)
+PAGE = Kind("a page of a report", lambda file: POLICY.encode() in file.read_bytes()[:1_000], is_file=True)
 
 
 def render_page(template: str, /, **values: Any) -> str:

@@ -76,7 +76,6 @@ def render_markdown(text: str, relink: Relink = keep_link) -> Markup:
     from markdown_it import MarkdownIt
 
     finished: list[Markup] = []
-
     # Drawn anew each time: a text that could spell a mark, as &#xe000; say, would have a piece put where it closes an attribute.
     key = secrets.token_hex(8)
 
@@ -104,19 +103,15 @@ def render_formula(tex: str, display: bool = False) -> Markup:
 
         drawn = convert_to_element(tex, display="block" if display else "inline")
     except Exception:  # not installed, or TeX that it does not know: the source is still right
-        source = Element("code", {"class": "tex"})
-        source.text = tex
-        return _serialized(source)
-    for element in drawn.iter():
-        element.attrib = {name: value for name, value in element.attrib.items() if name in MATH_ATTRIBUTES}
-        # The converter writes symbols as &#x0003D; and later unescapes its complete result, so that \\text{<b>} would become a tag.
-        element.text = html.unescape(element.text) if element.text else element.text
-    drawn.attrib = {"aria-label": tex, **drawn.attrib}
-    return _serialized(drawn)
-
-
-def _serialized(element: Element) -> Markup:
-    return Markup(tostring(element, encoding="unicode", short_empty_elements=False))
+        drawn = Element("code", {"class": "tex"})
+        drawn.text = tex
+    else:
+        for element in drawn.iter():
+            element.attrib = {name: value for name, value in element.attrib.items() if name in MATH_ATTRIBUTES}
+            # The converter writes symbols as &#x0003D; and later unescapes its complete result, so that \\text{<b>} would become a tag.
+            element.text = html.unescape(element.text) if element.text else element.text
+        drawn.attrib = {"aria-label": tex, **drawn.attrib}
+    return Markup(tostring(drawn, encoding="unicode", short_empty_elements=False))
 
 
 def highlight(code: str, language: str = "python") -> Markup:

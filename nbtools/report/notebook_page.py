@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from nbtools.notebooks.content import join_lines, read_content
+from nbtools.notebooks.content import as_node, read_content
 from nbtools.report.layout import render_page
 from nbtools.report.markup import Relink, clean_html, highlight, keep_link, render_markdown
 
@@ -34,7 +34,7 @@ def render_notebook(path: Path, title: str, others: Sequence[str], home: str = "
         home=home,
         previous=others[index - 1] if 0 < index < len(others) else "",
         next=others[index + 1] if index + 1 < len(others) else "",
-        cells=[shown for cell in read_content(path)["cells"] if (shown := _cell(cell, relink))],
+        cells=[shown for cell in as_node(read_content(path)).cells if (shown := _cell(cell, relink))],
     )
 
 
@@ -55,12 +55,15 @@ def link_to_pages(names: Sequence[str], glossary: bool) -> Relink:
 
 def _cell(cell: dict[str, Any], relink: Relink) -> dict[str, Any] | None:
     """What the template shows of a cell: `kind` and its content; None for an empty one."""
-    source = "".join(cell["source"])
-    tags = cell.get("metadata", {}).get("tags", [])
+    source, tags = cell["source"], cell["metadata"].get("tags", [])
     if cell["cell_type"] == "markdown":
         if "papermill-error-cell-tag" in tags:
             return {"kind": "stopped"} if "id=" in source else None
-        return {"kind": "text", "body": render_markdown(_put_attachments(source, cell), relink)}
+        for name, forms in cell.get("attachments", {}).items():
+            for mime, value in forms.items():
+                if mime in PICTURES:
+                    source = source.replace(f"attachment:{name}", f"data:{mime};base64,{value}")
+        return {"kind": "text", "body": render_markdown(source, relink)}
     if cell["cell_type"] != "code" or not source.strip():
         return None
     label = "Parameters given for this run" if "injected-parameters" in tags else f"[{cell.get('execution_count') or ' '}]"
@@ -73,7 +76,7 @@ def _join_streams(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     joined: list[dict[str, Any]] = []
     for output in outputs:
         if joined and output["output_type"] == "stream" == joined[-1]["output_type"] and output["name"] == joined[-1]["name"]:
-            joined[-1] = {**output, "text": "".join(joined[-1]["text"]) + "".join(output["text"])}
+            joined[-1] = {**output, "text": joined[-1]["text"] + output["text"]}
         else:
             joined.append(output)
     return joined
@@ -83,14 +86,13 @@ def _output(output: dict[str, Any]) -> dict[str, Any] | None:
     """What the template shows of an output: `kind` and its content; None for an empty one."""
     kind = output["output_type"]
     if kind == "stream":
-        return _text("".join(output["text"]), "stderr" if output["name"] == "stderr" else "stdout")
+        return _text(output["text"], "stderr" if output["name"] == "stderr" else "stdout")
     if kind == "error":
         return _text("\n".join(output["traceback"]) or f"{output['ename']}: {output['evalue']}", "error")
-    data = {mime: join_lines(value) for mime, value in output.get("data", {}).items()}
-    words = data.get("text/plain", "")
+    data, words = output["data"], output["data"].get("text/plain", "")
     for mime in PICTURES:
         if mime in data:
-            about = output.get("metadata", {}).get(mime, {})
+            about = output["metadata"].get(mime, {})
             alt = about.get("alt", words) if isinstance(about, dict) else words
             return {"kind": "picture", "address": f"data:{mime};base64,{''.join(data[mime].split())}", "alt": alt}
     if "image/svg+xml" in data:  # as a picture: what is inside an <img> runs no script
@@ -105,11 +107,3 @@ def _output(output: dict[str, Any]) -> dict[str, Any] | None:
 
 def _text(text: str, stream: str) -> dict[str, Any]:
     return {"kind": "output", "stream": stream, "text": ESCAPES.sub("", text)}
-
-
-def _put_attachments(source: str, cell: dict[str, Any]) -> str:
-    for name, forms in cell.get("attachments", {}).items():
-        for mime, value in forms.items():
-            if mime in PICTURES:
-                source = source.replace(f"attachment:{name}", f"data:{mime};base64,{join_lines(value)}")
-    return source

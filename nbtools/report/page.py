@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from nbtools.errors import RunError
-from nbtools.report.layout import finite, join_words, render_page, write_page_file
+from nbtools.report.layout import join_words, render_page, write_page_file
 from nbtools.report.notebook_page import render_notebook
 from nbtools.report.results import Results
 from nbtools.runs.metrics import FINETUNE
@@ -36,7 +35,8 @@ def write_run_page(folder: str | Path) -> Path:
     """
     folder = resolve_path(folder)
     run = _read_run(folder)
-    copies = {name: copy for name in run["notebooks"] if (copy := _executed_copy(folder, name))}
+    files = {name: [folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"] for name in run["notebooks"]}
+    copies = {name: file for name, both in files.items() for file in reversed(both) if file.is_file()}
     for name, copy in copies.items():
         title = run["notebooks"][name].get("title", name)
         write_page_file(folder / "notebooks" / f"{name}.html", render_notebook(copy, title, list(copies)))
@@ -49,49 +49,18 @@ def write_run_page(folder: str | Path) -> Path:
         failures=[(name, entry["failure"]) for name, entry in entries.items() if entry["state"] == "failed"],
         finetune=finetune,
         tuned=Results(finetune),
-        notebooks=_rows(entries, copies),
+        copies=copies,
+        states=STATES,
         parameters="; ".join(f"{name}: {join_words(entry['parameters'])}" for name, entry in entries.items() if entry["parameters"]),
     )
     return write_page_file(folder / "index.html", page)
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
-    run: dict[str, Any] = read_json(folder / "metrics.json", METRICS, "Run the notebooks again with this nbtools.", RunError, absent=None)
+    again = "Run the notebooks again with this nbtools."
+    run: dict[str, Any] = read_json(folder / "metrics.json", METRICS, again, RunError, absent=None)
     if run is None:
         raise RunError(f"{folder} holds no metrics.json of a run.", "Run the notebooks first: nbtools run --out DIR")
     if paths := [name for name in run["notebooks"] if PurePath(name).name != name or "\\" in name or name in (".", "..")]:
-        raise RunError(
-            f"The metrics in {folder} name a notebook {paths[0]!r}, which is a path.", "Run the notebooks again with this nbtools."
-        )
+        raise RunError(f"The metrics in {folder} name a notebook {paths[0]!r}, which is a path.", again)
     return run
-
-
-def _executed_copy(folder: Path, name: str) -> Path | None:
-    for file in (folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"):
-        if file.is_file():
-            return file
-    return None
-
-
-def _rows(entries: Mapping[str, Any], copies: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """One row per notebook; time and memory also as a share of the largest."""
-    times, sizes = ([entry.get(key) for entry in entries.values()] for key in ("seconds", "peak_memory_bytes"))
-    return [
-        {
-            "name": name,
-            "title": entry.get("title", name),
-            "file": copies[name].name if name in copies else "",
-            "state": STATES.get(entry["state"], entry["state"]),
-            "seconds": entry.get("seconds"),
-            "bytes": entry.get("peak_memory_bytes"),
-            "time": time,
-            "memory": memory,
-        }
-        for (name, entry), time, memory in zip(entries.items(), _shares(times), _shares(sizes), strict=True)
-    ]
-
-
-def _shares(values: Sequence[Any]) -> list[float | None]:
-    """Each value as a part of the largest, at least 0.01 so that it can be seen; None where it was not measured."""
-    largest = max(filter(finite, values), default=0) or 1
-    return [min(max(value / largest, 0.01), 1.0) if finite(value) else None for value in values]

@@ -21,10 +21,7 @@ MEASURES = (("perplexity", "Perplexity", 2), ("bits_per_byte", "Bits per byte", 
 
 
 class Results:
-    """The parts of a page that show one fine-tuning; each is empty where its figures are missing.
-
-    tuned  the content of its metrics.json
-    """
+    """The parts of a page that show one fine-tuning, from its metrics.json; each is empty where its figures are missing."""
 
     def __init__(self, tuned: Mapping[str, Any]) -> None:
         before, after = tuned.get("before") or {}, tuned.get("after") or {}
@@ -34,10 +31,16 @@ class Results:
             self._add_scores(part, before.get(part) or {}, after.get(part) or {})
         curve = tuned.get("curve") or []
         keys = [key for key in COLUMNS if any(key in point for point in curve)]
-        self.charts = _charts(curve)
+        self.charts: list[Chart] = []
+        if losses := points_of(curve, "loss"):
+            title = f"Training loss by step: from {losses[0][1]:.2f} to {losses[-1][1]:.2f}."
+            self.charts.append(draw_curve(losses, ("training step", "loss (nats per token)"), title))
+        if measured := points_of(curve, "validation_perplexity"):
+            title = f"Validation perplexity by step: from {measured[0][1]:.1f} to {measured[-1][1]:.1f}."
+            self.charts.append(draw_curve(measured, ("training step", "perplexity"), title, "dots"))
         self.columns = [COLUMNS[key][0] for key in keys]
         self.steps = [[_value(key, point.get(key)) for key in keys] for point in curve]
-        self.samples = [_sample(sample) for sample in tuned.get("samples") or []]
+        self.samples = tuned.get("samples") or []
 
     def _add_scores(self, part: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         was, now = before.get("perplexity"), after.get("perplexity")
@@ -55,31 +58,7 @@ def points_of(curve: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float,
     return [(row["step"], row[key]) for row in curve if finite(row.get("step")) and finite(row.get(key))]
 
 
-def _charts(curve: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    charts = []
-    if losses := points_of(curve, "loss"):
-        title = f"Training loss by step: from {losses[0][1]:.2f} to {losses[-1][1]:.2f}."
-        charts.append(draw_curve(losses, ("training step", "loss (nats per token)"), title))
-    if measured := points_of(curve, "validation_perplexity"):
-        title = f"Validation perplexity by step: from {measured[0][1]:.1f} to {measured[-1][1]:.1f}."
-        charts.append(draw_curve(measured, ("training step", "perplexity"), title, "dots"))
-    return charts
-
-
 def _value(key: str, value: Any) -> str:
     if key == "learning_rate":
         return f"{value:.2e}" if finite(value) else "–"
     return number(value, COLUMNS[key][1])
-
-
-def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """A prompt, how the texts were sampled, and (label, prompt, rest) of the text before and of the one after."""
-    prompt, how = sample["prompt"], [str(sample["decoding"])] if sample.get("decoding") else []
-    if sample.get("seed") is not None:
-        how.append(f"seed {sample['seed']}")
-    texts = []
-    for key, label in (("before", "Before"), ("after", "After")):
-        text = sample.get(key, "")
-        marked = prompt if text.startswith(prompt) else ""
-        texts.append((label, marked, text[len(marked) :]))
-    return {"prompt": prompt, "how": ", ".join(how), "texts": texts}

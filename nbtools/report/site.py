@@ -49,10 +49,7 @@ def _rows(notebooks: Sequence[Notebook]) -> list[dict[str, Any]]:
 
 
 def render_glossary(path: Path, names: Sequence[str]) -> str:
-    """The glossary as a page: a section with an anchor for each word.
-
-    names  of the notebooks that have a page in the same folder
-    """
+    """The glossary as a page with a section for each word; `names` are the notebooks that have a page in the same folder."""
     relink = link_to_pages(names, glossary=True)
     intro, *entries = re.split(r"^### +(.+)$", path.read_text(encoding="utf8"), flags=re.MULTILINE)
     words = [

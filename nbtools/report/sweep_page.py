@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy
 
 from nbtools.report.charts import Chart, draw_curves, draw_effect
 from nbtools.report.layout import duration, finite, gigabytes, join_words, number, render_page, write_page_file
@@ -43,7 +46,8 @@ def write_sweep_page(folder: Path) -> Path:
         done=len(done),
         failed=int((runs["state"] == "failed").sum()),
         seconds=float(runs["seconds"].sum()),
-        best=_best(record, done),
+        best=float(done.iloc[0]["value"]) if best else None,
+        parameters=join_words({name: done.iloc[0][name] for name in record["varied"]}) if best else "",
         combinations=_combinations(record, runs) if len(done) else [],
         curves=_curves(record, {run: metrics[run] for run in done["run"]}, best),
         effects=_effects(record, done),
@@ -58,14 +62,6 @@ def write_sweep_page(folder: Path) -> Path:
 def _metric_name(record: Record) -> str:
     """The metric as words: "after.validation.bits_per_byte" is "bits per byte, validation, after"."""
     return ", ".join(part.replace("_", " ") for part in reversed(record["metric"].split(".")))
-
-
-def _best(record: Record, done: pandas.DataFrame) -> dict[str, Any] | None:
-    if not len(done):
-        return None
-    row = done.iloc[0]
-    given = join_words({name: row[name] for name in record["varied"]}) or "the notebook's own parameters"
-    return {"value": float(row["value"]), "parameters": given}
 
 
 def _combinations(record: Record, runs: pandas.DataFrame) -> list[list[str]]:
@@ -112,9 +108,8 @@ def _curves(record: Record, metrics: Mapping[str, Mapping[str, Any]], best: str)
 
 def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most MAX_CURVE_POINTS of the points, the first and the last among them."""
-    if len(points) <= MAX_CURVE_POINTS:
-        return list(points)
-    return [points[round(index * (len(points) - 1) / (MAX_CURVE_POINTS - 1))] for index in range(MAX_CURVE_POINTS)]
+    kept = numpy.linspace(0, len(points) - 1, min(len(points), MAX_CURVE_POINTS)).round()
+    return [points[int(index)] for index in kept]
 
 
 def _effects(record: Record, done: pandas.DataFrame) -> list[tuple[Chart, str, list[list[str]]]]:
@@ -124,7 +119,7 @@ def _effects(record: Record, done: pandas.DataFrame) -> list[tuple[Chart, str, l
         groups = group_values(done, name)
         if len(groups) < 2:
             continue
-        means = [math.fsum(values) / len(values) for _, values in groups]
+        means = [statistics.fmean(values) for _, values in groups]
         title = f"{_metric_name(record)} by {name}: means from {min(means):.4f} to {max(means):.4f}."
         chart = draw_effect(groups, (name, record["metric"].rpartition(".")[2].replace("_", " ")), title)
         rows = [

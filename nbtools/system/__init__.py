@@ -11,7 +11,7 @@ from nbtools.system.compute import (
     seed_everything,
 )
 from nbtools.system.host import cell_request, headless, interactive, name_host
-from nbtools.system.hub import hub_offline, hub_state, hub_token_source
+from nbtools.system.hub import hub_state, hub_token_source
 from nbtools.system.installing import index_unreachable, run_installer
 from nbtools.system.memory import available_memory, peak_memory, total_memory
 from nbtools.system.output import decoration, say, spreadsheet_cell, tolerant_output, without_surrogates
@@ -27,7 +27,6 @@ __all__ = [
     "decoration",
     "device",
     "headless",
-    "hub_offline",
     "hub_state",
     "hub_token_source",
     "index_unreachable",

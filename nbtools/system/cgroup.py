@@ -16,6 +16,7 @@ MEMORY_FILES = {
     2: ("memory.max", "memory.current", ("active_file", "inactive_file", "file_mapped")),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file", "total_mapped_file")),
 }
+PROCESSOR_FILES = {2: ["cpu.max"], 1: ["cpu.cfs_quota_us", "cpu.cfs_period_us"]}  # quota and period
 
 
 def groups_around(controller: str) -> tuple[int, list[Path]]:
@@ -73,10 +74,7 @@ def processor_share() -> float | None:
     shares = []
     for folder in folders:
         try:
-            if version == 2:
-                quota, period = (folder / "cpu.max").read_text(encoding="utf8").split()
-            else:
-                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text(encoding="utf8").strip() for name in ("quota", "period"))
+            quota, period = " ".join((folder / name).read_text(encoding="utf8") for name in PROCESSOR_FILES[version]).split()
         except OSError:
             continue
         if quota.isdigit():  # else "max", or -1

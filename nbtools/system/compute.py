@@ -24,28 +24,15 @@ def device() -> torch.device:
     """
     import torch
 
-    if named := os.environ.get("NBTOOLS_DEVICE"):
-        if named.startswith("cuda"):
-            _disable_cudnn_attention()
-        return torch.device(named)
-    if torch.cuda.is_available():
-        _disable_cudnn_attention()
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-@functools.cache
-def _disable_cudnn_attention() -> None:
-    """Compute attention with PyTorch's own kernels.
-
-    cuDNN's backward pass returned NaN for packed documents in blocks of 64 tokens, in bf16 and fp16 (H200, PyTorch 2.11, CUDA 13).
-    The gradients of PyTorch's kernels were finite, and the losses equal.
-    """
-    import torch
-
-    torch.backends.cuda.enable_cudnn_sdp(False)
+    name = os.environ.get("NBTOOLS_DEVICE")
+    if not name:
+        found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        name = next(kind for kind, available in found.items() if available)
+    if name.startswith("cuda"):
+        # cuDNN's backward pass returned NaN for packed documents in blocks of 64 tokens, in bf16 and fp16 (H200, PyTorch 2.11, CUDA 13).
+        # The gradients of PyTorch's own kernels were finite, and the losses equal.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    return torch.device(name)
 
 
 HOPELESS = 0.2  # if bf16 has less than this fraction of fp32's speed in a small product, it is not faster in a large one
@@ -69,10 +56,8 @@ def measure_matmul(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -
     def once() -> float:
         start = time.perf_counter()
         product = left @ right
-        if compute_device.type == "cuda":
-            torch.cuda.synchronize()
-        elif compute_device.type == "mps":
-            torch.mps.synchronize()
+        if compute_device.type in ("cuda", "mps"):
+            torch.accelerator.synchronize()
         del product
         return time.perf_counter() - start
 

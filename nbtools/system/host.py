@@ -15,26 +15,21 @@ HOSTS = {
     "vscode": "VS Code",
     "local": "this computer",
 }
+VARIABLES = {  # by host, in this order: Kaggle builds on Colab's image and keeps its variables, and Binder is a JupyterHub
+    "kaggle": {"KAGGLE_KERNEL_RUN_TYPE"},
+    "colab": {"COLAB_RELEASE_TAG", "COLAB_GPU", "COLAB_BACKEND_VERSION"},
+    "binder": {"BINDER_SERVICE_HOST", "BINDER_LAUNCH_HOST"},
+    "jupyterhub": {"JUPYTERHUB_USER"},
+    "vscode": {"VSCODE_PID", "VSCODE_CWD"},
+}
 
 
 def name_host(environment: Mapping[str, str] | None = None) -> str:
-    """The key in `HOSTS` of the service or program that runs this process, recognized by the environment variables that it sets.
-
-    The order matters: Kaggle builds on Colab's image and keeps its variables (Kaggle/kagglehub, pull request 230), and Binder
-    is a JupyterHub.
-    """
+    """The key in `HOSTS` of the service or program that runs this process, recognized by the environment variables that it sets."""
     env = os.environ if environment is None else environment
-    if "KAGGLE_KERNEL_RUN_TYPE" in env:
-        return "kaggle"
-    if "COLAB_RELEASE_TAG" in env or "COLAB_GPU" in env or "COLAB_BACKEND_VERSION" in env:
-        return "colab"
-    if "BINDER_SERVICE_HOST" in env or "BINDER_LAUNCH_HOST" in env:
-        return "binder"
-    if "JUPYTERHUB_USER" in env:
-        return "jupyterhub"
-    if "VSCODE_PID" in env or "VSCODE_CWD" in env or env.get("TERM_PROGRAM") == "vscode":
-        return "vscode"
-    return "local"
+    if host := next((host for host, names in VARIABLES.items() if names & env.keys()), None):
+        return host
+    return "vscode" if env.get("TERM_PROGRAM") == "vscode" else "local"
 
 
 def headless() -> bool:

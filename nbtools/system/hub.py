@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import urllib.error
@@ -76,21 +77,14 @@ def hub_token_source(secret_name: str = "HF_TOKEN") -> str | None:
     for name in dict.fromkeys(["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", secret_name]):
         if os.environ.get(name, "").strip():
             return f"environment variable {name}"
-    if _holds_text(Path(constants.HF_TOKEN_PATH)):
-        return "token file"
+    with contextlib.suppress(OSError):
+        if Path(constants.HF_TOKEN_PATH).read_text(encoding="utf8", errors="replace").strip():
+            return "token file"
     if name_host() == "colab":
         for name in dict.fromkeys([secret_name, "HF_TOKEN"]):
             if _colab_secret_set(name):
                 return f"Colab secret {name}"
     return None
-
-
-def _holds_text(file: Path) -> bool:
-    """Whether `file` can be read and contains more than white space."""
-    try:
-        return bool(file.read_text(encoding="utf8", errors="replace").strip())
-    except OSError:
-        return False
 
 
 def _colab_secret_set(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Sequence
@@ -36,9 +37,11 @@ def run_installer(command: Sequence[str], folder: Path, label: str, total_bytes:
     with log.open("wb") as output, progress(range(0), label, total=total, unit="MB") as bar:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment)
         try:
-            while not _ended(child):
+            while child.poll() is None:
                 done = _bytes_under(folder) // 10**6
                 bar.update((done if total is None else min(done, total)) - bar.n)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(POLL_SECONDS)
         finally:
             if child.poll() is None:
                 child.terminate()
@@ -51,20 +54,10 @@ def index_unreachable(log: str) -> bool:
     return any(word in log for word in UNREACHABLE)
 
 
-def _ended(child: subprocess.Popen[bytes]) -> bool:
-    try:
-        child.wait(timeout=POLL_SECONDS)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
 def _bytes_under(folder: Path) -> int:
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:
-            try:
-                total += (Path(root) / name).stat().st_size
-            except OSError:
-                continue  # deleted since it was listed
+            with contextlib.suppress(OSError):  # deleted since it was listed
+                total += Path(root, name).stat().st_size
     return total

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.notebooks import choose_notebooks, find_notebooks, read_notebook
+from nbtools.notebooks import choose_notebooks, read_notebook
+from nbtools.notebooks.catalog import find_notebooks
 from tests.runs.small_notebooks import write_notebook
 
 
@@ -40,7 +41,7 @@ def test_order_is_as_given_and_each_notebook_once(course):
 def test_unknown_name_suggests_the_nearest(course):
     with pytest.raises(InputError) as caught:
         choose_notebooks(["attentoin"])
-    assert "Did you mean 01_attention?" in caught.value.remedy
+    assert "Did you mean '01_attention'?" in caught.value.remedy
 
 
 def test_two_notebooks_with_the_same_name_cannot_share_a_run(course):

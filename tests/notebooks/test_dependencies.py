@@ -73,9 +73,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (dependencies, fingerprints):
         monkeypatch.setattr(module, "PACKAGE", package)
     monkeypatch.setattr(dependencies, "MINI_FOLDER", package / "assets" / "mini")
-    yield package
-    dependencies._names_in_module.cache_clear()
-    dependencies._reexports.cache_clear()
+    return package
 
 
 def test_a_stored_run_is_repeated_only_if_its_code_has_changed(copy: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nbtools.notebooks import Forecast, costs, read_costs
+from nbtools.notebooks import costs, read_costs
+from nbtools.notebooks.forecast import Forecast
 
 Pace = Callable[[str, int, float], float]  # of a notebook's cell and its recorded seconds (cell 0: the kernel's start): seconds here
 

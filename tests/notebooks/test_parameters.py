@@ -4,8 +4,8 @@ import papermill
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.notebooks import check_parameters, read_notebook, read_parameters
-from nbtools.notebooks.parameters import check_secret
+from nbtools.notebooks import read_notebook, read_parameters
+from nbtools.notebooks.parameters import check_parameters, check_secret
 from tests.runs.small_notebooks import write_notebook
 
 CELL = """\

@@ -58,11 +58,11 @@ def test_the_content_of_a_local_model_or_file_is_part_of_the_id(tiny, tmp_path):
 
 def test_a_library_that_decides_numbers_changes_the_id_and_another_does_not(tiny, monkeypatch):
     before = run_id(tiny, {})
-    monkeypatch.setattr(fingerprints, "version", lambda name: "99" if name == "pandas" else "1")
+    monkeypatch.setattr(fingerprints, "installed_version", lambda name: "99" if name == "pandas" else "1")
     same = run_id(tiny, {})
-    monkeypatch.setattr(fingerprints, "version", lambda name: "99" if name == "torch" else "1")
+    monkeypatch.setattr(fingerprints, "installed_version", lambda name: "99" if name == "torch" else "1")
     assert len({before, same, run_id(tiny, {})}) == 3  # one: the real versions; two: all "1", pandas aside; three: torch alone moved
-    monkeypatch.setattr(fingerprints, "version", lambda name: "98" if name == "pandas" else "1")
+    monkeypatch.setattr(fingerprints, "installed_version", lambda name: "98" if name == "pandas" else "1")
     assert run_id(tiny, {}) == same
 
 

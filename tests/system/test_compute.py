@@ -40,7 +40,6 @@ def test_a_gpu_computes_attention_without_cudnn(named: str | None, monkeypatch: 
     """Its gradients were seen to be NaN; the switch is PyTorch's, and there on every build."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("NBTOOLS_DEVICE", named) if named else monkeypatch.delenv("NBTOOLS_DEVICE", raising=False)
-    compute._disable_cudnn_attention.cache_clear()
     torch.backends.cuda.enable_cudnn_sdp(True)
     assert device().type == "cuda"
     assert not torch.backends.cuda.cudnn_sdp_enabled() and torch.backends.cuda.flash_sdp_enabled()

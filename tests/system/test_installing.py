@@ -1,5 +1,6 @@
 """A child that brings packages: its words and code come back, its temporary files stay below the folder, an interruption ends it."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,13 +16,13 @@ def test_the_exit_code_and_all_that_was_printed_come_back(tmp_path: Path):
 
 
 def test_an_interrupted_child_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    children = []
+    children, start = [], subprocess.Popen
 
-    def interrupted(child):
-        children.append(child)
+    def interrupted(folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(installing, "_ended", interrupted)
+    monkeypatch.setattr(installing, "_bytes_under", interrupted)
+    monkeypatch.setattr(subprocess, "Popen", lambda *words, **options: children.append(start(*words, **options)) or children[0])
     with pytest.raises(KeyboardInterrupt):
         run_installer([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path, "nothing")
     assert children[0].returncode not in (None, 0)

