@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from nbtools.attention.reading import output_projections
 from nbtools.attention.trace import token_ids
 from nbtools.errors import InputError
-from nbtools.models import evaluating, exclusively
+from nbtools.models import LanguageModel, evaluating, exclusively
 from nbtools.system import progress
-
-if TYPE_CHECKING:
-    import torch
-
-    from nbtools.models import LanguageModel
 
 BATCH_TOKENS = 4_096
 """Most tokens in one batch, whose rows are the same text with different heads ablated."""
@@ -39,8 +35,6 @@ def ablate_heads(lm: LanguageModel, text: str, ablations: Sequence[Heads], words
 
     Returns float64 [len(ablations), len(words)], in nats. Raises InputError for a head that does not exist.
     """
-    import torch
-
     _check_heads(lm, ablations)
     ids = token_ids(lm, text)
     rows = max(1, BATCH_TOKENS // len(ids))
@@ -86,8 +80,6 @@ def _without(lm: LanguageModel, ablations: Sequence[Heads]) -> Iterator[None]:
 
 def _kept_heads(ablations: Sequence[Heads], layer: int, heads: int) -> torch.Tensor:
     """1 for each head of `layer` that is kept in a row, 0 for each that is ablated: [rows, heads]."""
-    import torch
-
     keep = torch.ones(len(ablations), heads)
     for row, pairs in enumerate(ablations):
         for other, head in pairs:

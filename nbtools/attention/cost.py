@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from nbtools.attention.formulas import causal_mask, scaled_dot_product
 from nbtools.values import checked
@@ -52,8 +53,6 @@ def measure_cost(
     One thread. The fastest of the rounds counts, because other work on the machine only adds time; the lengths take turns, so that a busy
     moment affects all of them. Needs about 5 * 4 * length² bytes.
     """
-    import torch
-
     generator = torch.Generator().manual_seed(0)
     W = torch.randn(width, 3 * d_k, generator=generator) / width**0.5
     inputs = [(torch.randn(count, width, generator=generator), causal_mask(count)) for count in lengths]
@@ -76,8 +75,6 @@ def measure_cost(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    import torch
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from nbtools.attention.trace import attending
 from nbtools.errors import InputError
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
+from nbtools.models import LanguageModel
 
 LENGTH = 24
 """Tokens of the random sequence that is repeated."""
@@ -41,8 +39,6 @@ def score_heads(lm: LanguageModel, *, length: int = LENGTH, rows: int = ROWS, se
     Random tokens offer nothing to attend to but the repetition. Only the second half is scored, because only there an induction head has
     something to find. Raises InputError if two sequences do not fit the model's context.
     """
-    import torch
-
     if not 2 <= length <= lm.context // 2:
         raise InputError(f"Twice {length} tokens do not fit: {lm.name} reads {lm.context}.", f"Choose 2 to {lm.context // 2}.")
     draws = np.random.default_rng(seed)

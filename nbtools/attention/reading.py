@@ -6,18 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from nbtools.attention.trace import AttentionTrace, attending, check_text, rollout
 from nbtools.errors import InputError, ModelError
+from nbtools.models import LanguageModel
 from nbtools.tokens import token_texts
-
-if TYPE_CHECKING:
-    import torch
-
-    from nbtools.models import LanguageModel
 
 NAME = "course_reading"
 """The name under which the recording attention function is registered with transformers."""
@@ -111,8 +108,6 @@ def read_attention(lm: LanguageModel, text: str) -> Reading:
     softmax(q kᵀ · scale) v, as the library's eager code does, and records its inputs. Raises what `trace_attention` raises, and ModelError
     for a model that does not call that function, or whose output projection is not found.
     """
-    import torch
-
     text = check_text(lm, text, arrays=2)
     ids, tokens = token_texts(lm.tokenizer, text)
     with _recorded(lm.model) as records, torch.inference_mode():
@@ -140,8 +135,6 @@ def output_projections(lm: LanguageModel) -> list[Any]:
 
 def output_matrices(lm: LanguageModel) -> list[torch.Tensor]:
     """W_O of each layer, split into heads: float32 [heads, d, width], so that a head's part of the output is value @ matrix."""
-    import torch
-
     heads = lm.model.config.num_attention_heads
     matrices = []
     for layer in output_projections(lm):
@@ -168,8 +161,6 @@ def _recorded(model: Any) -> Iterator[list[dict[str, Any]]]:
 
 
 def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None = None, **keywords: Any) -> Any:
-    import torch
-
     groups = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from transformers import PreTrainedModel
 
 from nbtools import texts
 from nbtools.errors import InputError, MachineError, ModelError
-from nbtools.models import evaluating
+from nbtools.models import LanguageModel, evaluating
 from nbtools.system import available_memory
 from nbtools.tokens import token_texts
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from nbtools.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -57,8 +53,6 @@ def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
     InputError for a text that is empty or longer than the model's context, MachineError if the weights do not fit into memory, and
     ModelError for a model that does not return weights for every layer.
     """
-    import torch
-
     text = check_text(lm, text, arrays=2)
     config = lm.model.config
     ids, tokens = token_texts(lm.tokenizer, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from nbtools.attention import Reading, ablate_each_head, logit_lens, read_attent
 from nbtools.attention.reading import MODES
 from nbtools.errors import InputError
 from nbtools.generation import next_tokens
+from nbtools.models import LanguageModel
 from nbtools.plots.attention import draw_heads
 from nbtools.texts import repair
 from nbtools.tokens import id_texts, visible
@@ -18,9 +19,6 @@ from nbtools.values import checked
 from nbtools.widgets.live import LiveView
 from nbtools.widgets.requests import Request
 from nbtools.widgets.static import render_static
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
 
 THUMBNAIL = 14
 """Most rows and columns of a head's thumbnail."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from nbtools.attention import AttentionTrace, trace_attention
 from nbtools.compare import attention_shift, top_gains
 from nbtools.errors import InputError
 from nbtools.generation import ROOT, SamplingParams, TextTree
+from nbtools.models import LanguageModel
 from nbtools.plots.compare import draw_top_gains
 from nbtools.texts import repair
 from nbtools.widgets.attention_explorer import triangles
@@ -17,9 +18,6 @@ from nbtools.widgets.live import LiveView
 from nbtools.widgets.next_token import parting
 from nbtools.widgets.requests import Request
 from nbtools.widgets.static import render_static
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
 
 MOST_CHANGES = 12
 """Tokens that are shown in each direction."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbtools.generation import SamplingParams, TextTree
 from nbtools.generation.sampling import sample_inverse_cdf
+from nbtools.models import LanguageModel
 from nbtools.tokens import id_texts, visible
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
 
 NAMED_TOKENS = 256
 """Likeliest next tokens whose texts are sent to the browser."""
@@ -28,7 +26,7 @@ def next_token(tree: TextTree, node: int, params: SamplingParams, uniforms: list
         return {}
     logits = tree.logits(ids)
     depth = len(ids) - len(tree.prompt_ids)
-    drawn = sample_inverse_cdf(tree.probabilities(ids, params).log(), uniforms[depth])
+    drawn = sample_inverse_cdf(tree.distribution(ids, params).probabilities.log(), uniforms[depth])
     named = sorted({*logits.topk(min(NAMED_TOKENS, len(logits))).indices.tolist(), drawn})
     texts = dict(zip(map(str, named), id_texts(tree.lm.tokenizer, named), strict=True))
     return {"next": {"depth": depth, "history": sorted(set(ids)), "texts": texts}, "logits": logits.numpy().tobytes()}
@@ -36,7 +34,7 @@ def next_token(tree: TextTree, node: int, params: SamplingParams, uniforms: list
 
 def top_tokens(tree: TextTree, params: SamplingParams, count: int) -> list[tuple[str, float]]:
     """The likeliest tokens right after the prompt, with their probabilities."""
-    top = tree.probabilities(tree.prompt_ids, params).topk(count)
+    top = tree.distribution(tree.prompt_ids, params).probabilities.topk(count)
     texts = id_texts(tree.lm.tokenizer, top.indices.tolist())
     return [(visible(text), share) for text, share in zip(texts, top.values.tolist(), strict=True) if share > 0]
 

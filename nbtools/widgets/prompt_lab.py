@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import traitlets
 
 from nbtools.errors import one_line
 from nbtools.generation import ROOT, Node, TextTree, generate, uniforms
+from nbtools.models import LanguageModel
 from nbtools.system import interactive
 from nbtools.texts import check_text, repair
 from nbtools.widgets.live import LiveView
@@ -16,9 +17,6 @@ from nbtools.widgets.next_token import describe_model, next_token, parting, top_
 from nbtools.widgets.requests import Request
 from nbtools.widgets.sampling_params import check_settings, papermill_command, python_code, to_sampling_params, ways_of_decoding
 from nbtools.widgets.static import render_static
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
 
 TOP_TOKENS = 10
 """Likeliest next tokens in the static form."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbtools.generation import SamplingParams
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
+from nbtools.models import LanguageModel
 
 OFF = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 """The values that leave the distribution as it is."""

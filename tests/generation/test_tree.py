@@ -52,7 +52,7 @@ def test_a_nodes_figures_are_the_exact_distribution() -> None:
 def test_a_uniform_number_falls_on_the_token_that_it_draws() -> None:
     tree = TextTree(mini(), PROMPT)
     for node in tree.grow(ROOT, 10, 5, SamplingParams(temperature=1.1)):
-        shares = tree.probabilities(tree.ids(node.parent), SamplingParams(temperature=1.1))
+        shares = tree.distribution(tree.ids(node.parent), SamplingParams(temperature=1.1)).probabilities
         edges = shares.cumsum(0)
         assert edges[node.token] - shares[node.token] <= node.uniform * edges[-1] + 1e-9 <= edges[node.token] + 2e-9  # type: ignore[operator]
 
