@@ -11,10 +11,6 @@ from nbtools.attention.trace import attending
 from nbtools.errors import InputError
 from nbtools.models import LanguageModel
 
-LENGTH = 24
-"""Tokens of the random sequence that is repeated."""
-ROWS = 4
-
 
 @dataclass(frozen=True)
 class HeadScores:
@@ -28,7 +24,7 @@ class HeadScores:
     """To the first token."""
 
 
-def score_heads(lm: LanguageModel, *, length: int = LENGTH, rows: int = ROWS, seed: int = 0) -> HeadScores:
+def score_heads(lm: LanguageModel, *, length: int = 24, rows: int = 4, seed: int = 0) -> HeadScores:
     """Score every head on random tokens that are repeated once (Olsson et al., 2022, arXiv:2209.11895).
 
     lm      the model
