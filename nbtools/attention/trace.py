@@ -45,6 +45,12 @@ class AttentionTrace:
     def heads(self) -> int:
         return int(self.weights.shape[1])
 
+    def check_head(self, layer: int, head: int) -> None:
+        """Raise InputError for a layer or a head that does not exist. Both count from 0."""
+        if not (0 <= layer < self.layers and 0 <= head < self.heads):
+            remedy = f"Layers are 0 to {self.layers - 1} and heads 0 to {self.heads - 1}."
+            raise InputError(f"There is no layer {layer}, head {head}.", remedy)
+
 
 def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
     """Run `lm` once over `text` and return every head's attention weights.

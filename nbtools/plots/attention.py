@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbtools.attention import AttentionCost, AttentionTrace
-from nbtools.errors import InputError
 from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, Picture, drawable, new_figure
 from nbtools.tokens import visible
 
@@ -43,9 +42,7 @@ def draw_head(trace: AttentionTrace, layer: int, head: int) -> Picture:
 
     Layers and heads count from 0. Raises InputError for one that does not exist.
     """
-    if not (0 <= layer < trace.layers and 0 <= head < trace.heads):
-        remedy = f"Layers are 0 to {trace.layers - 1} and heads 0 to {trace.heads - 1}."
-        raise InputError(f"There is no layer {layer}, head {head}.", remedy)
+    trace.check_head(layer, head)
     count = len(trace.tokens)
     size = min(1.8 + 0.24 * count, 8.5)
     figure, ax = new_figure(width=size + 0.7, height=size)

@@ -14,10 +14,9 @@ from nbtools.models import LanguageModel
 from nbtools.plots.compare import draw_top_gains
 from nbtools.texts import repair
 from nbtools.widgets.attention_explorer import triangles
-from nbtools.widgets.live import LiveView
-from nbtools.widgets.next_token import parting
+from nbtools.widgets.live import TEMPLATES, LiveView
+from nbtools.widgets.prompt_lab import parting
 from nbtools.widgets.requests import Request
-from nbtools.widgets.static import render_static
 
 MOST_CHANGES = 12
 """Tokens that are shown in each direction."""
@@ -63,9 +62,7 @@ class Microscope(LiveView):
     def on_head(self, request: Request) -> dict[str, Any]:
         """Another head, before and after."""
         layer, head = int(request["layer"]), int(request["head"])
-        layers, heads = self._traces[0].layers, self._traces[0].heads
-        if not (0 <= layer < layers and 0 <= head < heads):
-            raise InputError(f"There is no layer {layer}, head {head}.", f"There are {layers} layers of {heads} heads.")
+        self._traces[0].check_head(layer, head)
         return self._head(layer, head)
 
     def _compare(self, prompt: str, seed: int) -> dict[str, Any]:
@@ -112,13 +109,13 @@ class Microscope(LiveView):
 
     def static_html(self) -> str:
         texts = self.shown["texts"]
-        return render_static(
-            "microscope",
+        return TEMPLATES.render(
+            "microscope.html",
             picture=draw_top_gains(top_gains(self.base, self.tuned, self.prompt), self.prompt),
             texts=[(name, self.prompt + "".join(texts[name])) for name in ("before", "after")],
             seed=self.seed,
             decoding=texts["decoding"],
         )
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         return f"Microscope({self.title}, {self.prompt!r}, seed={self.seed})"

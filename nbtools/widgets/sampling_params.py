@@ -30,8 +30,8 @@ def to_sampling_params(settings: dict[str, Any]) -> SamplingParams:
     return SamplingParams(**_options(settings))
 
 
-def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """`settings` with Python's own numbers, and the off value in place of None. Raises InputError for an invalid value, off or not."""
+def check_settings(**settings: Any) -> dict[str, Any]:
+    """The settings with Python's own numbers, and the off value in place of None. Raises InputError for an invalid value, off or not."""
     settings = {name: OFF.get(name) if value is None else value for name, value in settings.items()}
     params = SamplingParams(**settings)
     return {name: getattr(params, name) for name in settings}

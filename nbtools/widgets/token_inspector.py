@@ -69,5 +69,5 @@ class TokenInspector(LiveView):
         rows = [[*row[:-1], "" if row[-1] is None else f"{row[-1]:.2%}"] for row in self.rows[:STATIC_ROWS]]
         return Table(COLUMNS, rows, f"{self.title}; the first {len(rows)} tokens")._repr_html_()
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         return f"TokenInspector({self.lm.name}, {self.title})"

@@ -30,7 +30,7 @@ class Lamp(LiveView):
     def static_html(self) -> str:
         return "<p>a lamp</p>"
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         return "Lamp()"
 
 
@@ -232,16 +232,20 @@ def test_changed_files_are_sent_to_open_views_during_development(monkeypatch: py
     monkeypatch.setattr(front_end, "POLL_SECONDS", 0.01)
     monkeypatch.setenv("ANYWIDGET_HMR", "1")
     lamp = Lamp()
+    [watcher] = [thread for thread in threading.enumerate() if thread.name == "hot-reload"]
     changed = threading.Event()
     lamp.observe(lambda change: changed.set(), names="_css")
     (tmp_path / "shared.css").write_text(".nbt { color: red; }\n", encoding="utf8")
     assert changed.wait(HANG_SECONDS) and lamp._css.startswith(".nbt { color: red; }")
-    assert Lamp()._css == lamp._css, "and to views that are made later"
-    front_end.script.cache_clear()
-    front_end.style.cache_clear()
+    later = Lamp()
+    assert later._css == lamp._css, "and to views that are made later"
+    lamp.close()
+    later.close()
+    watcher.join(HANG_SECONDS)
+    assert not watcher.is_alive(), "the files of a closed view are not watched"
 
 
 def test_without_the_switch_a_view_holds_text_and_no_file_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANYWIDGET_HMR", raising=False)
-    followed = len(front_end._followed)
-    assert isinstance(Lamp()._esm, str) and len(front_end._followed) == followed
+    before = set(threading.enumerate())
+    assert isinstance(Lamp()._esm, str) and set(threading.enumerate()) <= before
