@@ -150,7 +150,7 @@ class Sampler:
             self._before.append(TopKLogitsWarper(params.top_k))
         if params.top_p is not None and params.top_p < 1:
             self._after.append(TopPLogitsWarper(params.top_p))
-        if params.min_p is not None:
+        if params.min_p:
             self._after.append(MinPLogitsWarper(params.min_p))
 
     def __call__(self, logits: torch.Tensor, histories: Sequence[Sequence[int]]) -> list[Distribution]:

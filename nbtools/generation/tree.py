@@ -14,7 +14,6 @@ from nbtools.generation.texts import added_text, encode, end_ids
 from nbtools.models import LanguageModel
 from nbtools.texts import check_texts
 from nbtools.tokens import id_texts
-from nbtools.values import CHECKS
 
 ROOT = -1  # the prompt itself
 ALTERNATIVES = 8  # likeliest tokens kept with each node
@@ -72,20 +71,18 @@ class TextTree:
         """Prompt and continuation up to `node`, without an end-of-text at its end."""
         return self.prompt + added_text(self.lm, self.prompt_ids, self.ids(node)[len(self.prompt_ids) :], self.ends)
 
-    def grow(
-        self, node: int, count: int, seed: int, params: SamplingParams, should_stop: Callable[[], bool] | None = None
-    ) -> Iterator[Node]:
-        """Continue after `node` by at most `count` tokens, and yield each. Ends at an end-of-text and where the context is full.
+    def grow(self, node: int, params: SamplingParams, should_stop: Callable[[], bool] | None = None) -> Iterator[Node]:
+        """Continue after `node` by at most params.max_new_tokens, and yield each. Ends at an end-of-text and where the context is full.
 
         Raises InputError for beams, which have no token before they end.
         """
         if params.num_beams > 1:
             raise InputError("A beam search knows its text only at the end.", "Leave out num_beams.")
-        ids, seed = self.ids(node), CHECKS["seed"]("seed", seed)
-        room = min(count, self.lm.context - len(ids))
+        ids = self.ids(node)
+        room = min(params.max_new_tokens, self.lm.context - len(ids))
         if room < 1 or (node != ROOT and self.nodes[node].token in self.ends):
             return
-        texts = Continuation([ids], [room], [seed], params, self.ends, depth=len(ids) - len(self.prompt_ids))
+        texts = Continuation([ids], [room], [params.seed], params, self.ends, depth=len(ids) - len(self.prompt_ids))
         for [step] in decode(make_engine(self.lm), texts):
             added = self._add(node, step.distribution, step.token, step.uniform)
             node = added.number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -101,10 +102,9 @@ class Microscope(LiveView):
         return {"layer": layer, "head": head, "triangles": triangles(both)}
 
     def _texts(self, prompt: str, seed: int) -> dict[str, Any]:
-        length = self.params.max_new_tokens
-        before, after = (
-            [node.text for node in TextTree(lm, prompt, length).grow(ROOT, length, seed, self.params)] for lm in (self.base, self.tuned)
-        )
+        params = replace(self.params, seed=seed)
+        trees = [TextTree(lm, prompt, params.max_new_tokens) for lm in (self.base, self.tuned)]
+        before, after = ([node.text for node in tree.grow(ROOT, params)] for tree in trees)
         return {"before": before, "after": after, "parting": parting(before, after), "decoding": self.params.describe()}
 
     def static_html(self) -> str:

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import traitlets
 
 from nbtools.errors import one_line
-from nbtools.generation import ROOT, Node, TextTree, generate, sample_inverse_cdf, uniforms
+from nbtools.generation import ROOT, Node, SamplingParams, TextTree, generate, sample_inverse_cdf, uniforms
 from nbtools.models import LanguageModel
 from nbtools.system import interactive
 from nbtools.texts import check_text, repair
 from nbtools.tokens import id_texts, visible
 from nbtools.widgets.live import TEMPLATES, LiveView
 from nbtools.widgets.requests import Request
-from nbtools.widgets.sampling_params import check_settings, papermill_command, python_code, to_sampling_params, ways_of_decoding
+from nbtools.widgets.sampling_params import check_settings, papermill_command, python_code, ways_of_decoding
 
 NAMED_TOKENS = 256
 """Likeliest next tokens whose texts are sent to the browser."""
@@ -119,7 +119,7 @@ class PromptLab(LiveView):
     def on_generate(self, request: Request) -> dict[str, Any]:
         """A text from the prompt."""
         self._begin(request)
-        self._write(ROOT, self.settings, request)
+        self._write(ROOT, request)
         return self._end(request)
 
     def on_step(self, request: Request) -> dict[str, Any]:
@@ -128,29 +128,29 @@ class PromptLab(LiveView):
         node = int(request["node"])
         if node >= len(self._tree.nodes):
             node = ROOT  # of the tree of an earlier prompt
-        self._write(node, {**self.settings, "max_new_tokens": 1}, request)
+        self._write(node, request, max_new_tokens=1)
         return self._end(request)
 
     def on_fork(self, request: Request) -> dict[str, Any]:
         """A branch: another token in the place of a node, and a continuation of it."""
         self._begin(request)
-        branch = self._tree.fork(int(request["node"]), int(request["token"]), to_sampling_params(self.settings))
+        branch = self._tree.fork(int(request["node"]), int(request["token"]), SamplingParams(**self.settings))
         self._add(branch, request)
         left = self.settings["max_new_tokens"] - branch.depth - 1
         if left > 0:
-            self._write(branch.number, {**self.settings, "max_new_tokens": left}, request)
+            self._write(branch.number, request, max_new_tokens=left)
         return self._end(request)
 
     def on_replay(self, request: Request) -> dict[str, Any]:
         """The current text again, with the same random numbers at another temperature."""
         self._begin(request)
-        first = self._tree.path(self.at) or self._write(ROOT, self.settings, request)
-        other = {**self.settings, "temperature": float(request["temperature"]), "max_new_tokens": len(first)}
-        second = self._write(ROOT, other, request)
+        first = self._tree.path(self.at) or self._write(ROOT, request)
+        temperature = float(request["temperature"])
+        second = self._write(ROOT, request, temperature=temperature, max_new_tokens=len(first))
         before, after = ([self._tree.nodes[number] for number in numbers] for numbers in (first, second))
         replayed = {
             "temperature_before": self.settings["temperature"],
-            "temperature_after": other["temperature"],
+            "temperature_after": temperature,
             "before": [node.text for node in before],
             "after": [node.text for node in after],
             "parting": parting([node.token for node in before], [node.token for node in after]),
@@ -162,9 +162,7 @@ class PromptLab(LiveView):
         self._begin(request)
         rows: list[list[str]] = []
         for name, options in ways_of_decoding(self.settings).items():
-            length, seed = self.settings["max_new_tokens"], self.settings["seed"]
-            text = generate(self.lm, self.prompt, max_new_tokens=length, seed=seed, **options)
-            rows.append([name, str(text)])
+            rows.append([name, str(generate(self.lm, self.prompt, **options))])
             self.update(request, compared=list(rows))
             if request.cancelled.is_set():
                 break
@@ -177,14 +175,14 @@ class PromptLab(LiveView):
         self.on_change(request)
         self._follow_prompt()
 
-    def _write(self, node: int, settings: dict[str, Any], request: Request) -> list[int]:
-        """Continue from `node` by at most settings["max_new_tokens"] tokens. Returns the numbers of the new nodes."""
+    def _write(self, node: int, request: Request, **changes: Any) -> list[int]:
+        """Continue from `node` with the settings and `changes` of them. Returns the numbers of the new nodes."""
+        params = SamplingParams(**{**self.settings, **changes})
         if len(self._tree.nodes) > MOST_NODES:
-            self._tree, node = TextTree(self.lm, self.prompt, settings["max_new_tokens"]), ROOT
+            self._tree, node = TextTree(self.lm, self.prompt, params.max_new_tokens), ROOT
             self.show(**self._new_tree())
         made = []
-        count, seed = settings["max_new_tokens"], settings["seed"]
-        for new in self._tree.grow(node, count, seed, to_sampling_params(settings), request.cancelled.is_set):
+        for new in self._tree.grow(node, params, request.cancelled.is_set):
             self._add(new, request)
             made.append(new.number)
         return made
@@ -218,7 +216,7 @@ class PromptLab(LiveView):
         if len(ids) >= self.lm.context:
             return {"at": self.at}
         logits, depth = tree.logits(ids), len(ids) - len(tree.prompt_ids)
-        probabilities = tree.distribution(ids, to_sampling_params(self.settings)).probabilities
+        probabilities = tree.distribution(ids, SamplingParams(**self.settings)).probabilities
         drawn = sample_inverse_cdf(probabilities.log(), self._uniforms()[depth])
         named = sorted({*logits.topk(min(NAMED_TOKENS, len(logits))).indices.tolist(), drawn})
         texts = dict(zip(map(str, named), id_texts(self.lm.tokenizer, named), strict=True))
@@ -263,7 +261,7 @@ class PromptLab(LiveView):
     def static_html(self) -> str:
         try:
             if not interactive() and not self._tree.nodes:
-                self._write(ROOT, self.settings, Request("generate"))
+                self._write(ROOT, Request("generate"))
             text = self.text
         except Exception as error:  # the tables are still worth showing
             text = one_line(error)
@@ -273,7 +271,7 @@ class PromptLab(LiveView):
 
     def top_tokens(self, count: int = 10) -> list[tuple[str, float]]:
         """The likeliest tokens right after the prompt, with their probabilities under the current settings."""
-        top = self._tree.distribution(self._tree.prompt_ids, to_sampling_params(self.settings)).probabilities.topk(count)
+        top = self._tree.distribution(self._tree.prompt_ids, SamplingParams(**self.settings)).probabilities.topk(count)
         texts = id_texts(self.lm.tokenizer, top.indices.tolist())
         return [(visible(text), share) for text, share in zip(texts, top.values.tolist(), strict=True) if share > 0]
 
