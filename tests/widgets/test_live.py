@@ -80,7 +80,7 @@ def test_a_module_asks_for_nothing_and_reads_no_text_as_html(cls: Any) -> None:
 
 @pytest.mark.parametrize("cls", VIEWS, ids=lambda cls: cls.__name__)
 def test_every_request_of_the_javascript_has_its_method(cls: Any) -> None:
-    asked = set(re.findall(r'\b(?:view\.ask|start|ask\("[^"]*",|ask)\(?\s*"(\w+)"', cls._esm)) - {"shown"}
+    asked = set(re.findall(r'\b(?:view\.ask|start|work\("[^"]*",|ask)\(?\s*"(\w+)"', cls._esm)) - {"shown"}
     assert asked and all(hasattr(cls, f"on_{name}") for name in asked), asked
     unasked = {name.removeprefix("on_") for name in vars(cls) if name.startswith("on_")} - asked
     assert not unasked, unasked
