@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nbtools.attention import trace_attention
 from nbtools.errors import InputError
 from nbtools.generation import SamplingParams, generate, next_logits
+from nbtools.models import LanguageModel
 from nbtools.texts import check_texts
 from nbtools.tokens import id_texts, visible
 from nbtools.values import checked
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def test_a_temperature_of_zero_is_greedy_everywhere(others: dict[str, Any]) -> N
     assert PROMPT + "".join(stream(lm, PROMPT, max_new_tokens=8, **values)) == greedy
     assert sample_pairs(lm, lm, [PROMPT], max_new_tokens=8, **values)[0]["after"] == greedy
     tree = TextTree(lm, PROMPT, 8)
-    *_, last = tree.grow(ROOT, 8, 0, SamplingParams(**values))
+    *_, last = tree.grow(ROOT, SamplingParams(max_new_tokens=8, seed=0, **values))
     assert tree.text(last.number) == greedy
     exact = next_tokens(lm, PROMPT, **values)
     assert exact.probabilities[0] == 1 and exact.ids[0] == next_tokens(lm, PROMPT, **penalty).ids[0]

@@ -12,17 +12,14 @@ from nbtools.attention.formulas import (
     softmax,
     split_heads,
 )
-from nbtools.attention.lens import Lens, logit_lens
-from nbtools.attention.patterns import HeadScores, score_heads
-from nbtools.attention.reading import Cell, Reading, read_attention
+from nbtools.attention.lens import logit_lens
+from nbtools.attention.patterns import score_heads
+from nbtools.attention.reading import Reading, read_attention
 from nbtools.attention.trace import AttentionTrace, rollout, trace_attention
 
 __all__ = [
     "AttentionCost",
     "AttentionTrace",
-    "Cell",
-    "HeadScores",
-    "Lens",
     "Reading",
     "ablate_each_head",
     "ablate_heads",

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import numpy as np
+import torch
 
 from nbtools.attention.reading import output_projections
-from nbtools.attention.trace import token_ids
+from nbtools.attention.trace import check_text
 from nbtools.errors import InputError
-from nbtools.models import evaluating, exclusively
+from nbtools.models import LanguageModel, evaluating, exclusively
 from nbtools.system import progress
-
-if TYPE_CHECKING:
-    import torch
-
-    from nbtools.models import LanguageModel
 
 BATCH_TOKENS = 4_096
 """Most tokens in one batch, whose rows are the same text with different heads ablated."""
@@ -39,10 +35,11 @@ def ablate_heads(lm: LanguageModel, text: str, ablations: Sequence[Heads], words
 
     Returns float64 [len(ablations), len(words)], in nats. Raises InputError for a head that does not exist.
     """
-    import torch
-
-    _check_heads(lm, ablations)
-    ids = token_ids(lm, text)
+    layers, size = lm.model.config.num_hidden_layers, lm.model.config.num_attention_heads
+    for layer, head in (pair for heads in ablations for pair in heads):
+        if not (0 <= layer < layers and 0 <= head < size):
+            raise InputError(f"There is no head {head} in layer {layer}.", f"Layers are 0 to {layers - 1}, heads 0 to {size - 1}.")
+    _, ids = check_text(lm, text)
     rows = max(1, BATCH_TOKENS // len(ids))
     found = []
     for begin in progress(range(0, len(ablations), rows), "ablating heads", unit="batch"):
@@ -62,46 +59,21 @@ def ablate_each_head(lm: LanguageModel, text: str, words: Sequence[int]) -> np.n
     return (found[1:] - found[0]).reshape(*shape, len(words))
 
 
-def _check_heads(lm: LanguageModel, ablations: Sequence[Heads]) -> None:
-    layers, size = lm.model.config.num_hidden_layers, lm.model.config.num_attention_heads
-    for layer, head in (pair for heads in ablations for pair in heads):
-        if not (0 <= layer < layers and 0 <= head < size):
-            raise InputError(f"There is no head {head} in layer {layer}.", f"Layers are 0 to {layers - 1}, heads 0 to {size - 1}.")
-
-
 @contextmanager
 def _without(lm: LanguageModel, ablations: Sequence[Heads]) -> Iterator[None]:
     """Inside this context, row r of a batch is computed without the heads in ablations[r]."""
-    hooks = []
-    for layer, projection in enumerate(output_projections(lm)):
-        keep = _kept_heads(ablations, layer, lm.model.config.num_attention_heads)
-        if not bool(keep.all()):
-            hooks.append(projection.register_forward_pre_hook(_mask_of(keep)))
-    try:
+    keep = torch.ones(lm.model.config.num_hidden_layers, len(ablations), lm.model.config.num_attention_heads)
+    for row, heads in enumerate(ablations):
+        for layer, head in heads:
+            keep[layer, row, head] = 0
+    with ExitStack() as hooks:
+        for projection, kept in zip(output_projections(lm), keep, strict=True):
+            if not kept.all():
+                hooks.enter_context(projection.register_forward_pre_hook(partial(_mask, kept)))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
-def _kept_heads(ablations: Sequence[Heads], layer: int, heads: int) -> torch.Tensor:
-    """1 for each head of `layer` that is kept in a row, 0 for each that is ablated: [rows, heads]."""
-    import torch
-
-    keep = torch.ones(len(ablations), heads)
-    for row, pairs in enumerate(ablations):
-        for other, head in pairs:
-            if other == layer:
-                keep[row, head] = 0
-    return keep
-
-
-def _mask_of(keep: torch.Tensor) -> Any:
+def _mask(keep: torch.Tensor, module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
     """A hook that multiplies the heads in a module's input [rows, tokens, heads · d] by `keep` [rows, heads]."""
-
-    def mask(module: Any, inputs: Any) -> Any:
-        (mixed,) = inputs
-        heads = mixed.unflatten(-1, (keep.shape[1], -1))
-        return ((heads * keep.to(mixed)[:, None, :, None]).flatten(-2),)
-
-    return mask
+    heads = inputs[0].unflatten(-1, (keep.shape[1], -1))
+    return ((heads * keep.to(heads)[:, None, :, None]).flatten(-2),)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from nbtools.attention.formulas import causal_mask, scaled_dot_product
 from nbtools.values import checked
@@ -52,13 +52,13 @@ def measure_cost(
     One thread. The fastest of the rounds counts, because other work on the machine only adds time; the lengths take turns, so that a busy
     moment affects all of them. Needs about 5 * 4 * length² bytes.
     """
-    import torch
-
     generator = torch.Generator().manual_seed(0)
     W = torch.randn(width, 3 * d_k, generator=generator) / width**0.5
     inputs = [(torch.randn(count, width, generator=generator), causal_mask(count)) for count in lengths]
     seconds = np.full((rounds, len(inputs), 3), np.inf)
-    with _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
         for once in seconds:
             for index, (X, mask) in enumerate(inputs):
                 marks = [time.perf_counter()]
@@ -69,18 +69,8 @@ def measure_cost(
                 torch.nn.functional.scaled_dot_product_attention(Q, K, V, is_causal=True)
                 marks.append(time.perf_counter())
                 once[index] = np.diff(marks)
+    finally:
+        torch.set_num_threads(threads)
     projection, attention, fused = seconds.min(axis=0).T
     sizes = np.asarray(lengths, dtype=np.int64)
     return AttentionCost(sizes, projection, attention, fused, 4 * sizes**2)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -7,13 +7,12 @@ Arguments and results are torch tensors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from nbtools.errors import InputError
 from nbtools.values import checked
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def softmax(scores: Tensor) -> Tensor:
@@ -27,8 +26,6 @@ def softmax(scores: Tensor) -> Tensor:
 
 def causal_mask(count: int) -> Tensor:
     """Boolean [count, count]: True where token i may attend to token j, that is where j <= i."""
-    import torch
-
     return torch.ones(count, count, dtype=torch.bool).tril()
 
 
@@ -109,8 +106,6 @@ def sinusoidal_positions(count: int, width: int) -> Tensor:
     Columns 2k and 2k+1 of row i are sin and cos of i / 10000^(2k/width). Angles are computed in float64, because float32 has too few digits
     for large i. Raises InputError for an odd width.
     """
-    import torch
-
     if width < 2 or width % 2:
         raise InputError(f"Sine and cosine come in pairs, so the width cannot be {width}.", "Choose an even width.")
     positions = torch.arange(count, dtype=torch.float64)[:, None]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from nbtools.attention.trace import token_ids
+from nbtools.attention.trace import check_text
 from nbtools.errors import InputError
-from nbtools.models import evaluating
+from nbtools.models import LanguageModel, evaluating
 from nbtools.tokens import id_texts
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,7 @@ def logit_lens(lm: LanguageModel, text: str, place: int = -1, top: int = 5) -> L
 
     The final norm is applied first, as the model does at its end. Raises InputError for an index that the text does not have.
     """
-    import torch
-
-    ids = token_ids(lm, text)
+    _, ids = check_text(lm, text)
     if not -len(ids) <= place < len(ids):
         raise InputError(f"The text has {len(ids)} tokens, so none is number {place}.", f"Count from 0 to {len(ids) - 1}.")
     with evaluating(lm.model), torch.inference_mode():

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from nbtools.attention.trace import attending
 from nbtools.errors import InputError
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
-
-LENGTH = 24
-"""Tokens of the random sequence that is repeated."""
-ROWS = 4
+from nbtools.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class HeadScores:
     """To the first token."""
 
 
-def score_heads(lm: LanguageModel, *, length: int = LENGTH, rows: int = ROWS, seed: int = 0) -> HeadScores:
+def score_heads(lm: LanguageModel, *, length: int = 24, rows: int = 4, seed: int = 0) -> HeadScores:
     """Score every head on random tokens that are repeated once (Olsson et al., 2022, arXiv:2209.11895).
 
     lm      the model
@@ -41,8 +35,6 @@ def score_heads(lm: LanguageModel, *, length: int = LENGTH, rows: int = ROWS, se
     Random tokens offer nothing to attend to but the repetition. Only the second half is scored, because only there an induction head has
     something to find. Raises InputError if two sequences do not fit the model's context.
     """
-    import torch
-
     if not 2 <= length <= lm.context // 2:
         raise InputError(f"Twice {length} tokens do not fit: {lm.name} reads {lm.context}.", f"Choose 2 to {lm.context // 2}.")
     draws = np.random.default_rng(seed)

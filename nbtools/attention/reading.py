@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
+from nbtools.attention.formulas import causal_mask
 from nbtools.attention.trace import AttentionTrace, attending, check_text, rollout
 from nbtools.errors import InputError, ModelError
+from nbtools.models import LanguageModel
 from nbtools.tokens import token_texts
-
-if TYPE_CHECKING:
-    import torch
-
-    from nbtools.models import LanguageModel
 
 NAME = "course_reading"
 """The name under which the recording attention function is registered with transformers."""
@@ -67,12 +63,9 @@ class Reading:
         count = len(self.trace.ids)
         if not (0 <= layer < self.trace.layers and 0 <= head < self.trace.heads and 0 <= row < count and 0 <= column < count):
             raise InputError(f"There is no weight at layer {layer}, head {head}, row {row}, column {column}.", "All of these count from 0.")
-        query, keys = self.queries[layer, head, row].astype(np.float64), self.keys[layer, head].astype(np.float64)
-        products = keys @ query
-        scale = self.scales[layer]
+        products = self.keys[layer, head].astype(np.float64) @ self.queries[layer, head, row].astype(np.float64)
+        scale, product, masked = self.scales[layer], float(products[column]), column > row
         total = float(np.exp(products[: row + 1] * scale).sum())
-        product = float(products[column])
-        masked = column > row
         weight = float(self.trace.weights[layer, head, row, column])
         return Cell(product, scale, -np.inf if masked else product * scale, masked, total, weight)
 
@@ -111,19 +104,24 @@ def read_attention(lm: LanguageModel, text: str) -> Reading:
     softmax(q kᵀ · scale) v, as the library's eager code does, and records its inputs. Raises what `trace_attention` raises, and ModelError
     for a model that does not call that function, or whose output projection is not found.
     """
-    import torch
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    text = check_text(lm, text, arrays=2)
-    ids, tokens = token_texts(lm.tokenizer, text)
-    with _recorded(lm.model) as records, torch.inference_mode():
-        lm.model(torch.tensor([ids], device=lm.device), use_cache=False)
+    text, ids = check_text(lm, text, arrays=2)
+    _, tokens = token_texts(lm.tokenizer, text)
+    records: list[dict[str, Any]] = []
+    token = _records.set(records)
+    ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)
+    try:
+        with attending(lm.model, NAME), torch.inference_mode():
+            lm.model(torch.tensor([ids], device=lm.device), use_cache=False)
+    finally:
+        _records.reset(token)
     if len(records) != lm.model.config.num_hidden_layers:
         raise ModelError(f"{lm.name} computes attention in a way that cannot be recorded.", "GPT-2 and Llama-like models can.")
-    trace = AttentionTrace(text, ids, tokens, _stack(records, "weights"), lm.name)
-    values = _stack(records, "values")
+    queries, keys, values, weights, scales = (np.stack([record[name] for record in records]) for name in records[0])
     outputs = zip(values, output_matrices(lm), strict=True)
     norms = np.stack([torch.linalg.vector_norm(torch.from_numpy(value) @ matrix, dim=-1).numpy() for value, matrix in outputs])
-    return Reading(trace, _stack(records, "queries"), _stack(records, "keys"), values, [record["scale"] for record in records], norms)
+    return Reading(AttentionTrace(text, ids, tokens, weights, lm.name), queries, keys, values, scales.tolist(), norms)
 
 
 def output_projections(lm: LanguageModel) -> list[Any]:
@@ -140,8 +138,6 @@ def output_projections(lm: LanguageModel) -> list[Any]:
 
 def output_matrices(lm: LanguageModel) -> list[torch.Tensor]:
     """W_O of each layer, split into heads: float32 [heads, d, width], so that a head's part of the output is value @ matrix."""
-    import torch
-
     heads = lm.model.config.num_attention_heads
     matrices = []
     for layer in output_projections(lm):
@@ -152,35 +148,13 @@ def output_matrices(lm: LanguageModel) -> list[torch.Tensor]:
     return matrices
 
 
-@contextmanager
-def _recorded(model: Any) -> Iterator[list[dict[str, Any]]]:
-    """Inside this context, each layer's attention appends its inputs and weights to the list."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    records: list[dict[str, Any]] = []
-    token = _records.set(records)
-    ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)
-    try:
-        with attending(model, NAME):
-            yield records
-    finally:
-        _records.reset(token)
-
-
 def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None = None, **keywords: Any) -> Any:
-    import torch
-
     groups = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = query @ key.transpose(-1, -2) * scale
-    count = scores.shape[-1]
-    later = torch.ones(count, count, dtype=torch.bool, device=scores.device).triu(1)
-    weights = scores.masked_fill(later, -torch.inf).softmax(-1)
+    allowed = causal_mask(scores.shape[-1]).to(scores.device)
+    weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
     arrays = {"queries": query, "keys": key, "values": value, "weights": weights}
     _records.get().append({name: array[0].float().cpu().numpy() for name, array in arrays.items()} | {"scale": float(scale)})
     return (weights @ value).transpose(1, 2), weights
-
-
-def _stack(records: list[dict[str, Any]], name: str) -> np.ndarray:
-    return np.stack([record[name] for record in records])

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from transformers import PreTrainedModel
 
 from nbtools import texts
 from nbtools.errors import InputError, MachineError, ModelError
-from nbtools.models import evaluating
+from nbtools.models import LanguageModel, evaluating
 from nbtools.system import available_memory
 from nbtools.tokens import token_texts
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from nbtools.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,12 @@ class AttentionTrace:
     def heads(self) -> int:
         return int(self.weights.shape[1])
 
+    def check_head(self, layer: int, head: int) -> None:
+        """Raise InputError for a layer or a head that does not exist. Both count from 0."""
+        if not (0 <= layer < self.layers and 0 <= head < self.heads):
+            remedy = f"Layers are 0 to {self.layers - 1} and heads 0 to {self.heads - 1}."
+            raise InputError(f"There is no layer {layer}, head {head}.", remedy)
+
 
 def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
     """Run `lm` once over `text` and return every head's attention weights.
@@ -57,24 +59,20 @@ def trace_attention(lm: LanguageModel, text: str) -> AttentionTrace:
     InputError for a text that is empty or longer than the model's context, MachineError if the weights do not fit into memory, and
     ModelError for a model that does not return weights for every layer.
     """
-    import torch
-
-    text = check_text(lm, text, arrays=2)
-    config = lm.model.config
-    ids, tokens = token_texts(lm.tokenizer, text)
+    text, ids = check_text(lm, text, arrays=2)
+    _, tokens = token_texts(lm.tokenizer, text)
     with attending(lm.model), torch.inference_mode():
         attentions = lm.model(torch.tensor([ids], device=lm.device), output_attentions=True, use_cache=False).attentions
     arrays = [layer[0].float().cpu().numpy() for layer in attentions or () if layer is not None]
-    if len(arrays) != config.num_hidden_layers:
-        raise ModelError(
-            f"{lm.name} gave attention weights for {len(arrays)} of its {config.num_hidden_layers} layers.",
-            "Use a model with attention in every layer, such as GPT-2 or Llama.",
-        )
+    layers = lm.model.config.num_hidden_layers
+    if len(arrays) != layers:
+        problem = f"{lm.name} gave attention weights for {len(arrays)} of its {layers} layers."
+        raise ModelError(problem, "Use a model with attention in every layer, such as GPT-2 or Llama.")
     return AttentionTrace(text, ids, tokens, np.stack(arrays), lm.name)
 
 
-def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> str:
-    """`text`, repaired (`nbtools.texts`).
+def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> tuple[str, list[int]]:
+    """`text`, repaired (`nbtools.texts`), and its ids without special tokens.
 
     lm      the model that is to process it
     text    the text
@@ -85,19 +83,15 @@ def check_text(lm: LanguageModel, text: str, arrays: int = 0) -> str:
     if not isinstance(text, str) or not text:
         raise InputError("There is no text to trace.", "Give a sentence as a string.")
     text = texts.check_text(text)
-    count = len(lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    ids = list(lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    count = len(ids)
     if count > lm.context:
         raise InputError(f"The text has {count} tokens and {lm.name} reads at most {lm.context}.", "Give a shorter text.")
     config = lm.model.config
     needed = arrays * 4 * config.num_hidden_layers * config.num_attention_heads * count**2
     if needed > available_memory():
         raise MachineError(f"The weights of {count} tokens need {needed / 1e9:.1f} GB, more than is free here.", "Give a shorter text.")
-    return text
-
-
-def token_ids(lm: LanguageModel, text: str) -> list[int]:
-    """Return the ids of `text` without special tokens. Raises the errors of `check_text`."""
-    return list(lm.tokenizer(check_text(lm, text), add_special_tokens=False)["input_ids"])
+    return text, ids
 
 
 @contextmanager

@@ -3,8 +3,7 @@
 from nbtools.accel import BF16_GAP, release
 from nbtools.generation.distribution import NextTokens, next_logits, next_tokens
 from nbtools.generation.engine import decoder_name
-from nbtools.generation.params import SamplingParams
-from nbtools.generation.sampling import Sampler, sample_inverse_cdf, uniforms
+from nbtools.generation.sampling import Sampler, SamplingParams, sample_inverse_cdf, uniforms
 from nbtools.generation.texts import generate, stream
 from nbtools.generation.tree import ROOT, Node, TextTree
 

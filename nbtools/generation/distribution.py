@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nbtools.generation.params import SamplingParams
-from nbtools.generation.prompts import check_prompts, encode
-from nbtools.generation.sampling import Sampler
-from nbtools.models import evaluating
+import numpy as np
+import torch
+
+from nbtools.generation.sampling import Sampler, SamplingParams
+from nbtools.generation.texts import encode
+from nbtools.models import LanguageModel, evaluating
+from nbtools.texts import check_texts
 from nbtools.tokens import id_texts
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-
-    from nbtools.models import LanguageModel
 
 NOT_OF_ONE_TOKEN = ("num_beams", "max_new_tokens", "max_length", "seed", "num_samples")
 
@@ -37,8 +34,6 @@ class NextTokens:
     @property
     def entropy(self) -> float:
         """In bits: log2 of the number of equally likely tokens that would be as uncertain."""
-        import numpy as np
-
         possible = self.probabilities[self.probabilities > 0]
         return float(-(possible * np.log2(possible)).sum())
 
@@ -56,8 +51,6 @@ def next_tokens(lm: LanguageModel, prompt: str, **sampling: Any) -> NextTokens:
 
     Uses transformers' own processors, in the order of its `generate`. Raises InputError for an unknown name or an invalid value.
     """
-    import torch
-
     params = SamplingParams.from_options("next_tokens", sampling, without=NOT_OF_ONE_TOKEN)
     ids, logits = _ids_and_logits(lm, prompt)
     [distribution] = Sampler(params)(logits[None], [ids])
@@ -69,8 +62,6 @@ def next_tokens(lm: LanguageModel, prompt: str, **sampling: Any) -> NextTokens:
 
 
 def _ids_and_logits(lm: LanguageModel, prompt: str) -> tuple[list[int], torch.Tensor]:
-    import torch
-
-    [ids] = encode(lm, check_prompts([prompt]), 1, None)
+    [ids] = encode(lm, check_texts([prompt], "prompts"), 1, None)
     with evaluating(lm.model), torch.inference_mode():
         return ids, lm.model(torch.tensor([ids], device=lm.device), use_cache=False).logits[0, -1].float().cpu()

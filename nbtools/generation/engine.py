@@ -1,21 +1,22 @@
-"""One interface over a model that reads rows of tokens, prefill and step, and two implementations: our decoder's and transformers'."""
+"""Engines that read rows of tokens (our decoder's and transformers'), and the one decoding loop that every text comes from."""
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
 
 from nbtools.accel import Decoder, decoder_for, unsupported_reason
-from nbtools.models import Turns, evaluating, exclusive, exclusively
+from nbtools.generation.sampling import Distribution, Sampler, SamplingParams, uniform_stream
+from nbtools.models import LanguageModel, Turns, evaluating, exclusive, exclusively
 from nbtools.system import choose_dtype
 from nbtools.values import Text, checked
-
-if TYPE_CHECKING:
-    import torch
-
-    from nbtools.models import LanguageModel
 
 DTYPES = Text(("fp32", "bf16", "auto"))
 
@@ -73,14 +74,8 @@ class TransformersEngine(Engine):
         self.accepted = inspect.signature(type(plain).forward).parameters
 
     def prefill(self, rows: list[list[int]], capacity: int) -> torch.Tensor:
-        import torch
-
         unique = list(dict.fromkeys(map(tuple, rows)))
-        longest = max(map(len, unique))
-        padding = [longest - len(row) for row in unique]
-        pad, device = self.lm.document_id, self.lm.device
-        self.ids = torch.tensor([[pad] * count + [*row] for count, row in zip(padding, unique, strict=True)], device=device)
-        self.mask = torch.tensor([[0] * count + [1] * (longest - count) for count in padding], device=device)
+        self.ids, self.mask = left_padded(self.lm, unique)
         self.cache: Any = None
         logits = self._forward()
         sources = [unique.index(tuple(row)) for row in rows]
@@ -89,8 +84,6 @@ class TransformersEngine(Engine):
         return logits[sources]
 
     def step(self, rows: list[int], tokens: list[int]) -> torch.Tensor:
-        import torch
-
         self._select([self.rows.index(row) for row in rows])
         self.rows = list(rows)
         new = torch.tensor(tokens, device=self.ids.device)[:, None]
@@ -99,8 +92,6 @@ class TransformersEngine(Engine):
 
     def _select(self, indices: list[int]) -> None:
         """Keep these of the cache's rows, in this order; one that is named twice is cloned."""
-        import torch
-
         if indices == list(range(len(self.ids))):
             return
         index = torch.tensor(indices, device=self.ids.device)
@@ -109,8 +100,6 @@ class TransformersEngine(Engine):
             self.cache.reorder_cache(index)
 
     def _forward(self) -> torch.Tensor:
-        import torch
-
         new = self.ids.shape[1] if self.cache is None else 1
         inputs = {
             "input_ids": self.ids[:, -new:],
@@ -120,11 +109,26 @@ class TransformersEngine(Engine):
             "use_cache": True,
             "logits_to_keep": 1,
         }
-        cast = nullcontext() if self.dtype == self.lm.model.dtype else torch.autocast(self.lm.device.type, self.dtype)
-        with self.turns.turn(), evaluating(self.lm.model), torch.inference_mode(), cast:
+        with self.turns.turn(), inference(self.lm, self.dtype):
             output = self.lm.model(**{name: value for name, value in inputs.items() if name in self.accepted})
         self.cache = getattr(output, "past_key_values", None)
         return output.logits[:, -1].float()
+
+
+def left_padded(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of ids that all end at the right edge, where generation continues, and their attention mask: int64 [rows, tokens]."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[lm.document_id] * (longest - len(row)) + [*row] for row in rows], device=lm.device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=lm.device)
+    return ids, mask
+
+
+@contextmanager
+def inference(lm: LanguageModel, dtype: torch.dtype) -> Iterator[None]:
+    """Within this context, `lm` is locked, in evaluation mode and without gradients, autocast where `dtype` is not its own."""
+    cast = nullcontext() if dtype == lm.model.dtype else torch.autocast(lm.device.type, dtype)
+    with evaluating(lm.model), torch.inference_mode(), cast:
+        yield
 
 
 def make_engine(lm: LanguageModel, dtype: torch.dtype | None = None) -> Engine:
@@ -137,8 +141,6 @@ def make_engine(lm: LanguageModel, dtype: torch.dtype | None = None) -> Engine:
 
 def number_format(lm: LanguageModel, name: str | None) -> torch.dtype:
     """Return the number format for the argument `dtype` of `generate`. Raises InputError for an unknown name."""
-    import torch
-
     if name is None:
         return lm.model.dtype
     if DTYPES("dtype", name) == "auto":
@@ -158,3 +160,54 @@ def decoder_name(lm: LanguageModel, dtype: str | None = None, *, rows: int = 1, 
     if decoder is None:
         return f"transformers, {name} ({unsupported_reason(lm.model)})"
     return f"nbtools {'compiled kernel' if decoder.uses_kernel(rows) else 'in PyTorch'}, {name}"
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Rows of tokens to continue, and how."""
+
+    rows: list[list[int]]
+    """The token ids of each row."""
+    limits: list[int]
+    """The most tokens to add to each row, at least 1."""
+    seeds: list[int]
+    """The seed of each row. A row's draws depend on its own seed alone."""
+    params: SamplingParams
+    """How tokens are chosen; max_new_tokens, num_samples and num_beams are ignored."""
+    ends: set[int]
+    """Tokens that end a row."""
+    depth: int = 0
+    """Number of tokens that each row has already generated; as many uniform numbers of its seed are skipped."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token added to one row."""
+
+    row: int
+    token: int
+    uniform: float | None
+    """The uniform number with which it was drawn; None for greedy decoding."""
+    distribution: Distribution
+    """The distribution from which it was chosen."""
+
+
+def decode(engine: Engine, texts: Continuation) -> Iterator[list[Step]]:
+    """Yield the steps of all unfinished rows, one list per forward pass. A row is finished at an end token or at its limit."""
+    sampler = Sampler(texts.params)
+    uniforms = [islice(uniform_stream(seed), texts.depth, None) for seed in texts.seeds]
+    ids = [list(row) for row in texts.rows]
+    capacities = [len(row) + limit for row, limit in zip(ids, texts.limits, strict=True)]
+    active = list(range(len(ids)))
+    logits = engine.prefill(texts.rows, max(capacities))
+    while True:
+        steps = []
+        for row, distribution in zip(active, sampler(logits, [ids[row] for row in active]), strict=True):
+            uniform = next(uniforms[row]) if sampler.samples else None
+            steps.append(Step(row, distribution.token(uniform), uniform, distribution))
+            ids[row].append(steps[-1].token)
+        yield steps
+        active = [step.row for step in steps if step.token not in texts.ends and len(ids[step.row]) < capacities[step.row]]
+        if not active:
+            return
+        logits = engine.step(active, [ids[row][-1] for row in active])

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from nbtools.errors import InputError, MachineError
 from nbtools.generation.beams import beam_search
-from nbtools.generation.decoding import Continuation, decode
-from nbtools.generation.engine import Engine, make_engine, number_format
-from nbtools.generation.params import SamplingParams
-from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
-from nbtools.models import exclusive
-from nbtools.system import available_memory
-from nbtools.texts import check_text
-
-if TYPE_CHECKING:
-    import torch
-
-    from nbtools.models import LanguageModel
+from nbtools.generation.engine import Continuation, Engine, decode, make_engine, number_format
+from nbtools.generation.sampling import SamplingParams
+from nbtools.models import LanguageModel, exclusive
+from nbtools.system import available_memory, say
+from nbtools.texts import check_text, check_texts
+from nbtools.tokens import decode as decode_ids
 
 
 def generate(
@@ -52,7 +49,9 @@ def generate(
     """
     params = SamplingParams.from_options("generate", sampling, also=("dtype", "on_text", "should_stop"))
     single = isinstance(prompts, str)
-    texts = check_prompts([prompts] if single else prompts)  # type: ignore[list-item]
+    if not isinstance(prompts, (str, list, tuple)) or (not single and not prompts):
+        raise InputError(f"The prompt is {prompts!r}, which is not text.", "Give a string, or a list of strings.")
+    texts = check_texts([prompts] if single else prompts, "prompts")
     if on_text is not None and (len(texts) * params.num_samples > 1 or params.num_beams > 1):
         raise InputError("Text can be followed for one prompt, one sample and no beams only.", "Leave out on_text.")
     # A text that nobody follows is written in one turn; between two tokens of any other the model is free.
@@ -74,13 +73,7 @@ def generate(
     return results[0] if single and params.num_samples == 1 else results
 
 
-def stream(
-    lm: LanguageModel,
-    prompt: str,
-    *,
-    dtype: str | None = None,
-    **sampling: Any,
-) -> Iterator[str]:
+def stream(lm: LanguageModel, prompt: str, *, dtype: str | None = None, **sampling: Any) -> Iterator[str]:
     """The continuation of one prompt piece by piece, as each token is made; the arguments of `generate`, except num_samples.
 
     The pieces joined are the text that `generate` adds. A token that ends inside a character waits for the rest of it. Closing the
@@ -120,8 +113,6 @@ def _prepare(lm: LanguageModel, texts: list[str], params: SamplingParams, dtype:
 
 def _check_memory(lm: LanguageModel, rows: int, length: int, number: torch.dtype) -> None:
     """Raise MachineError where keys, values and logits of `rows` texts of `length` tokens are more than the free memory."""
-    import torch
-
     config = lm.model.config
     groups = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -131,3 +122,32 @@ def _check_memory(lm: LanguageModel, rows: int, length: int, number: torch.dtype
     if needed > free:
         problem = f"{rows:,} texts of up to {length:,} tokens at once need {needed / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are free."
         raise MachineError(problem, "Give fewer prompts at a time, or a smaller num_samples, num_beams or max_new_tokens.")
+
+
+def encode(lm: LanguageModel, texts: list[str], max_new_tokens: int, max_length: int | None) -> list[list[int]]:
+    """Each text's ids, cut at the beginning, with a warning, where a text leaves no room for the new tokens."""
+    if max_new_tokens < 1 or (max_length is not None and max_length < 2):
+        raise InputError("No room is left for a new token.", "Give max_new_tokens of at least 1, or max_length of at least 2.")
+    room = lm.context - max_new_tokens if max_length is None else min(lm.context, max_length) - 1
+    if room < 1:
+        raise InputError(f"{max_new_tokens} new tokens do not fit: {lm.name} reads {lm.context}.", f"Give at most {lm.context - 1}.")
+    rows = []
+    for text in texts:
+        ids = list(lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) or [lm.document_id]
+        if (surplus := len(ids) - room) > 0:
+            say(f"Warning: of the prompt's {len(ids):,} tokens {room:,} fit; the first {surplus:,} were left out.", file=sys.stderr)
+            ids = ids[surplus:]
+        rows.append(ids)
+    return rows
+
+
+def end_ids(lm: LanguageModel) -> set[int]:
+    """Return the tokens that end a text: the token between documents, and the end tokens of the checkpoint."""
+    own = lm.model.generation_config.eos_token_id if lm.model.generation_config else None
+    return {lm.document_id, *(own if isinstance(own, list) else [] if own is None else [own])}
+
+
+def added_text(lm: LanguageModel, prompt: list[int], ids: list[int], ends: set[int]) -> str:
+    """The text that `ids`, without those in `ends`, add: decoded together with the prompt, as some tokenizers drop a first space."""
+    added = [token for token in ids if token not in ends]
+    return decode_ids(lm.tokenizer, prompt + added)[len(decode_ids(lm.tokenizer, prompt)) :]

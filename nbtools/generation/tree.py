@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
 
 from nbtools.errors import InputError
-from nbtools.generation.decoding import Continuation, decode
-from nbtools.generation.engine import make_engine
-from nbtools.generation.params import SamplingParams
-from nbtools.generation.prompts import added_text, check_prompts, encode, end_ids
-from nbtools.generation.sampling import Distribution, Sampler
+from nbtools.generation.engine import Continuation, decode, make_engine
+from nbtools.generation.sampling import Distribution, Sampler, SamplingParams
+from nbtools.generation.texts import added_text, encode, end_ids
+from nbtools.models import LanguageModel
+from nbtools.texts import check_texts
 from nbtools.tokens import id_texts
-from nbtools.values import CHECKS
-
-if TYPE_CHECKING:
-    import torch
-
-    from nbtools.models import LanguageModel
 
 ROOT = -1  # the prompt itself
 ALTERNATIVES = 8  # likeliest tokens kept with each node
@@ -53,7 +48,7 @@ class TextTree:
 
     def __init__(self, lm: LanguageModel, prompt: str, most_new_tokens: int = 1) -> None:
         """most_new_tokens: room that the prompt must leave in the context; a longer one loses its beginning, as in `generate`."""
-        self.lm, self.prompt = lm, check_prompts([prompt])[0]
+        self.lm, self.prompt = lm, check_texts([prompt], "prompts")[0]
         [self.prompt_ids] = encode(lm, [self.prompt], most_new_tokens, None)
         self.ends = end_ids(lm)
         self.nodes: list[Node] = []
@@ -76,20 +71,18 @@ class TextTree:
         """Prompt and continuation up to `node`, without an end-of-text at its end."""
         return self.prompt + added_text(self.lm, self.prompt_ids, self.ids(node)[len(self.prompt_ids) :], self.ends)
 
-    def grow(
-        self, node: int, count: int, seed: int, params: SamplingParams, should_stop: Callable[[], bool] | None = None
-    ) -> Iterator[Node]:
-        """Continue after `node` by at most `count` tokens, and yield each. Ends at an end-of-text and where the context is full.
+    def grow(self, node: int, params: SamplingParams, should_stop: Callable[[], bool] | None = None) -> Iterator[Node]:
+        """Continue after `node` by at most params.max_new_tokens, and yield each. Ends at an end-of-text and where the context is full.
 
         Raises InputError for beams, which have no token before they end.
         """
         if params.num_beams > 1:
             raise InputError("A beam search knows its text only at the end.", "Leave out num_beams.")
-        ids, seed = self.ids(node), CHECKS["seed"]("seed", seed)
-        room = min(count, self.lm.context - len(ids))
+        ids = self.ids(node)
+        room = min(params.max_new_tokens, self.lm.context - len(ids))
         if room < 1 or (node != ROOT and self.nodes[node].token in self.ends):
             return
-        texts = Continuation([ids], [room], [seed], params, self.ends, depth=len(ids) - len(self.prompt_ids))
+        texts = Continuation([ids], [room], [params.seed], params, self.ends, depth=len(ids) - len(self.prompt_ids))
         for [step] in decode(make_engine(self.lm), texts):
             added = self._add(node, step.distribution, step.token, step.uniform)
             node = added.number
@@ -104,18 +97,15 @@ class TextTree:
         for other in self.nodes:
             if other.parent == parent and other.token == token:
                 return other
-        return self._add(parent, self._distribution(self.ids(parent), params), token, None)
+        return self._add(parent, self.distribution(self.ids(parent), params), token, None)
 
-    def probabilities(self, ids: list[int], params: SamplingParams) -> torch.Tensor:
-        """Return the distribution of the token after `ids` under `params`: float64 [vocabulary]."""
-        return self._distribution(ids, params).probabilities
+    def distribution(self, ids: list[int], params: SamplingParams) -> Distribution:
+        """Return the distribution of the token after `ids` under `params`."""
+        return Sampler(params)(self.logits(ids)[None], [ids])[0]
 
     def logits(self, ids: list[int]) -> torch.Tensor:
         """The model's own logits after `ids`, float32 [vocabulary] on the CPU."""
         return make_engine(self.lm).prefill([ids], len(ids))[0].cpu()
-
-    def _distribution(self, ids: list[int], params: SamplingParams) -> Distribution:
-        return Sampler(params)(self.logits(ids)[None], [ids])[0]
 
     def _add(self, parent: int, distribution: Distribution, token: int, uniform: float | None) -> Node:
         probabilities = distribution.probabilities

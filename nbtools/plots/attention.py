@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbtools.errors import InputError
+from nbtools.attention import AttentionCost, AttentionTrace
 from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, Picture, drawable, new_figure
 from nbtools.tokens import visible
-
-if TYPE_CHECKING:
-    from nbtools.attention import AttentionCost, AttentionTrace
 
 MAX_LABELS = 40
 """More token labels than this would overlap at the width of a page."""
@@ -26,16 +22,14 @@ def draw_heads(trace: AttentionTrace) -> Picture:
     width = min(0.75 * trace.heads + 0.6, 11.0)
     height = width * trace.layers / trace.heads + 0.6
     figure, axes = new_figure(trace.layers, trace.heads, width=width, height=height, squeeze=False)
-    for layer in range(trace.layers):
-        for head in range(trace.heads):
-            ax = axes[layer, head]
-            ax.imshow(np.sqrt(trace.weights[layer, head]), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set(visible=True, color="0.8", linewidth=0.6)
-            if layer == 0:
-                ax.set_title(f"head {head}" if trace.heads <= 8 else str(head), fontsize=8)
-            if head == 0:
-                ax.set_ylabel(f"layer {layer}" if trace.layers <= 12 else str(layer), fontsize=8)
+    for (layer, head), ax in np.ndenumerate(axes):
+        ax.imshow(np.sqrt(trace.weights[layer, head]), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set(visible=True, color="0.8", linewidth=0.6)
+        if layer == 0:
+            ax.set_title(f"head {head}" if trace.heads <= 8 else str(head), fontsize=8)
+        if head == 0:
+            ax.set_ylabel(f"layer {layer}" if trace.layers <= 12 else str(layer), fontsize=8)
     return Picture(
         figure,
         f"attention of {trace.name or 'a model'} over {len(trace.ids)} tokens: {trace.layers} rows of layers, {trace.heads} columns "
@@ -48,11 +42,7 @@ def draw_head(trace: AttentionTrace, layer: int, head: int) -> Picture:
 
     Layers and heads count from 0. Raises InputError for one that does not exist.
     """
-    if not (0 <= layer < trace.layers and 0 <= head < trace.heads):
-        raise InputError(
-            f"There is no layer {layer}, head {head}.",
-            f"Layers are 0 to {trace.layers - 1} and heads 0 to {trace.heads - 1}.",
-        )
+    trace.check_head(layer, head)
     count = len(trace.tokens)
     size = min(1.8 + 0.24 * count, 8.5)
     figure, ax = new_figure(width=size + 0.7, height=size)
@@ -107,9 +97,7 @@ def draw_cost(cost: AttentionCost) -> Picture:
     right.plot(lengths, cost.score_bytes / 1e6, "o-", color=ORANGE)
     for ax in (left, right):
         ax.set_xscale("log", base=2)
-        ax.set_yscale("log")
-        ax.set_xticks(lengths, [f"{length:,}" for length in lengths])
-        ax.set_xlabel("tokens")
+        ax.set(yscale="log", xticks=lengths, xticklabels=[f"{length:,}" for length in lengths], xlabel="tokens")
     right.set(ylabel="MB", title="memory of one head's scores, if stored")
     right.set_yticks(cost.score_bytes / 1e6, [f"{size / 1e6:.2g}" for size in cost.score_bytes])
     right.minorticks_off()

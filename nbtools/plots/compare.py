@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nbtools.plots.picture import GREEN, GREY, Picture, drawable, new_figure
+from nbtools.plots.picture import GREEN, GREY, Picture, drawable, name_bars, new_figure
 from nbtools.plots.table import Table
 
 
@@ -21,8 +21,7 @@ def draw_top_gains(shifts: Sequence[Any], prompt: str) -> Picture:
     rows = np.arange(len(shifts))
     ax.barh(rows - 0.2, [shift.before for shift in shifts], 0.38, color=GREY, label="before")
     ax.barh(rows + 0.2, [shift.after for shift in shifts], 0.38, color=GREEN, label="after")
-    ax.set_yticks(rows, [drawable(shift.text) for shift in shifts], parse_math=False)
-    ax.invert_yaxis()
+    name_bars(ax, [shift.text for shift in shifts])
     ax.set_xlabel(drawable(f"probability of the next token after “{prompt}”"), parse_math=False)
     ax.legend(frameon=False, fontsize=8)
     words = ", ".join(f"{shift.text} {shift.before:.1%} to {shift.after:.1%}" for shift in list(shifts)[:3])
@@ -37,10 +36,7 @@ def draw_moved_heads(shift: np.ndarray) -> Picture:
     layers, heads = shift.shape
     figure, ax = new_figure(width=1.5 + 0.55 * heads, height=1.0 + 0.36 * layers)
     image = ax.imshow(shift, cmap="cividis", vmin=0, vmax=max(float(shift.max()), 1e-9), aspect="auto")
-    ax.set_xticks(range(heads), [str(head) for head in range(heads)])
-    ax.set_yticks(range(layers), [str(layer) for layer in range(layers)])
-    ax.set_xlabel("head")
-    ax.set_ylabel("layer")
+    ax.set(xticks=range(heads), yticks=range(layers), xlabel="head", ylabel="layer")
     for (layer, head), value in np.ndenumerate(shift):
         ax.text(head, layer, f"{value:.2f}", ha="center", va="center", fontsize=7, color="black" if value > shift.max() * 0.55 else "white")
     figure.colorbar(image, ax=ax, label="divergence (bits)")
@@ -52,6 +48,6 @@ def table_of_pairs(pairs: Sequence[dict[str, Any]]) -> Table:
     """A table of the texts from `nbtools.compare.sample_pairs`; the prompt, the same for both models, is a separate column."""
     rows = []
     for pair in pairs:
-        start = len(pair["prompt"])
-        rows.append([f"{pair['prompt']} …", pair["before"][start:].strip(), pair["after"][start:].strip()])
+        before, after = (pair[name].removeprefix(pair["prompt"]).strip() for name in ("before", "after"))
+        rows.append([f"{pair['prompt']} …", before, after])
     return Table(["prompt", "before", "after"], rows, caption=f"{pairs[0]['decoding']}, seed {pairs[0]['seed']}" if pairs else "")

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, drawable, new_figure
+from nbtools.generation import NextTokens
+from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, drawable, name_bars, new_figure
 from nbtools.tokens import visible
-
-if TYPE_CHECKING:
-    from nbtools.generation import NextTokens
 
 
 def draw_next_tokens(following: NextTokens, count: int = 12, title: str = "") -> Picture:
     """Bars for the `count` likeliest next tokens, and one grey bar for all others together. A long title is cut at the start."""
     kept = int(np.count_nonzero(following.probabilities[:count]))
     texts = [visible(text) for text in following.texts(kept)]
-    probabilities = [float(probability) for probability in following.probabilities[:kept]]
+    probabilities = following.probabilities[:kept].tolist()
     others = max(0.0, 1.0 - sum(probabilities))
     left = int(np.count_nonzero(following.probabilities)) - kept
     figure, ax = new_figure(width=6.0, height=0.9 + 0.26 * (kept + 1))
     rows = range(kept + (left > 0))
     ax.barh(rows, probabilities + ([others] if left > 0 else []), color=[BLUE] * kept + [GREY])
-    labels = [drawable(text) for text in texts] + ([f"{left:,} others"] if left > 0 else [])
-    # A token may contain a dollar sign, which matplotlib would read as the start of a formula.
-    ax.set_yticks(rows, labels, parse_math=False)
-    ax.invert_yaxis()
+    name_bars(ax, texts + ([f"{left:,} others"] if left > 0 else []))
     for row, probability in enumerate(probabilities):
         ax.text(probability, row, f" {probability:.1%}", va="center", fontsize=8)
-    ax.set_xlim(0, 1.12 * max([*probabilities, others if left > 0 else 0.0]))
-    ax.set_xlabel("probability")
+    ax.set(xlim=(0, 1.12 * max([*probabilities, others if left > 0 else 0.0])), xlabel="probability")
     if title:
         ax.set_title(_shorten(title, 60), fontsize=9, loc="left", parse_math=False)
     first = ", ".join(f"“{text}” {probability:.1%}" for text, probability in list(zip(texts, probabilities, strict=True))[:3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,14 +62,17 @@ def new_figure(rows: int = 1, columns: int = 1, *, width: float = 7.5, height: f
 
     figure = NewFigure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, **keywords)
-    for ax in [axes] if rows * columns == 1 and not hasattr(axes, "flat") else axes.flat:
-        _simplify(ax)
+    for ax in figure.axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(length=3, labelsize=8)
     return figure, axes
 
 
-def _simplify(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(length=3, labelsize=8)
+def name_bars(ax: Axes, names: Sequence[str]) -> None:
+    """Name the horizontal bars of a figure, the first one at the top."""
+    # A token may contain a dollar sign, which matplotlib would read as the start of a formula.
+    ax.set_yticks(range(len(names)), [drawable(name) for name in names], parse_math=False)
+    ax.invert_yaxis()
 
 
 def drawable(text: str) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from nbtools.plots.picture import BLUE, GREY, ORANGE, Picture, new_figure
+from nbtools.pitfalls import MISTAKES, Pitfalls, times
+from nbtools.plots.picture import BLUE, GREY, ORANGE, Picture, name_bars, new_figure
 from nbtools.plots.table import Table
-
-if TYPE_CHECKING:
-    from nbtools.pitfalls import Pitfalls
 
 MAX_FACTOR = 100.0  # longer bars are cut there and labelled
 
@@ -25,20 +22,16 @@ def table_of_mistake(pitfalls: Pitfalls, name: str) -> Table:
 
 def table_of_mistakes(pitfalls: Pitfalls) -> Table:
     """A table of every measured mistake: its main metric, how many times worse that is, the verdict, and the bet."""
-    from nbtools.pitfalls import MISTAKES, times
-
-    rows = []
-    for mistake in MISTAKES:
-        if finding := pitfalls.findings.get(mistake.name):
-            bet = pitfalls.bets.get(mistake.name, "–")
-            rows.append([mistake.title, mistake.symptom, finding.headline, times(finding.factor), finding.verdict, bet])
+    rows = [
+        [mistake.title, mistake.symptom, finding.headline, times(finding.factor), finding.verdict, pitfalls.bets.get(mistake.name, "–")]
+        for mistake in MISTAKES
+        if (finding := pitfalls.findings.get(mistake.name))
+    ]
     return Table(["mistake", "symptom", "figure", "with it", "in a word", "your bet"], rows)
 
 
 def draw_mistakes(pitfalls: Pitfalls) -> Picture:
     """How many times worse each measured mistake makes its main metric, on a log scale."""
-    from nbtools.pitfalls import MISTAKES, times
-
     found = [(mistake.title, pitfalls.findings[mistake.name]) for mistake in MISTAKES if mistake.name in pitfalls.findings]
     figure, ax = new_figure(width=7.5, height=0.7 + 0.34 * len(found))
     for row, (_, finding) in enumerate(found):
@@ -47,11 +40,8 @@ def draw_mistakes(pitfalls: Pitfalls) -> Picture:
         ax.barh(row, shown - 1, left=1, height=0.6, color=colour)
         label = f" {finding.factor:.3g} ×" if math.isclose(shown, finding.factor) else f" beyond {MAX_FACTOR:g} ×"
         ax.text(max(shown, 1), row, label, va="center", fontsize=8)
-    ax.set_xscale("log")
-    ax.set_xlim(0.5, MAX_FACTOR * 5)
+    ax.set(xscale="log", xlim=(0.5, MAX_FACTOR * 5), xlabel="times as bad as without the mistake (log scale)")
     ax.axvline(1, color=GREY, linewidth=0.8)
-    ax.set_yticks(range(len(found)), [title for title, _ in found])
-    ax.invert_yaxis()
-    ax.set_xlabel("times as bad as without the mistake (log scale)")
+    name_bars(ax, [title for title, _ in found])
     ax.xaxis.set_major_formatter("{x:g}")
     return Picture(figure, "what each mistake costs: " + "; ".join(f"{title}: {times(finding.factor)}" for title, finding in found))

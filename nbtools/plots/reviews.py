@@ -22,8 +22,7 @@ def draw_lengths(lengths: np.ndarray, labels: Sequence[int], block_size: int) ->
         ax.hist(lengths[np.asarray(labels) == value], edges, histtype="step", linewidth=1.6, color=colour, label=name)
     ax.axvline(block_size, color=GREY, linestyle="--", linewidth=1)
     ax.annotate(f" block of {block_size}", (block_size, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8, color=GREY)
-    ax.set_xlabel("tokens per review")
-    ax.set_ylabel("reviews")
+    ax.set(xlabel="tokens per review", ylabel="reviews")
     ax.legend(frameon=False, fontsize=8)
     longer = (lengths > block_size).mean()
     words = f"median {np.median(lengths):.0f} tokens, {longer:.0%} longer than a block of {block_size}"

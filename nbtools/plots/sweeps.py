@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas
 
 from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, new_figure
-
-if TYPE_CHECKING:
-    import pandas
 
 MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (GREY, "v"))  # distinguishable without colour, too
 
@@ -36,8 +33,7 @@ def draw_sweep(table: pandas.DataFrame, x: str, lines: str, label: str = "bits p
         ax.axhline(untrained, color=GREY, linestyle="--", label="untrained")
         words.append(f"untrained: {untrained:.2f}")
     ax.set_xticks(range(len(positions)), [f"{value:g}" for value in positions])
-    ax.set_xlabel(x)
-    ax.set_ylabel(label)
+    ax.set(xlabel=x, ylabel=label)
     ax.margins(x=0.15)
     ax.grid(axis="y", color=GREY, alpha=0.2)
     ax.legend(frameon=False, fontsize=8)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbtools.plots.picture import BLUE, GREY, Picture, new_figure
-
-if TYPE_CHECKING:
-    from nbtools.tasks import Classified
+from nbtools.plots.picture import BLUE, GREY, Picture, name_bars, new_figure
+from nbtools.tasks import Classified
 
 
 def draw_accuracies(found: Sequence[Classified]) -> Picture:
@@ -22,10 +19,8 @@ def draw_accuracies(found: Sequence[Classified]) -> Picture:
         ax.plot(result.accuracy, row, "o", color=BLUE)
         ax.text(high + 0.01, row, f"{result.accuracy:.1%}", va="center", fontsize=8)
     ax.axvline(0.5, color=GREY, linestyle="--", linewidth=0.8)
-    ax.set_yticks(range(len(found)), [result.name for result in found])
-    ax.invert_yaxis()
-    ax.set_xlim(0.4, 1.0)
-    ax.set_xlabel("accuracy on held-out reviews, with 95 % intervals; dashed: guessing")
+    name_bars(ax, [result.name for result in found])
+    ax.set(xlim=(0.4, 1.0), xlabel="accuracy on held-out reviews, with 95 % intervals; dashed: guessing")
     return Picture(figure, "accuracy on held-out reviews: " + "; ".join(map(repr, found)))
 
 
@@ -36,10 +31,8 @@ def draw_confusion(found: Classified) -> Picture:
     ax.imshow(table, cmap="Blues", vmin=0)
     for (row, column), count in np.ndenumerate(table):
         ax.text(column, row, str(count), ha="center", va="center", color="white" if count > table.max() * 0.6 else "black")
-    ax.set_xticks([0, 1], ["negative", "positive"])
-    ax.set_yticks([0, 1], ["negative", "positive"])
-    ax.set_xlabel("guessed")
-    ax.set_ylabel("true")
+    names = ["negative", "positive"]
+    ax.set(xticks=[0, 1], xticklabels=names, yticks=[0, 1], yticklabels=names, xlabel="guessed", ylabel="true")
     words = f"{table[0][0]} negative and {table[1][1]} positive right; {table[0][1]} negative called positive, {table[1][0]} the other way"
     return Picture(figure, f"confusion of {found.name}: {words}")
 
@@ -55,7 +48,6 @@ def draw_looking(weights: np.ndarray, source: str, target: str) -> Picture:
     ax.imshow(weights, cmap="cividis", vmin=0, aspect="auto")
     ax.set_xticks(range(len(source)), list(source.replace(" ", "␣")), fontsize=8)
     ax.set_yticks(range(len(target)), list(target), fontsize=8)
-    ax.set_xlabel("read")
-    ax.set_ylabel("written")
+    ax.set(xlabel="read", ylabel="written")
     pairs = ", ".join(f"{letter} at {source[int(row.argmax())]!r}" for letter, row in list(zip(target, weights, strict=True))[:4])
     return Picture(figure, f"cross-attention while writing {target} from “{source}”; most looked at: {pairs}")

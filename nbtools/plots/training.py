@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from nbtools.plots.picture import BLUE, GREEN, GREY, ORANGE, Picture, new_figure
 
 
@@ -19,9 +21,8 @@ def draw_curve(rows: list[dict[str, Any]], title: str = "") -> Picture:
     points = [(row["step"], math.log(row["validation_perplexity"])) for row in rows if "validation_perplexity" in row]
     if points:
         ax.plot(*zip(*points, strict=True), "o--", color=ORANGE, markersize=5, label="validation sample")
-    ax.set_xlabel("step")
+    ax.set(xlabel="step", ylabel="loss (nats per token)")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set_ylabel("loss (nats per token)")
     right = ax.secondary_yaxis("right", functions=(_exp, _log))
     right.set_ylabel("perplexity")
     right.tick_params(length=3, labelsize=8)
@@ -52,12 +53,8 @@ def draw_before_after(before: dict[str, Any], after: dict[str, Any]) -> Picture:
 
 
 def _exp(values: Any) -> Any:
-    import numpy as np
-
     return np.exp(np.clip(values, -20, 50))
 
 
 def _log(values: Any) -> Any:
-    import numpy as np
-
     return np.log(np.maximum(values, 1e-9))

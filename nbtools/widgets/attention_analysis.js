@@ -5,7 +5,6 @@ const number6 = (value) => (value === null ? "−∞" : value.toPrecision(6));
 /** One weight, step by step. */
 function weightTable(explorer) {
   const { view, data } = explorer;
-  const element = make("div");
   function steps(cell) {
     return [
       [`q · k, a sum of ${cell.width} products`, number6(cell.product)],
@@ -16,33 +15,27 @@ function weightTable(explorer) {
       ["weight = exp(score) / sum", number6(cell.weight)],
     ];
   }
-  function show() {
+  return panel(() => {
     const { cell } = data;
-    if (cell.row === undefined) return element.replaceChildren();
+    if (cell.row === undefined) return [];
     const [query, key] = [cell.row, cell.column].map((index) => `${explorer.nameOf(index)} (${index})`);
     const caption = `Layer ${cell.layer}, head ${cell.head}: from ${query} to ${key}`;
-    const steps_ = table(caption, ["step", "number"], steps(cell));
-    steps_.classList.add("nbt-sum");
-    return element.replaceChildren(
-      steps_,
-      button("Copy code that computes this weight", () => copy(cell.code, view.say)),
-    );
-  }
-  return { element, show };
+    const copyCode = button("Copy code that computes this weight", () => copy(cell.code, view.say));
+    return [table(caption, ["step", "number"], steps(cell), "nbt-sum"), copyCode];
+  });
 }
 
 /** The heads with the highest scores. */
 function scoreTable(explorer) {
   const { data } = explorer;
-  const element = make("div");
   function best(values) {
     const all = values.flatMap((row, layer) => row.map((value, head) => ({ value, name: `${layer}.${head}` })));
     const sorted = all.sort((one, other) => other.value - one.value).slice(0, 3);
     return sorted.map(({ value, name }) => `${name}:\u00a0${value.toFixed(2)}`).join(", ");
   }
-  function show() {
+  return panel(() => {
     const { previous, induction, first } = data.scores;
-    if (!previous) return element.replaceChildren();
+    if (!previous) return [];
     const kinds = {
       "the previous token": previous,
       "what followed last time (induction)": induction,
@@ -51,15 +44,13 @@ function scoreTable(explorer) {
     const rows = Object.entries(kinds).map(([name, values]) => [name, best(values)]);
     const caption =
       "Strongest heads (layer.head) on random tokens repeated once. p and i mark previous-token and induction heads.";
-    return element.replaceChildren(table(caption, ["attends to", "heads"], rows));
-  }
-  return { element, show };
+    return [table(caption, ["attends to", "heads"], rows)];
+  });
 }
 
 /** One table per word: the change of its log-probability without each head. */
 function ablationTables(explorer) {
   const { data } = explorer;
-  const element = make("div");
   function colour(cell, value, largest) {
     const name = value < 0 ? "--nbt-orange" : "--nbt-blue";
     const strength = Math.round((55 * Math.abs(value)) / largest);
@@ -70,35 +61,28 @@ function ablationTables(explorer) {
     const caption = `Change of the log-probability of ${word}, in nats, without the head`;
     const head = ["layer", ...values[0].map((_, index) => `head ${index}`)];
     const rows = values.map((row, layer) => [layer, ...row.map((value) => value.toFixed(2))]);
-    const made = table(caption, head, rows);
-    made.classList.add("nbt-ablation");
+    const made = table(caption, head, rows, "nbt-ablation");
     made.querySelectorAll("tbody tr").forEach((row, layer) => {
       [...row.children].slice(1).forEach((cell, index) => colour(cell, values[layer][index], largest));
     });
     return made;
   }
-  function show() {
+  return panel(() => {
     const { words, change } = data.ablation;
-    if (!words) return element.replaceChildren();
-    const tables = words.map((word, index) =>
-      tableOf(
-        word,
-        change.map((row) => row.map((cell) => cell[index])),
-      ),
-    );
+    if (!words) return [];
+    const changeOf = (index) => change.map((row) => row.map((cell) => cell[index]));
+    const tables = words.map((word, index) => tableOf(word, changeOf(index)));
     const legend = "Orange: the head raised the word's probability. Blue: the head lowered it.";
-    return element.replaceChildren(...tables, make("p", { class: "nbt-faint", text: legend }));
-  }
-  return { element, show };
+    return [...tables, make("p", { class: "nbt-faint", text: legend })];
+  });
 }
 
 /** The likeliest next tokens after each layer. */
 function lensTable(explorer) {
   const { data } = explorer;
-  const element = make("div");
-  function show() {
+  return panel(() => {
     const { texts, probabilities, position } = data.lens;
-    if (!texts) return element.replaceChildren();
+    if (!texts) return [];
     const nameOf = (index) => {
       if (index === 0) return "embedding";
       return index === texts.length - 1 ? `layer ${index - 1}: the prediction` : `layer ${index - 1}`;
@@ -106,7 +90,6 @@ function lensTable(explorer) {
     const cell = (index) => (token, rank) => `${token} ${percent(probabilities[index][rank])}`;
     const rows = texts.map((row, index) => [nameOf(index), ...row.map(cell(index))]);
     const caption = `Likeliest next tokens after ${explorer.nameOf(position)} (token ${position}), by layer`;
-    return element.replaceChildren(table(caption, ["after", ...texts[0].map((_, rank) => `${rank + 1}.`)], rows));
-  }
-  return { element, show };
+    return [table(caption, ["after", ...texts[0].map((_, rank) => `${rank + 1}.`)], rows)];
+  });
 }

@@ -56,17 +56,14 @@ function analyses(explorer) {
     "aria-label": "next words to watch, separated by spaces; empty: the likeliest",
     placeholder: "next words (empty: the likeliest)",
   });
-  async function ask(sentence, kind, details) {
-    view.say(sentence);
-    await view.ask(kind, details);
-    view.say("");
-  }
   const position = () => [...explorer.selected][0] ?? explorer.count() - 1;
   return {
     words,
-    score: button("Score the heads", () => ask("scoring …", "score")),
-    ablate: button("Ablate each head", () => ask("ablating each head in turn …", "ablate", { words: words.value })),
-    lens: button("Apply to every layer", () => ask("computing …", "lens", { position: position() }), {
+    score: button("Score the heads", () => view.work("scoring …", "score")),
+    ablate: button("Ablate each head", () =>
+      view.work("ablating each head in turn …", "ablate", { words: words.value }),
+    ),
+    lens: button("Apply to every layer", () => view.work("computing …", "lens", { position: position() }), {
       title: "What each layer predicts after the first pressed token, or after the last token",
     }),
   };
@@ -89,18 +86,13 @@ function render({ model, el }) {
   );
   const buttons = analyses(explorer);
   const title = make("div", { class: "nbt-faint" });
-  const textId = unique("text");
-  const text = make("textarea", { id: textId, rows: 2 });
-  const run = button("Use this text", async () => {
-    view.say("computing …");
-    await view.ask("text", { text: text.value });
-    view.say("");
-  });
+  const text = textBox("Text");
+  const run = button("Use this text", () => view.work("computing …", "text", { text: text.box.value }));
 
   root.append(
     title,
-    make("label", { for: textId, text: "Text" }),
-    text,
+    text.label,
+    text.box,
     make("div", { class: "nbt-row" }, run, mode.row, direction.row),
     tokens.element,
     make(
@@ -155,7 +147,7 @@ function render({ model, el }) {
   }
   function showText() {
     title.textContent = data.title;
-    text.value = data.text;
+    text.box.value = data.text;
     explorer.selected.clear();
     explorer.hovered = null;
     explorer.cell = { row: 0, column: 0 };

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,16 +11,13 @@ from nbtools.attention import Reading, ablate_each_head, logit_lens, read_attent
 from nbtools.attention.reading import MODES
 from nbtools.errors import InputError
 from nbtools.generation import next_tokens
+from nbtools.models import LanguageModel
 from nbtools.plots.attention import draw_heads
 from nbtools.texts import repair
 from nbtools.tokens import id_texts, visible
 from nbtools.values import checked
-from nbtools.widgets.live import LiveView
+from nbtools.widgets.live import TEMPLATES, LiveView
 from nbtools.widgets.requests import Request
-from nbtools.widgets.static import render_static
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
 
 THUMBNAIL = 14
 """Most rows and columns of a head's thumbnail."""
@@ -52,9 +49,7 @@ class AttentionExplorer(LiveView):
             raise InputError(f"There is no mode called {mode!r}.", f"The modes are: {', '.join(MODES)}.")
         self.lm = lm
         self.reading: Reading = read_attention(lm, text)
-        trace = self.reading.trace
-        if not (0 <= layer < trace.layers and 0 <= head < trace.heads):
-            raise InputError(f"There is no layer {layer}, head {head}.", f"There are {trace.layers} layers of {trace.heads} heads.")
+        self.reading.trace.check_head(layer, head)
         self.mode, self.layer, self.head = mode, layer, head
         super().__init__(shown={"modes": list(MODES), "scores": {}, **self._overview()})
 
@@ -96,11 +91,10 @@ class AttentionExplorer(LiveView):
 
     def on_layer(self, request: Request) -> dict[str, Any]:
         """Another layer, or another mode."""
-        layer, mode = int(request["layer"]), str(request["mode"])
-        if not 0 <= layer < self.reading.trace.layers:
-            raise InputError(f"There is no layer {layer}.", f"There are {self.reading.trace.layers}.")
+        layer, head, mode = int(request["layer"]), int(request["head"]), str(request["mode"])
+        self.reading.trace.check_head(layer, head)
         self.reading.weights(layer, mode)  # raises for an unknown mode, before anything has changed
-        self.layer, self.mode, self.head = layer, mode, int(request["head"])
+        self.layer, self.mode, self.head = layer, mode, head
         return self._matrices()
 
     def on_head(self, request: Request) -> dict[str, Any]:
@@ -172,9 +166,9 @@ class AttentionExplorer(LiveView):
         )
 
     def static_html(self) -> str:
-        return render_static("attention_explorer", picture=draw_heads(self.reading.trace))
+        return TEMPLATES.render("picture.html", picture=draw_heads(self.reading.trace))
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         return f"AttentionExplorer({self.title})"
 
 

@@ -44,6 +44,17 @@ function percent(share, digits = 1) {
   return `${(100 * share).toFixed(digits)} %`;
 }
 
+/** Tokens as elements; the one at the index `marked` is marked. */
+function markedTokens(tokens, marked) {
+  return tokens.map((text, index) => make(index === marked ? "mark" : "span", { text }));
+}
+
+/** An element that `show` fills anew with the nodes that `content` returns; it stays empty if there are none. */
+function panel(content, attributes = {}) {
+  const element = make("div", attributes);
+  return { element, show: () => element.replaceChildren(...(content() || [])) };
+}
+
 let count = 0;
 
 /** An id that no other element of the page has: one notebook may show several views of a kind. */
@@ -72,9 +83,7 @@ function slider(label, { min, max, step, value, digits = 2, describe }, change) 
     row,
     input,
     set(next) {
-      if (Number(input.value) !== next) {
-        input.value = next;
-      }
+      if (Number(input.value) !== next) input.value = next;
       show();
     },
   };
@@ -109,17 +118,23 @@ function choice(label, options, value, change) {
   return { row: make("span", { class: "nbt-choice" }, make("label", { for: id, text: label }), select), select };
 }
 
+/** A text box with its label. */
+function textBox(label, attributes = {}) {
+  const id = unique("text");
+  return { label: make("label", { for: id, text: label }), box: make("textarea", { id, rows: 2, ...attributes }) };
+}
+
 function button(text, press, attributes = {}) {
   return make("button", { type: "button", class: "nbt-button", text, onclick: press, ...attributes });
 }
 
 /** A table whose cells are text. */
-function table(caption, head, rows) {
+function table(caption, head, rows, kind = "") {
   const cells = (tag, row) =>
     make("tr", {}, ...row.map((cell) => make(tag, { text: String(cell), ...(tag === "th" ? { scope: "col" } : {}) })));
   return make(
     "table",
-    { class: "nbt-table" },
+    { class: `nbt-table ${kind}` },
     make("caption", { text: caption }),
     make("thead", {}, cells("th", head)),
     make("tbody", {}, ...rows.map((row) => cells("td", row))),

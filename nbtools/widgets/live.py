@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from nbtools.errors import InputError, one_line
 from nbtools.plots.table import as_text
 from nbtools.system import cell_request, interactive
-from nbtools.widgets.front_end import follow_files, hot_reload_wanted, script, style
+from nbtools.templates import Templates
+from nbtools.widgets.front_end import HERE, follow_files, script, style
 from nbtools.widgets.requests import RequestWidget
+
+TEMPLATES = Templates(HERE, as_text=as_text, base64=lambda data: base64.b64encode(data).decode("ascii"))
+"""The static forms that are more than a table."""
 
 
 class LiveView(RequestWidget):
     """A view of results that other parts of the package compute. Requests of its JavaScript are answered by `RequestWidget`.
 
     A subclass names its JavaScript file (`view`), further modules that it uses (`modules`) and the attributes that hold its data (`holds`),
-    and defines `static_html()` and a `__repr__` that is the same on every machine.
+    and defines `static_html()` and `describe()`.
 
     Where nobody is watching (`nbtools.system.interactive`) only the static form is displayed, and no widget state is left to be stored:
     readers such as nbconvert prefer widget state to every other form. In a notebook a view that cannot be made shows why, and does not
@@ -36,12 +42,10 @@ class LiveView(RequestWidget):
             cls._esm, cls._css = script(*cls.modules, cls.view), style(cls.view)
         if "__init__" in vars(cls):
             cls.__init__ = _displays_its_error(cls.__init__)  # type: ignore[method-assign]
-        if "__repr__" in vars(cls):
-            cls.__repr__ = _works_when_closed(cls.__repr__)  # type: ignore[method-assign]
         super().__init_subclass__(**keywords)
 
     def __init__(self, **keywords: Any) -> None:
-        if hot_reload_wanted():
+        if os.environ.get("ANYWIDGET_HMR") == "1":  # anywidget's own switch
             follow_files(self)
         super().__init__(**keywords)
         _replace_earlier(self)
@@ -73,6 +77,13 @@ class LiveView(RequestWidget):
         if name in type(self).holds and self._replacement:
             raise InputError(f"This view is closed, or could not be made: {self._replacement}", "Run its cell again.")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def describe(self) -> str:
+        """The view's `repr` while it is open, the same on every machine."""
+        raise NotImplementedError(type(self).__name__)
+
+    def __repr__(self) -> str:
+        return self._replacement or self.describe()
 
     def static_html(self) -> str:
         """The view as HTML without scripts, for stored outputs and for places without widgets."""
@@ -106,16 +117,6 @@ def _displays_its_error(make: Callable[..., None]) -> Callable[..., None]:
             self.close()
 
     return made
-
-
-def _works_when_closed(describe: Callable[..., str]) -> Callable[..., str]:
-    """A view's `__repr__` that also works after its data have been dropped."""
-
-    @functools.wraps(describe)
-    def described(self: LiveView) -> str:
-        return self._replacement or describe(self)
-
-    return described
 
 
 _BY_CELL: dict[tuple[str, str], list[LiveView]] = {}

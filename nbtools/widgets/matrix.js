@@ -38,21 +38,39 @@ function paint(canvas, count, at, { dark = darkTheme(), linear = false } = {}) {
   context.putImageData(pixels, 0, 0);
 }
 
-/** A grid of one button per layer and head, with the numbers of both at its edges. Returns the buttons. */
-function fillHeadGrid(grid, layers, heads, side, makeButton) {
-  grid.style.gridTemplateColumns = `1.6em repeat(${heads}, ${side}px)`;
-  const numbers = Array.from({ length: heads }, (_, head) => make("span", { text: head, class: "nbt-column" }));
-  const cells = [make("span"), ...numbers];
-  const buttons = [];
-  for (let layer = 0; layer < layers; layer += 1) {
-    cells.push(make("span", { text: layer }));
-    for (let head = 0; head < heads; head += 1) {
-      const button = makeButton(layer, head);
-      buttons.push(button);
-      cells.push(button);
+/**
+ * A grid of one button per layer and head, with the numbers of both at its edges.
+ *
+ * press(layer, head)                      is called when a button is pressed
+ * fill(layers, heads, finish)             makes the buttons; `finish(button, layer, head)` completes each
+ * mark(chosen)                            shows as pressed each button for which `chosen(layer, head, button)` is true
+ */
+function headButtons(label, kind, most, press) {
+  const element = make("div", { class: "nbt-grid", role: "group", "aria-label": `${label}; arrow keys move` });
+  let buttons = [];
+  function fill(layers, heads, finish) {
+    const side = Math.max(18, Math.min(most, Math.floor(380 / heads)));
+    element.style.gridTemplateColumns = `1.6em repeat(${heads}, ${side}px)`;
+    const columns = [...Array(heads).keys()];
+    const cells = [make("span"), ...columns.map((head) => make("span", { text: head, class: "nbt-column" }))];
+    buttons = [];
+    for (let layer = 0; layer < layers; layer += 1) {
+      const row = columns.map((head) => {
+        const place = { "aria-label": `layer ${layer}, head ${head}`, "data-layer": layer, "data-head": head };
+        return make("button", { type: "button", class: kind, ...place, onclick: () => press(layer, head) });
+      });
+      row.forEach((one, head) => finish(one, layer, head));
+      cells.push(make("span", { text: layer }), ...row);
+      buttons.push(...row);
+    }
+    element.replaceChildren(...cells);
+    roving(buttons, heads);
+  }
+  function mark(chosen) {
+    for (const one of buttons) {
+      const pressed = chosen(Number(one.dataset.layer), Number(one.dataset.head), one);
+      one.setAttribute("aria-pressed", String(pressed));
     }
   }
-  grid.replaceChildren(...cells);
-  roving(buttons, heads);
-  return buttons;
+  return { element, fill, mark };
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -10,16 +11,13 @@ from nbtools.attention import AttentionTrace, trace_attention
 from nbtools.compare import attention_shift, top_gains
 from nbtools.errors import InputError
 from nbtools.generation import ROOT, SamplingParams, TextTree
+from nbtools.models import LanguageModel
 from nbtools.plots.compare import draw_top_gains
 from nbtools.texts import repair
 from nbtools.widgets.attention_explorer import triangles
-from nbtools.widgets.live import LiveView
-from nbtools.widgets.next_token import parting
+from nbtools.widgets.live import TEMPLATES, LiveView
+from nbtools.widgets.prompt_lab import parting
 from nbtools.widgets.requests import Request
-from nbtools.widgets.static import render_static
-
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
 
 MOST_CHANGES = 12
 """Tokens that are shown in each direction."""
@@ -65,9 +63,7 @@ class Microscope(LiveView):
     def on_head(self, request: Request) -> dict[str, Any]:
         """Another head, before and after."""
         layer, head = int(request["layer"]), int(request["head"])
-        layers, heads = self._traces[0].layers, self._traces[0].heads
-        if not (0 <= layer < layers and 0 <= head < heads):
-            raise InputError(f"There is no layer {layer}, head {head}.", f"There are {layers} layers of {heads} heads.")
+        self._traces[0].check_head(layer, head)
         return self._head(layer, head)
 
     def _compare(self, prompt: str, seed: int) -> dict[str, Any]:
@@ -106,21 +102,20 @@ class Microscope(LiveView):
         return {"layer": layer, "head": head, "triangles": triangles(both)}
 
     def _texts(self, prompt: str, seed: int) -> dict[str, Any]:
-        length = self.params.max_new_tokens
-        before, after = (
-            [node.text for node in TextTree(lm, prompt, length).grow(ROOT, length, seed, self.params)] for lm in (self.base, self.tuned)
-        )
+        params = replace(self.params, seed=seed)
+        trees = [TextTree(lm, prompt, params.max_new_tokens) for lm in (self.base, self.tuned)]
+        before, after = ([node.text for node in tree.grow(ROOT, params)] for tree in trees)
         return {"before": before, "after": after, "parting": parting(before, after), "decoding": self.params.describe()}
 
     def static_html(self) -> str:
         texts = self.shown["texts"]
-        return render_static(
-            "microscope",
+        return TEMPLATES.render(
+            "microscope.html",
             picture=draw_top_gains(top_gains(self.base, self.tuned, self.prompt), self.prompt),
             texts=[(name, self.prompt + "".join(texts[name])) for name in ("before", "after")],
             seed=self.seed,
             decoding=texts["decoding"],
         )
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         return f"Microscope({self.title}, {self.prompt!r}, seed={self.seed})"

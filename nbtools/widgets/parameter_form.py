@@ -117,6 +117,6 @@ class ParameterForm(LiveView):
         rows = [[name, self.texts[name], parameter.help] for name, parameter in self.parameters.items()]
         return Table(["parameter", "value", "description"], rows, f"Parameters of {self.notebook.name}")._repr_html_()
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.values.items())
         return f"ParameterForm({self.notebook.name}{', ' if given else ''}{given})"

@@ -1,55 +1,41 @@
 /** Two texts from the same random numbers at two temperatures, with the first different token marked. */
 function replayPanel(data) {
-  const element = make("div");
   function line(label, tokens, parting) {
-    const spans = tokens.map((text, index) => make(index === parting ? "mark" : "span", { text }));
-    return make(
-      "div",
-      { class: "nbt-replay" },
-      make("span", { class: "nbt-faint", text: label }),
-      make("span", { class: "nbt-mono" }, ...spans),
-    );
+    const text = make("span", { class: "nbt-mono" }, ...markedTokens(tokens, parting));
+    return make("div", { class: "nbt-replay" }, make("span", { class: "nbt-faint", text: label }), text);
   }
-  function show() {
+  return panel(() => {
     const { before, after, parting, temperature_before, temperature_after } = data.replayed;
-    if (!before) return element.replaceChildren();
+    if (!before) return [];
     const sentence =
       parting < 0
         ? "Each random number selects the same token at both temperatures."
         : `The same random numbers; the texts differ from token ${parting + 1} on.`;
-    return element.replaceChildren(
+    return [
       make("p", { text: sentence }),
       line(`temperature ${temperature_before}`, before, parting),
       line(`temperature ${temperature_after}`, after, parting),
-    );
-  }
-  return { element, show };
+    ];
+  });
 }
 
 /** The prompt's text box, which follows the trait `prompt`. */
 function promptBox(view, model, edited) {
-  const id = unique("prompt");
-  const box = make("textarea", { id, rows: 3, placeholder: "Write the beginning of a text" });
-  box.value = model.get("prompt");
-  box.addEventListener("change", edited);
-  view.on("change:prompt", () => {
-    if (box.value !== model.get("prompt")) box.value = model.get("prompt");
-  });
-  return { box, label: make("label", { for: id, text: "Prompt" }) };
+  const prompt = textBox("Prompt", { rows: 3, placeholder: "Write the beginning of a text", onchange: edited });
+  const follow = () => {
+    if (prompt.box.value !== model.get("prompt")) prompt.box.value = model.get("prompt");
+  };
+  follow();
+  view.on("change:prompt", follow);
+  return prompt;
 }
 
 /** The lab's buttons. `refresh` enables those that can be pressed. */
 function labButtons(lab) {
   const { view, start } = lab;
   const { data } = view;
-  const temperature = make("input", {
-    type: "number",
-    min: 0,
-    max: 2,
-    step: 0.05,
-    value: 1.5,
-    "aria-label": "another temperature",
-  });
+  const limits = { type: "number", min: 0, max: 2, step: 0.05, value: 1.5 };
+  const temperature = make("input", { ...limits, "aria-label": "another temperature" });
   const parentOf = (number) => lab.nodes.get(number)?.parent ?? -1;
   const buttons = {
     generate: button("Generate", () => start("generate"), { class: "nbt-button nbt-main" }),
@@ -91,7 +77,8 @@ function render({ model, el }) {
   const text = textPanel(lab, alternatives);
   const branches = branchPanel(lab);
   const replay = replayPanel(data);
-  const compared = make("div");
+  const caption = "The same prompt, decoded in three ways";
+  const compared = panel(() => data.compared.length && [table(caption, ["decoding", "text"], data.compared)]);
 
   root.append(
     make("div", { class: "nbt-faint", text: data.title }),
@@ -112,7 +99,7 @@ function render({ model, el }) {
     make("div", { class: "nbt-row" }, buttons.replay, buttons.temperature),
     replay.element,
     make("div", { class: "nbt-row" }, buttons.compare, buttons.python, buttons.command),
-    compared,
+    compared.element,
     branches.element,
   );
 
@@ -129,11 +116,6 @@ function render({ model, el }) {
     branches.show();
     buttons.refresh();
   }
-  function showCompared() {
-    const made =
-      data.compared.length && table("The same prompt, decoded in three ways", ["decoding", "text"], data.compared);
-    compared.replaceChildren(made || "");
-  }
   function showRunning() {
     buttons.refresh();
     if (lab.busy()) view.say("writing …");
@@ -146,7 +128,7 @@ function render({ model, el }) {
     logits: distribution.showAnew,
     uniforms: distribution.show,
     replayed: replay.show,
-    compared: showCompared,
+    compared: compared.show,
   });
   return view.end;
 }

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import traitlets
 
 from nbtools.errors import one_line
-from nbtools.generation import ROOT, Node, TextTree, generate, uniforms
+from nbtools.generation import ROOT, Node, SamplingParams, TextTree, generate, sample_inverse_cdf, uniforms
+from nbtools.models import LanguageModel
 from nbtools.system import interactive
 from nbtools.texts import check_text, repair
-from nbtools.widgets.live import LiveView
-from nbtools.widgets.next_token import describe_model, next_token, parting, top_tokens
+from nbtools.tokens import id_texts, visible
+from nbtools.widgets.live import TEMPLATES, LiveView
 from nbtools.widgets.requests import Request
-from nbtools.widgets.sampling_params import check_settings, papermill_command, python_code, to_sampling_params, ways_of_decoding
-from nbtools.widgets.static import render_static
+from nbtools.widgets.sampling_params import check_settings, papermill_command, python_code, ways_of_decoding
 
-if TYPE_CHECKING:
-    from nbtools.models import LanguageModel
-
-TOP_TOKENS = 10
-"""Likeliest next tokens in the static form."""
+NAMED_TOKENS = 256
+"""Likeliest next tokens whose texts are sent to the browser."""
 LONGEST = 400
 """Most new tokens of one text."""
 MOST_NODES = 5_000
@@ -65,23 +63,22 @@ class PromptLab(LiveView):
     ) -> None:
         prompt = check_text(prompt, "prompt")
         settings = check_settings(
-            {
-                "temperature": temperature,
-                "top_k": top_k,
-                "top_p": top_p,
-                "min_p": min_p,
-                "repetition_penalty": repetition_penalty,
-                "max_new_tokens": max_new_tokens,
-                "seed": seed,
-            }
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
         )
         self.lm, self.at = lm, ROOT
         self.longest = min(LONGEST, lm.context - 1)
         settings["max_new_tokens"] = min(settings["max_new_tokens"], self.longest)
         self._tree = TextTree(lm, prompt)
         self.prompt, self.settings = prompt, settings
-        constant = {"title": describe_model(lm), "longest": self.longest}
-        shown = {**constant, "running": "", **self._new_tree(), **self._settings(), **self._next()}
+        size = f"{lm.parameters / 1e6:,.0f} million parameters, context {lm.context:,}, {lm.model.config.vocab_size:,} tokens"
+        constant = {"title": f"{lm.name}: {type(lm.model).__name__}, {size}", "longest": self.longest, "running": ""}
+        shown = {**constant, **self._new_tree(), **self._settings(), **self._next()}
         super().__init__(prompt=prompt, settings=settings, shown=shown)
         self.observe(self._notice_settings, names="settings")
         self.observe(self._notice_prompt, names="prompt")
@@ -92,12 +89,8 @@ class PromptLab(LiveView):
         return self._tree.text(self.at)
 
     def start(self) -> None:
-        """Start a text from the prompt, in a thread. One runs at a time."""
+        """Start a text from the prompt, in a thread. One runs at a time; `cancel()` stops it after its current token."""
         self.answer(Request("generate"))
-
-    def stop(self) -> None:
-        """Stop the running text after its current token; what is written stays."""
-        self.cancel()
 
     def wait(self, seconds: float | None = None) -> str:
         """Wait for the running text, at most `seconds`, and return what is written."""
@@ -107,8 +100,13 @@ class PromptLab(LiveView):
     # Requests of the view.
 
     def on_change(self, request: Request) -> None:
-        """The prompt or the settings were edited."""
-        self._take(request)
+        """The prompt or the settings were edited. Takes over what the view shows."""
+        settings = request.get("settings", self.settings)
+        check_settings(**settings)
+        if request.get("prompt", self.prompt) != self.prompt:
+            self.prompt = request["prompt"]
+        if settings != self.settings:
+            self.settings = settings
 
     def on_visit(self, request: Request) -> dict[str, Any]:
         """Make a token that exists already the current one."""
@@ -121,7 +119,7 @@ class PromptLab(LiveView):
     def on_generate(self, request: Request) -> dict[str, Any]:
         """A text from the prompt."""
         self._begin(request)
-        self._write(ROOT, self.settings, request)
+        self._write(ROOT, request)
         return self._end(request)
 
     def on_step(self, request: Request) -> dict[str, Any]:
@@ -130,29 +128,29 @@ class PromptLab(LiveView):
         node = int(request["node"])
         if node >= len(self._tree.nodes):
             node = ROOT  # of the tree of an earlier prompt
-        self._write(node, {**self.settings, "max_new_tokens": 1}, request)
+        self._write(node, request, max_new_tokens=1)
         return self._end(request)
 
     def on_fork(self, request: Request) -> dict[str, Any]:
         """A branch: another token in the place of a node, and a continuation of it."""
         self._begin(request)
-        branch = self._tree.fork(int(request["node"]), int(request["token"]), to_sampling_params(self.settings))
+        branch = self._tree.fork(int(request["node"]), int(request["token"]), SamplingParams(**self.settings))
         self._add(branch, request)
         left = self.settings["max_new_tokens"] - branch.depth - 1
         if left > 0:
-            self._write(branch.number, {**self.settings, "max_new_tokens": left}, request)
+            self._write(branch.number, request, max_new_tokens=left)
         return self._end(request)
 
     def on_replay(self, request: Request) -> dict[str, Any]:
         """The current text again, with the same random numbers at another temperature."""
         self._begin(request)
-        first = self._tree.path(self.at) or self._write(ROOT, self.settings, request)
-        other = {**self.settings, "temperature": float(request["temperature"]), "max_new_tokens": len(first)}
-        second = self._write(ROOT, other, request)
+        first = self._tree.path(self.at) or self._write(ROOT, request)
+        temperature = float(request["temperature"])
+        second = self._write(ROOT, request, temperature=temperature, max_new_tokens=len(first))
         before, after = ([self._tree.nodes[number] for number in numbers] for numbers in (first, second))
         replayed = {
             "temperature_before": self.settings["temperature"],
-            "temperature_after": other["temperature"],
+            "temperature_after": temperature,
             "before": [node.text for node in before],
             "after": [node.text for node in after],
             "parting": parting([node.token for node in before], [node.token for node in after]),
@@ -164,9 +162,7 @@ class PromptLab(LiveView):
         self._begin(request)
         rows: list[list[str]] = []
         for name, options in ways_of_decoding(self.settings).items():
-            length, seed = self.settings["max_new_tokens"], self.settings["seed"]
-            text = generate(self.lm, self.prompt, max_new_tokens=length, seed=seed, **options)
-            rows.append([name, str(text)])
+            rows.append([name, str(generate(self.lm, self.prompt, **options))])
             self.update(request, compared=list(rows))
             if request.cancelled.is_set():
                 break
@@ -176,25 +172,17 @@ class PromptLab(LiveView):
 
     def _begin(self, request: Request) -> None:
         """Take over what the view showed when it asked, and start a new tree if the prompt has changed."""
-        self._take(request)
+        self.on_change(request)
         self._follow_prompt()
 
-    def _take(self, request: Request) -> None:
-        settings = request.get("settings", self.settings)
-        check_settings(settings)
-        if request.get("prompt", self.prompt) != self.prompt:
-            self.prompt = request["prompt"]
-        if settings != self.settings:
-            self.settings = settings
-
-    def _write(self, node: int, settings: dict[str, Any], request: Request) -> list[int]:
-        """Continue from `node` by at most settings["max_new_tokens"] tokens. Returns the numbers of the new nodes."""
+    def _write(self, node: int, request: Request, **changes: Any) -> list[int]:
+        """Continue from `node` with the settings and `changes` of them. Returns the numbers of the new nodes."""
+        params = SamplingParams(**{**self.settings, **changes})
         if len(self._tree.nodes) > MOST_NODES:
-            self._tree, node = TextTree(self.lm, self.prompt, settings["max_new_tokens"]), ROOT
+            self._tree, node = TextTree(self.lm, self.prompt, params.max_new_tokens), ROOT
             self.show(**self._new_tree())
         made = []
-        count, seed = settings["max_new_tokens"], settings["seed"]
-        for new in self._tree.grow(node, count, seed, to_sampling_params(settings), request.cancelled.is_set):
+        for new in self._tree.grow(node, params, request.cancelled.is_set):
             self._add(new, request)
             made.append(new.number)
         return made
@@ -218,8 +206,22 @@ class PromptLab(LiveView):
         return {"root": self.prompt, "nodes": [], "at": ROOT, "replayed": {}, "compared": []}
 
     def _next(self) -> dict[str, Any]:
-        """The current token and the distribution after it."""
-        return {"at": self.at, **next_token(self._tree, self.at, to_sampling_params(self.settings), self._uniforms())}
+        """The current token and, unless the context is full, what a view needs to show the distribution after it.
+
+        next    the token's depth in the tree, the ids before it (for the repetition penalty), and the texts of its likeliest candidates and
+                of the token that the random number selects
+        logits  float32 [vocabulary], as bytes
+        """
+        tree, ids = self._tree, self._tree.ids(self.at)
+        if len(ids) >= self.lm.context:
+            return {"at": self.at}
+        logits, depth = tree.logits(ids), len(ids) - len(tree.prompt_ids)
+        probabilities = tree.distribution(ids, SamplingParams(**self.settings)).probabilities
+        drawn = sample_inverse_cdf(probabilities.log(), self._uniforms()[depth])
+        named = sorted({*logits.topk(min(NAMED_TOKENS, len(logits))).indices.tolist(), drawn})
+        texts = dict(zip(map(str, named), id_texts(self.lm.tokenizer, named), strict=True))
+        following = {"depth": depth, "history": sorted(set(ids)), "texts": texts}
+        return {"at": self.at, "next": following, "logits": logits.numpy().tobytes()}
 
     def _settings(self) -> dict[str, Any]:
         """What follows from the settings alone."""
@@ -234,7 +236,7 @@ class PromptLab(LiveView):
         return uniforms(self.settings["seed"], self.longest + 1)
 
     def _notice_settings(self, change: Any) -> None:
-        check_settings(self.settings)
+        check_settings(**self.settings)
         self.show(**self._settings())
 
     def _notice_prompt(self, change: Any) -> None:
@@ -257,22 +259,29 @@ class PromptLab(LiveView):
     # Static form.
 
     def static_html(self) -> str:
-        text = self.text
-        if not interactive() and not self._tree.nodes:
-            try:
-                self._write(ROOT, self.settings, Request("generate"))
-                text = self.text
-            except Exception as error:  # the tables are still worth showing
-                text = one_line(error)
+        try:
+            if not interactive() and not self._tree.nodes:
+                self._write(ROOT, Request("generate"))
+            text = self.text
+        except Exception as error:  # the tables are still worth showing
+            text = one_line(error)
         settings = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
         rows = [("model", self.shown["title"]), ("prompt", self.prompt), ("decoding", settings), ("text", text)]
-        return render_static("prompt_lab", rows=rows, top_tokens=self.top_tokens())
+        return TEMPLATES.render("prompt_lab.html", rows=rows, top_tokens=self.top_tokens())
 
-    def top_tokens(self, count: int = TOP_TOKENS) -> list[tuple[str, float]]:
+    def top_tokens(self, count: int = 10) -> list[tuple[str, float]]:
         """The likeliest tokens right after the prompt, with their probabilities under the current settings."""
-        return top_tokens(self._tree, to_sampling_params(self.settings), count)
+        top = self._tree.distribution(self._tree.prompt_ids, SamplingParams(**self.settings)).probabilities.topk(count)
+        texts = id_texts(self.lm.tokenizer, top.indices.tolist())
+        return [(visible(text), share) for text, share in zip(texts, top.values.tolist(), strict=True) if share > 0]
 
-    def __repr__(self) -> str:
-        """Without the text: stored outputs are compared, and a text may differ from one machine to another."""
+    def describe(self) -> str:
+        # Without the text: stored outputs are compared, and a text may differ from one machine to another.
         values = ", ".join(f"{name}={value}" for name, value in self.settings.items())
         return f"PromptLab({self.lm.name}, {self.prompt!r}, {values})"
+
+
+def parting(before: Sequence[Any], after: Sequence[Any]) -> int:
+    """The index of the first token at which two sequences differ; -1 if they do not."""
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((index for index, (one, other) in pairs if one != other), -1)

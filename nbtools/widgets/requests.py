@@ -17,6 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import anywidget
@@ -103,7 +104,8 @@ class RequestWidget(anywidget.AnyWidget):  # type: ignore[misc]
         else:
             self._active = request
             self.show(running=request.id)
-            self._thread = threading.Thread(target=self._work, args=(request, handler), name=type(self).__name__, daemon=True)
+            work = partial(self._compute, handler)
+            self._thread = threading.Thread(target=self._reply, args=(request, work), name=type(self).__name__, daemon=True)
             self._thread.start()
 
     def on_shown(self, request: Request) -> dict[str, Any]:
@@ -120,28 +122,25 @@ class RequestWidget(anywidget.AnyWidget):  # type: ignore[misc]
         arguments = {name: value for name, value in content.items() if name not in {"id", "kind"}}
         self.answer(Request(content["kind"], arguments, content["id"]))
 
-    def _reply(self, request: Request, handler: Callable[[Request], Parts | None], also: Parts | None = None) -> None:
-        """Send what the handler returns, or the line of its error. `also`: parts that change either way."""
-        also = also or {}
+    def _reply(self, request: Request, handler: Callable[[Request], Parts | None]) -> None:
+        """Send what the handler returns, or the line of its error."""
+        ended = {"running": ""} if request.kind in self.threaded else {}
         try:
-            parts = {**(handler(request) or {}), **also}
+            parts = {**(handler(request) or {}), **ended}
         except Exception as error:  # the handler of a message has no cell to show an error in; the view shows it
-            if also:
-                self.show(**also)
+            if ended:
+                self.show(**ended)
             self.send({"id": request.id, "error": one_line(error)})
             return
         private = request.kind in self.private
         self._post_parts(request.id, "result", parts if private else self._keep(parts), private=private)
 
-    def _work(self, request: Request, handler: Callable[[Request], Parts | None]) -> None:
-        def compute(request: Request) -> Parts | None:
-            try:
-                with self._computing:
-                    return handler(request)
-            finally:
-                self._active = None
-
-        self._reply(request, compute, {"running": ""})
+    def _compute(self, handler: Callable[[Request], Parts | None], request: Request) -> Parts | None:
+        try:
+            with self._computing:
+                return handler(request)
+        finally:
+            self._active = None
 
     def _join(self, seconds: float | None = None) -> None:
         """Wait until the threaded request has ended."""

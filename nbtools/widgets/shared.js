@@ -116,6 +116,7 @@ function frameElements(el, label) {
  * root             the element to fill
  * data, ask, cancel, merge   see `connect`
  * say(text)        sets the line at the bottom
+ * work(sentence, kind, details)   asks like `ask`, with a sentence in that line until the reply has come
  * on(name, f)      listens to the model until the view ends
  * start(drawers, repaint)   draws everything, and later what has changed: `drawers` maps names of parts to functions;
  *                  `repaint` draws what has colours of its own again when the page's theme has changed
@@ -146,6 +147,11 @@ function frame(model, el, label) {
       if (text) say("");
     },
   });
+  async function work(sentence, kind, details) {
+    say(sentence);
+    await connection.ask(kind, details);
+    say("");
+  }
   function on(name, listener) {
     model.on(name, listener);
     listeners.push([name, listener]);
@@ -163,5 +169,5 @@ function frame(model, el, label) {
     themes.disconnect();
     for (const [name, listener] of listeners) model.off(name, listener);
   }
-  return { ...connection, root, say, on, start, end };
+  return { ...connection, root, say, work, on, start, end };
 }

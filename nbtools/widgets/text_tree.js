@@ -60,7 +60,6 @@ function alternativesPanel(lab) {
 /** The text up to the current token; the less likely a token was, the stronger its line. */
 function textPanel(lab, alternatives) {
   const label = "Text: press a token for its alternatives";
-  const element = make("div", { class: "nbt-text", role: "group", "aria-label": label });
   function token(node) {
     const made = button(node.text, () => alternatives.open(node, true), {
       class: "nbt-token",
@@ -72,17 +71,15 @@ function textPanel(lab, alternatives) {
     made.addEventListener("mouseenter", () => alternatives.open(node, false));
     return made;
   }
-  function show() {
+  const content = () => {
     const path = lab.path(lab.view.data.at);
-    const prompt = make("span", { class: "nbt-faint", text: path.length ? lab.view.data.root : "" });
-    element.replaceChildren(prompt, ...path.map(token));
-  }
-  return { element, show };
+    return [make("span", { class: "nbt-faint", text: path.length ? lab.view.data.root : "" }), ...path.map(token)];
+  };
+  return panel(content, { class: "nbt-text", role: "group", "aria-label": label });
 }
 
 /** One row per branch, indented by how often it split from others. */
 function branchPanel(lab) {
-  const element = make("div");
   function row(leaf, siblings, current) {
     const path = lab.path(leaf.number);
     const splits = path.filter((node) => siblings.get(node.parent) > 1);
@@ -97,15 +94,14 @@ function branchPanel(lab) {
     const length = make("span", { class: "nbt-faint", text: ` from token ${from + 1}, ${path.length} tokens` });
     return make("li", { style: `margin-left:${14 * Math.max(0, splits.length - 1)}px` }, branch, length);
   }
-  function show() {
+  return panel(() => {
     const all = [...lab.nodes.values()];
     const siblings = new Map();
     for (const { parent } of all) siblings.set(parent, (siblings.get(parent) ?? 0) + 1);
     const leaves = all.filter((node) => !siblings.has(node.number));
+    if (leaves.length < 2) return [];
     const current = new Set(lab.path(lab.view.data.at).map((node) => node.number));
     const rows = leaves.map((leaf) => row(leaf, siblings, current));
-    const heading = make("h4", { text: `${leaves.length} branches` });
-    element.replaceChildren(...(leaves.length < 2 ? [] : [heading, make("ul", { class: "nbt-tree" }, ...rows)]));
-  }
-  return { element, show };
+    return [make("h4", { text: `${leaves.length} branches` }), make("ul", { class: "nbt-tree" }, ...rows)];
+  });
 }

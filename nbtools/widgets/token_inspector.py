@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from nbtools.data import Packed
 from nbtools.errors import InputError
 from nbtools.evaluation import block_nll
+from nbtools.models import LanguageModel
 from nbtools.plots import Table
 from nbtools.tokens import id_texts, visible
 from nbtools.widgets.live import LiveView
 from nbtools.widgets.requests import Request
-
-if TYPE_CHECKING:
-    from nbtools.data import Packed
-    from nbtools.models import LanguageModel
 
 STATIC_ROWS = 12
 COLUMNS = ["index", "token", "id", "label", "position", "document", "attends to", "share of the loss"]
@@ -71,5 +69,5 @@ class TokenInspector(LiveView):
         rows = [[*row[:-1], "" if row[-1] is None else f"{row[-1]:.2%}"] for row in self.rows[:STATIC_ROWS]]
         return Table(COLUMNS, rows, f"{self.title}; the first {len(rows)} tokens")._repr_html_()
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         return f"TokenInspector({self.lm.name}, {self.title})"

@@ -161,7 +161,7 @@ class TrainingMonitor(LiveView):
         texts = [[sample["step"], prompt + text] for sample in self.samples for prompt, text in sample["texts"]]
         return curve._repr_html_() + (Table(["step", "text"], texts)._repr_html_() if texts else "")
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         return f"TrainingMonitor({self.output_dir.name}, {self.steps} steps)"
 
 

@@ -5,7 +5,7 @@ from transformers import GenerationConfig
 
 from nbtools.generation import Sampler, SamplingParams, generate, sample_inverse_cdf, uniforms
 from nbtools.generation.beams import PromptRepetition
-from nbtools.generation.decoding import Continuation, decode
+from nbtools.generation.engine import Continuation, decode
 from tests.small_models import mini, tiny
 
 

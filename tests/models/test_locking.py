@@ -109,7 +109,7 @@ def test_generation_is_not_changed_by_ablation_and_traces_in_other_threads(
 
 
 def grow(tree: TextTree) -> str:
-    nodes = list(tree.grow(ROOT, VALUES["max_new_tokens"], VALUES["seed"], SamplingParams(temperature=VALUES["temperature"])))
+    nodes = list(tree.grow(ROOT, SamplingParams(**VALUES)))
     return tree.text(nodes[-1].number)
 
 

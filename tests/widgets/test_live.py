@@ -30,7 +30,7 @@ class Lamp(LiveView):
     def static_html(self) -> str:
         return "<p>a lamp</p>"
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         return "Lamp()"
 
 
@@ -80,7 +80,7 @@ def test_a_module_asks_for_nothing_and_reads_no_text_as_html(cls: Any) -> None:
 
 @pytest.mark.parametrize("cls", VIEWS, ids=lambda cls: cls.__name__)
 def test_every_request_of_the_javascript_has_its_method(cls: Any) -> None:
-    asked = set(re.findall(r'\b(?:view\.ask|start|ask\("[^"]*",|ask)\(?\s*"(\w+)"', cls._esm)) - {"shown"}
+    asked = set(re.findall(r'\b(?:view\.ask|start|work\("[^"]*",|ask)\(?\s*"(\w+)"', cls._esm)) - {"shown"}
     assert asked and all(hasattr(cls, f"on_{name}") for name in asked), asked
     unasked = {name.removeprefix("on_") for name in vars(cls) if name.startswith("on_")} - asked
     assert not unasked, unasked
@@ -232,16 +232,20 @@ def test_changed_files_are_sent_to_open_views_during_development(monkeypatch: py
     monkeypatch.setattr(front_end, "POLL_SECONDS", 0.01)
     monkeypatch.setenv("ANYWIDGET_HMR", "1")
     lamp = Lamp()
+    [watcher] = [thread for thread in threading.enumerate() if thread.name == "hot-reload"]
     changed = threading.Event()
     lamp.observe(lambda change: changed.set(), names="_css")
     (tmp_path / "shared.css").write_text(".nbt { color: red; }\n", encoding="utf8")
     assert changed.wait(HANG_SECONDS) and lamp._css.startswith(".nbt { color: red; }")
-    assert Lamp()._css == lamp._css, "and to views that are made later"
-    front_end.script.cache_clear()
-    front_end.style.cache_clear()
+    later = Lamp()
+    assert later._css == lamp._css, "and to views that are made later"
+    lamp.close()
+    later.close()
+    watcher.join(HANG_SECONDS)
+    assert not watcher.is_alive(), "the files of a closed view are not watched"
 
 
 def test_without_the_switch_a_view_holds_text_and_no_file_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANYWIDGET_HMR", raising=False)
-    followed = len(front_end._followed)
-    assert isinstance(Lamp()._esm, str) and len(front_end._followed) == followed
+    before = set(threading.enumerate())
+    assert isinstance(Lamp()._esm, str) and set(threading.enumerate()) <= before

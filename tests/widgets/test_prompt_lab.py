@@ -98,7 +98,7 @@ def test_a_second_generate_while_one_runs_starts_nothing(lm: LanguageModel) -> N
     front_end = FrontEnd(lab)
     id = front_end.send("generate")
     assert "still running" in front_end.reply(id).error
-    lab.stop()
+    lab.cancel()
     lab.wait(HANG_SECONDS)
     assert len(lab.shown["nodes"]) == len(lab._tree.path(lab.at)), "one text"
 
