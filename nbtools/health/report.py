@@ -114,8 +114,3 @@ def one_line(error: BaseException) -> str:
     """The type of an exception and the first line of its message."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
-
-
-def gigabytes(count: float) -> str:
-    """Format bytes as GB (10**9 bytes) with one decimal."""
-    return f"{count / 1e9:.1f} GB"

@@ -22,6 +22,7 @@ from nbtools.runs.scheduler import Progress, Status
 from nbtools.runs.store import RunStore
 from nbtools.runs.sweeps import read_record
 from nbtools.system import headless, progress_wanted, tolerant_output
+from nbtools.texts import duration, gigabytes
 
 DRAW_SECONDS = 0.25  # between two drawings of the live line
 LINE_SECONDS = 30.0  # between two progress lines where there is no terminal
@@ -129,8 +130,8 @@ class CourseLines:
             return f"{where}  starting its kernel"
         cell, total, elapsed = execution.cell, execution.total, execution.seconds
         left = self.forecast.left(job.name, cell, total, elapsed)
-        rest = f"about {clock(left)} left in all" if left is not None else "time left not known yet"
-        return f"{where}  cell {cell} of {total}, {clock(elapsed)} so far, {rest}"
+        rest = f"about {duration(left)} left in all" if left is not None else "time left not known yet"
+        return f"{where}  cell {cell} of {total}, {duration(elapsed)} so far, {rest}"
 
     def counts(self, progress: Progress) -> tuple[int, int]:
         execution = next(iter(progress.executions.values()), None)
@@ -142,7 +143,7 @@ class CourseLines:
     def result(self, job: Job, status: Status, progress: Progress) -> str:
         if self.forecast:
             self.forecast.finish(job.name, status["seconds"])
-        return f"{job.name:<16} {clock(status['seconds']):>6}   {status['peak_memory_bytes'] / 1e9:.2f} GB"
+        return f"{job.name:<16} {duration(status['seconds']):>12}   {gigabytes(status['peak_memory_bytes'])}"
 
     def failure(self, job: Job, status: Status, console: Console) -> None:
         failure = status["failure"]
@@ -166,7 +167,7 @@ class SweepLines:
         parts += [f"{progress.failed} failed"] if progress.failed else []
         parts += [f"{running} running"] if running else []
         if progress.seconds_left is not None and progress.left:
-            parts.append(f"about {clock(progress.seconds_left)} left")
+            parts.append(f"about {duration(progress.seconds_left)} left")
         if progress.best:
             parameters, value = progress.best
             parts.append(f"best so far {value:.4f} with {describe_parameters(parameters, progress.varied)}")
@@ -179,9 +180,9 @@ class SweepLines:
         return ""
 
     def result(self, job: Job, status: Status, progress: Progress) -> str:
-        took = "" if headless() else clock(status["seconds"]) if status.get("seconds") is not None else "?"
+        took = "" if headless() else duration(status.get("seconds"))
         value = "" if status["state"] == "failed" else f"{status['value']:.4f}   "
-        return f"{took:>6}   {value}{describe_parameters(job.parameters, progress.varied)}"
+        return f"{took:>12}   {value}{describe_parameters(job.parameters, progress.varied)}"
 
     def failure(self, job: Job, status: Status, console: Console) -> None:
         failure = status["failure"]
@@ -205,7 +206,7 @@ def show_status(folder: Path, console: Console) -> bool:
     for run in record["runs"]:
         status, text = statuses[run["id"]], ""
         if status["state"] == "running":
-            text = f"cell {status['cell']} of {status['cells']}, {clock(status['seconds'])}" if status.get("cell") else "starting"
+            text = f"cell {status['cell']} of {status['cells']}, {duration(status['seconds'])}" if status.get("cell") else "starting"
         elif status["state"] == "failed":
             text = status["failure"]["reason"]
         if text:
@@ -218,10 +219,3 @@ def describe_parameters(parameters: Mapping[str, Any], names: Sequence[str] = ()
     parameters = {name: parameters[name] for name in names if name in parameters} or parameters
     words = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items())
     return printable(words)
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours: "0:42", "12:05", "1:02:30"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from nbtools.errors import MachineError
 from nbtools.notebooks.parameters import check_secret
 from nbtools.runs.job import Execution, Job
+from nbtools.texts import gigabytes
 
 if TYPE_CHECKING:
     from nbtools.runs.client import CellThread
@@ -104,8 +105,8 @@ def _follow(thread: CellThread, execution: Execution, job: Job, watch: Watch) ->
             execution.fail("time", [f"The limit is {job.timeout_seconds:g} seconds for all cells together."])
             return
         if job.memory_bytes is not None and execution.peak_memory_bytes > job.memory_bytes:
-            held, limit = execution.peak_memory_bytes / 1e9, job.memory_bytes / 1e9
-            execution.fail("memory", [f"It held {held:.2f} GB, and the limit is {limit:.2f} GB."])
+            held, limit = gigabytes(execution.peak_memory_bytes), gigabytes(job.memory_bytes)
+            execution.fail("memory", [f"It held {held}, and the limit is {limit}."])
             return
 
 

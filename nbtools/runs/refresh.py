@@ -21,6 +21,7 @@ from nbtools.runs.job import Execution, Job
 from nbtools.storage import write_text
 from nbtools.storage.destinations import check_writable
 from nbtools.system import say as print_line
+from nbtools.texts import duration, gigabytes
 
 BOX = re.compile(r"^[^\n(]* of memory \(recorded on a machine with [^\n)]*\)\.$", re.MULTILINE)
 VIEWS = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
@@ -48,7 +49,7 @@ def refresh_notebooks(notebooks: Sequence[Notebook], say: Callable[[str], None] 
             measured[notebook.name] = {name: getattr(execution, name) for name in names}
             differences = store_outputs(notebook.path, execution.output, short_paths(folder / "runs", notebook.path.parent.parent))
             news = f"{len(differences)} cells changed" if differences else "unchanged"
-            say(f"{notebook.name}: {execution.seconds:.0f} s, {execution.peak_memory_bytes / 1e9:.2f} GB; {news}")
+            say(f"{notebook.name}: {duration(execution.seconds)}, {gigabytes(execution.peak_memory_bytes)}; {news}")
             for difference in differences:
                 say(f"  {difference}")
             if differences:
