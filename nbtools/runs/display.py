@@ -191,8 +191,8 @@ class SweepLines:
         console.print(escape(printable(f"        {failure['reason']}{where}: {last.strip()}")), soft_wrap=True)
 
 
-def show_status(folder: Path, console: Console) -> bool:
-    """Print how a sweep stands, from its folder alone; whether every run is over and none has failed."""
+def show_status(folder: Path, console: Console) -> None:
+    """Print how a sweep stands, from its folder alone."""
     record, store = read_record(folder), RunStore(folder)
     statuses = {run["id"]: store.state_of(run["id"]) for run in record["runs"]}
     states = [status["state"] for status in statuses.values()]
@@ -211,7 +211,6 @@ def show_status(folder: Path, console: Console) -> bool:
             text = status["failure"]["reason"]
         if text:
             console.print(f"  {run['id']}  {describe_parameters(run['parameters'], record['varied'])}: {text}", markup=False)
-    return states.count("done") == len(states)
 
 
 def describe_parameters(parameters: Mapping[str, Any], names: Sequence[str] = ()) -> str:
