@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -28,26 +28,14 @@ DRAW_SECONDS = 0.25  # between two drawings of the live line
 LINE_SECONDS = 30.0  # between two progress lines where there is no terminal
 
 
-class Lines(Protocol):
-    """What is said about a plan.
+class RunDisplay:
+    """The observer of a plan that a person reads. Use it as a context, so that the terminal is left as it was.
 
-    state    how far it is, on one line
-    counts   what the live bar shows: how much of the whole is done
-    started  said where there is no terminal when a job starts; "" for nothing
-    result   of a job that has ended, behind the word "done" or "failed"
+    `lines` chooses the words: `state` says how far the plan is, `counts` how full the live bar is, `started` what is said where there is no
+    terminal when a job starts, `result` what stands behind "done" or "failed", and `failure` prints why.
     """
 
-    def state(self, progress: Progress) -> str: ...
-    def counts(self, progress: Progress) -> tuple[int, int]: ...
-    def started(self, job: Job, progress: Progress) -> str: ...
-    def result(self, job: Job, status: Status, progress: Progress) -> str: ...
-    def failure(self, job: Job, status: Status, console: Console) -> None: ...
-
-
-class RunDisplay:
-    """The observer of a plan that a person reads. Use it as a context, so that the terminal is left as it was."""
-
-    def __init__(self, lines: Lines, console: Console | None = None) -> None:
+    def __init__(self, lines: CourseLines | SweepLines, console: Console | None = None) -> None:
         # In a notebook plain lines too: its output claims to be a terminal, so that programs colour theirs.
         in_kernel = type(sys.stdout).__module__.startswith("ipykernel")
         self.lines = lines

@@ -158,7 +158,8 @@ def _check_packages() -> None:
 
 def try_kernel() -> Check:
     """A check of `nbtools doctor`: execute a notebook of one cell. Takes some five seconds; never raises for what is missing or broken."""
-    cell = {"cell_type": "code", "id": "trial", "metadata": {}, "execution_count": None, "outputs": [], "source": "import nbtools"}
+    code: dict[str, object] = {"metadata": {}, "execution_count": None, "outputs": [], "source": "import nbtools"}
+    cell = {"cell_type": "code", "id": "trial", **code}
     try:
         with tempfile.TemporaryDirectory() as name:
             path = Path(name, "trial.ipynb")
