@@ -1,7 +1,8 @@
-"""Check texts given by the caller: collections of strings are accepted, a single string or anything else is refused."""
+"""Check texts given by the caller, where a single string is no collection; and write durations and sizes for people."""
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -91,3 +92,23 @@ def describe_kind(value: Any) -> str:
     """Return the type of a value with an article: `an int`, `a dict`."""
     kind = type(value).__name__
     return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def duration(seconds: Any) -> str:
+    """Return seconds for reading: "42 s", "12.1 minutes", "2.5 hours"; a dash for anything but a finite number."""
+    if not _is_finite(seconds):
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} minutes" if seconds < 90 * 60 else f"{seconds / 3600:.1f} hours"
+
+
+def gigabytes(count: Any) -> str:
+    """Return bytes as GB (10**9 bytes), with two decimals below 1 GB; a dash for anything but a finite number."""
+    if not _is_finite(count):
+        return "–"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e9:.2f} GB"
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf

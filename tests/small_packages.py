@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nbtools
-from nbtools.bundle.install import MODULES
 
 PACKAGE = Path(nbtools.__file__).parent
 
@@ -97,7 +96,7 @@ def write_clone(folder: Path, requires: Sequence[str] = ("near",)) -> Path:
     system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     (folder / "pyproject.toml").write_text(system)
     (folder / "backend.py").write_text(BACKEND)
-    for name in ("errors.py", "bundle/finish.py", *(f"bundle/installer/{module}.py" for module in MODULES)):
+    for name in ("errors.py", "bundle/finish.py", "bundle/install.py"):
         copy = folder / "nbtools" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PACKAGE / name, copy)

@@ -86,7 +86,7 @@ def test_a_dry_run_estimates_the_cost_and_runs_and_writes_nothing(clone):
     result = nbtools("run", "4", "1", "--dry-run", "-p", "max_steps", "5", cwd=clone)
     assert result.returncode == 0, result.stderr
     [train] = [line for line in result.stdout.splitlines() if line.strip().startswith("04_train")]
-    assert "max_steps=5" in train and " GB" in train
+    assert "max_steps 5" in train and " GB" in train
     assert "01_next" in result.stdout and "never recorded" in result.stdout and "free:" in result.stdout
     assert sorted(clone.rglob("*")) == before
 

@@ -145,9 +145,9 @@ def test_low_memory_fails_mini(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBTOOLS_DEVICE", "cpu")
     monkeypatch.setattr("nbtools.system.available_memory", lambda: 9 * GB // 10)
     health = doctor()
-    assert not health.ok and named(health, "memory").value.startswith("0.9 GB free of ")
+    assert not health.ok and named(health, "memory").value.startswith("0.90 GB free of ")
     mini = named(health, "profile mini")
-    assert mini.level == "fail" and "fine-tuning needs 1.2 GB of memory, 0.9 GB are free" in mini.value and mini.advice
+    assert mini.level == "fail" and "fine-tuning needs 1.2 GB of memory, 0.90 GB are free" in mini.value and mini.advice
     assert "profile mini" in health.verdict
 
 
@@ -189,7 +189,7 @@ def changed(**values: object) -> ladder.Machine:
         ("smollm2", LARGE, False, "ok", "usable, after `nbtools fetch smollm2` (93 MB)"),
         ("smollm2", changed(gguf=False), False, "warn", "gguf is missing"),
         ("smollm2", changed(gguf=False), True, "ok", "usable"),
-        ("smollm2", changed(disk=GB // 2), False, "warn", "needs 0.7 GB of disk, 0.5 GB are free"),
+        ("smollm2", changed(disk=GB // 2), False, "warn", "needs 0.73 GB of disk, 0.50 GB are free"),
         ("smollm2", changed(memory=2 * GB), True, "warn", "reading and sampling only: fine-tuning needs 5.0 GB of memory, 2.0 GB are free"),
         ("smollm2", changed(memory=GB), True, "warn", "not here: fine-tuning needs"),
         ("gpt2", LARGE, False, "ok", "usable, downloaded when first used (548 MB)"),

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from nbtools.errors import RunError
 from nbtools.report import write_run_page
 from nbtools.report.charts import draw_curve, ticks
-from nbtools.report.layout import duration, number
+from nbtools.report.layout import number
 from nbtools.report.markup import clean_html, render_formula, render_markdown
 
 EVIL = "<script>alert('x')</script>"
@@ -105,7 +105,7 @@ def test_the_page_shows_the_results(folder):
         "2.5 times lower",
         "2.6 times lower",
         "1 of 3 notebooks ran",
-        "1 min 5 s",
+        "65 s",
         "0.90 GB",
         "614,400 tokens",
         "not run",
@@ -210,6 +210,5 @@ def test_a_curve_stays_within_its_picture():
     assert 'aria-label="From 5 to 3."' in drawn and "<circle" in draw_curve([(1, 1.0)], ("x", "y"), "One.").svg()
 
 
-def test_numbers_and_durations_for_reading():
+def test_numbers_for_reading():
     assert [number(value, 2) for value in (1234.5, 12, 0.00012, None, float("nan"))] == ["1,234.50", "12", "0.00012", "–", "–"]
-    assert [duration(seconds) for seconds in (4.4, 65, 3720, None)] == ["4 s", "1 min 5 s", "1 h 2 min", "–"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from nbtools.data import examine_texts, find_personal_data, load_texts, tokenize
 from nbtools.errors import InputError
 from nbtools.evaluation import copied_spans
 from nbtools.tasks import score_texts
-from nbtools.texts import check_texts, repair
+from nbtools.texts import check_texts, duration, gigabytes, repair
 from nbtools.tokens import token_texts
 from tests.small_models import mini, tiny
 from tools.mini.corpus import read_corpus, split_corpus
@@ -146,3 +147,16 @@ def test_a_spelled_out_control_token_is_scored_as_text():
     lm = mini()
     text = f"One film.{MARK}Another."
     assert evaluate(lm, [text]).tokens == len(tokenize([text], lm)[0]) + 1
+
+
+def test_a_duration_is_in_the_unit_that_is_easy_to_read():
+    assert [duration(seconds) for seconds in (4.4, 75, 136, 3720, 9000)] == ["4 s", "75 s", "2.3 minutes", "62.0 minutes", "2.5 hours"]
+
+
+def test_a_size_has_two_decimals_below_a_gigabyte():
+    assert [gigabytes(count) for count in (0, 3e7, 9 * 10**8, 1.25e9, 25e9)] == ["0.00 GB", "0.03 GB", "0.90 GB", "1.2 GB", "25.0 GB"]
+
+
+def test_a_missing_value_is_a_dash():
+    for value in (None, math.nan, math.inf, "12", True):
+        assert duration(value) == gigabytes(value) == "–"

@@ -6,7 +6,6 @@ notebook is never replaced.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
@@ -15,16 +14,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nbtools.bundle.installer.files import MANIFEST, SUMS, InstallError, read_manifest, read_sums
-from nbtools.bundle.installer.packages import BEGUN, DONE
+from nbtools.bundle.install import BEGUN, DONE, InstallError, exit_code, read_manifest, read_sums
 from nbtools.errors import CourseError
 
 
 def finish(bundle: Path, folder: Path) -> int:
     """Complete the installation in `folder`, and return the exit code of `nbtools doctor --offline`."""
-    manifest = read_manifest(bundle / MANIFEST)
+    manifest = read_manifest(bundle)
     print("[3/5] Notebooks", flush=True)
-    for name in read_sums((bundle / SUMS).read_text(encoding="utf8")):
+    for name in read_sums(bundle):
         if name.startswith("notebooks/"):
             copy_new(bundle / name, folder / name)
     print("[4/5] Models", flush=True)
@@ -84,20 +82,5 @@ def write_start_script(folder: Path) -> str:
     return command
 
 
-def main(bundle: str, folder: str) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # on Windows a path may contain characters that a redirected stream cannot encode
-    try:
-        return finish(Path(bundle), Path(folder))
-    except (CourseError, InstallError) as error:
-        print(error, file=sys.stderr)
-    except OSError as error:
-        print(f"The system reported: {error}\n  -> Check the disk and the permissions there, then run the command again.", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130  # install.py says how to continue
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(exit_code(lambda: finish(*map(Path, sys.argv[1:])), (CourseError, InstallError)))

@@ -39,7 +39,7 @@ def doctor(
 
         health = examine(hub_secret=hub_secret)
     from nbtools.health import Health
-    from nbtools.runs.trial import try_kernel
+    from nbtools.runs.execution import try_kernel
 
     health = Health((*health.checks, try_kernel()), health.versions)
     if as_json:

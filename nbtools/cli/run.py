@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbtools.cli.frame import Names, command, read_pairs, stopped
+from nbtools.texts import duration, gigabytes
 
 if TYPE_CHECKING:
     from nbtools.runs import Plan
@@ -54,7 +55,6 @@ def run(
 def _run(plan: Plan, timeout_seconds: float | None) -> int:
     from nbtools.report import write_run_page
     from nbtools.runs import CourseLines, RunDisplay, SharedStore, run_notebooks
-    from nbtools.runs.display import clock
 
     with RunDisplay(CourseLines()) as display:
         try:
@@ -71,7 +71,7 @@ def _run(plan: Plan, timeout_seconds: float | None) -> int:
             display.say("Nothing was left to do.")
         else:
             entries = SharedStore(plan.folder).read()["notebooks"].values()
-            total = clock(sum(entry.get("seconds", 0) for entry in entries))
+            total = duration(sum(entry.get("seconds", 0) for entry in entries))
             display.say(f"{len(entries)} notebook{'s' if len(entries) > 1 else ''} in {total}.")
         display.say(f"Open {page}")
     return 0
@@ -86,12 +86,12 @@ def _list_notebooks(names: Sequence[str]) -> int:
     from nbtools.notebooks import choose_notebooks, read_costs, read_parameters
 
     costs = read_costs()
-    table = Table("Notebook", "Minutes", "Memory", "Parameters", box=None, pad_edge=False)
+    table = Table("Notebook", "Time", "Memory", "Parameters", box=None, pad_edge=False)
     for notebook in choose_notebooks(names):
         cost = costs.get(notebook.name)
-        minutes, memory = (f"{cost['seconds'] / 60:.1f}", f"{cost['peak_memory_bytes'] / 1e9:.1f} GB") if cost else ("?", "?")
+        time, memory = duration(cost["seconds"] if cost else None), gigabytes(cost["peak_memory_bytes"] if cost else None)
         given = ", ".join(f"{parameter.name}={parameter.default!r}" for parameter in read_parameters(notebook).values())
-        table.add_row(f"{escape(printable(notebook.name))}\n[dim]{escape(printable(notebook.title))}[/dim]", minutes, memory, escape(given))
+        table.add_row(f"{escape(printable(notebook.name))}\n[dim]{escape(printable(notebook.title))}[/dim]", time, memory, escape(given))
     Console().print(table)
     return 0
 

@@ -60,7 +60,7 @@ def sweep(
     plan = read_plan(file)
     folder = destination(out or runs_folder() / file.stem, SWEEP, "--out")
     if dry_run:
-        from nbtools.runs.sweep_budget import preview_sweep
+        from nbtools.runs.budget import preview_sweep
 
         Console().print(preview_sweep(plan, folder, workers, executor == "local" and not scheduler).table())
         return 0

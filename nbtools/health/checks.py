@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from nbtools.errors import InputError
-from nbtools.health.report import Check, gigabytes, guarded
+from nbtools.health.report import Check, guarded
+from nbtools.texts import gigabytes
 
 CACHE_BYTES = 200_000_000  # cleaned reviews and their tokens
 RUN_BYTES = 500_000_000  # a run of the course with `mini`: the notebooks, the tuned model, its checkpoints

@@ -6,8 +6,9 @@ import importlib.util
 import shutil
 from dataclasses import dataclass
 
-from nbtools.health.report import REINSTALL, Check, Level, gigabytes, guarded
+from nbtools.health.report import REINSTALL, Check, Level, guarded
 from nbtools.profiles import PROFILES, Profile
+from nbtools.texts import gigabytes
 
 LIBRARIES_BYTES = 600_000_000  # memory of Python with PyTorch and transformers loaded, before any model
 # In addition to the download: SmolLM2 is converted to fp32 (538 MB) while its GGUF (98 MB) is still on disk.

@@ -103,8 +103,3 @@ def guarded(name: str, examine: Callable[[], list[Check]], level: Level = "fail"
         return examine()
     except Exception as error:
         return [Check(name, f"could not be examined: {one_line(error)}", level, advice)]
-
-
-def gigabytes(count: float) -> str:
-    """Format bytes as GB (10**9 bytes) with one decimal."""
-    return f"{count / 1e9:.1f} GB"

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from nbtools.storage import Kind, destination, write_text
 from nbtools.templates import Templates
+from nbtools.texts import duration, gigabytes
 
 LARGEST = 1e300  # beyond it the difference of two numbers may not be a finite float
 # Each page carries this policy as a second defence: even if something slipped through, no script runs and nothing is fetched.
@@ -34,21 +35,6 @@ def number(value: Any, digits: int = 1) -> str:
     if value and abs(value) < 0.01:
         return f"{value:.2g}"
     return f"{value:,.{digits}f}" if digits < 6 else f"{value:,.6g}"
-
-
-def duration(seconds: Any) -> str:
-    """Seconds for reading: "42 s", "12 min 5 s", "1 h 2 min"; a dash for a missing value."""
-    if not finite(seconds):
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def gigabytes(count: Any, digits: int = 2) -> str:
-    """Bytes as GB (10**9 bytes); a dash for a missing value."""
-    return f"{count / 1e9:.{digits}f} GB" if finite(count) else "–"
 
 
 def join_words(values: Mapping[str, Any]) -> str:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from nbtools.report.charts import Chart, draw_curves, draw_effect
-from nbtools.report.layout import duration, finite, gigabytes, join_words, number, render_page, write_page_file
+from nbtools.report.layout import finite, join_words, number, render_page, write_page_file
 from nbtools.report.results import Results, points_of
 from nbtools.runs.plan import SEED
 from nbtools.runs.results import LEVEL, by_combination, read_results, write_tables
+from nbtools.texts import duration, gigabytes
 
 if TYPE_CHECKING:
     import pandas

@@ -4,35 +4,30 @@ A `Job` is executed by a worker into a `RunStore`; a `Scheduler` hands jobs to a
 Needs papermill, nbclient and ipykernel (extra `run`), and for a sweep the extra `sweep`.
 """
 
-from nbtools.runs.course import Outcome, Plan, plan_run, run_notebooks
+from nbtools.runs.course import Plan, plan_run, run_notebooks
 from nbtools.runs.display import CourseLines, RunDisplay, SweepLines
 from nbtools.runs.execution import execute
-from nbtools.runs.executors import EXECUTORS, DaskExecutor, Executor, LocalExecutor, SlurmExecutor, make_executor
+from nbtools.runs.executors import Executor, LocalExecutor, SlurmExecutor, make_executor
 from nbtools.runs.job import Execution, Failure, Job
 from nbtools.runs.plan import SweepPlan, read_plan
 from nbtools.runs.refresh import refresh_notebooks
-from nbtools.runs.results import by_combination, read_results, read_table, write_tables
-from nbtools.runs.scheduler import Observer, Progress, Scheduler
+from nbtools.runs.results import by_combination, read_table, write_tables
+from nbtools.runs.scheduler import Progress
 from nbtools.runs.store import RunStore, SharedStore
 from nbtools.runs.sweeps import read_record, run_sweep, sweep
 from nbtools.runs.worker import run_job
 
 __all__ = [
-    "EXECUTORS",
     "CourseLines",
-    "DaskExecutor",
     "Execution",
     "Executor",
     "Failure",
     "Job",
     "LocalExecutor",
-    "Observer",
-    "Outcome",
     "Plan",
     "Progress",
     "RunDisplay",
     "RunStore",
-    "Scheduler",
     "SharedStore",
     "SlurmExecutor",
     "SweepLines",
@@ -43,7 +38,6 @@ __all__ = [
     "plan_run",
     "read_plan",
     "read_record",
-    "read_results",
     "read_table",
     "refresh_notebooks",
     "run_job",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,31 +22,20 @@ from nbtools.runs.scheduler import Progress, Status
 from nbtools.runs.store import RunStore
 from nbtools.runs.sweeps import read_record
 from nbtools.system import headless, progress_wanted, tolerant_output
+from nbtools.texts import duration, gigabytes
 
 DRAW_SECONDS = 0.25  # between two drawings of the live line
 LINE_SECONDS = 30.0  # between two progress lines where there is no terminal
 
 
-class Lines(Protocol):
-    """What is said about a plan.
+class RunDisplay:
+    """The observer of a plan that a person reads. Use it as a context, so that the terminal is left as it was.
 
-    state    how far it is, on one line
-    counts   what the live bar shows: how much of the whole is done
-    started  said where there is no terminal when a job starts; "" for nothing
-    result   of a job that has ended, behind the word "done" or "failed"
+    `lines` chooses the words: `state` says how far the plan is, `counts` how full the live bar is, `started` what is said where there is no
+    terminal when a job starts, `result` what stands behind "done" or "failed", and `failure` prints why.
     """
 
-    def state(self, progress: Progress) -> str: ...
-    def counts(self, progress: Progress) -> tuple[int, int]: ...
-    def started(self, job: Job, progress: Progress) -> str: ...
-    def result(self, job: Job, status: Status, progress: Progress) -> str: ...
-    def failure(self, job: Job, status: Status, console: Console) -> None: ...
-
-
-class RunDisplay:
-    """The observer of a plan that a person reads. Use it as a context, so that the terminal is left as it was."""
-
-    def __init__(self, lines: Lines, console: Console | None = None) -> None:
+    def __init__(self, lines: CourseLines | SweepLines, console: Console | None = None) -> None:
         # In a notebook plain lines too: its output claims to be a terminal, so that programs colour theirs.
         in_kernel = type(sys.stdout).__module__.startswith("ipykernel")
         self.lines = lines
@@ -129,8 +118,8 @@ class CourseLines:
             return f"{where}  starting its kernel"
         cell, total, elapsed = execution.cell, execution.total, execution.seconds
         left = self.forecast.left(job.name, cell, total, elapsed)
-        rest = f"about {clock(left)} left in all" if left is not None else "time left not known yet"
-        return f"{where}  cell {cell} of {total}, {clock(elapsed)} so far, {rest}"
+        rest = f"about {duration(left)} left in all" if left is not None else "time left not known yet"
+        return f"{where}  cell {cell} of {total}, {duration(elapsed)} so far, {rest}"
 
     def counts(self, progress: Progress) -> tuple[int, int]:
         execution = next(iter(progress.executions.values()), None)
@@ -142,7 +131,7 @@ class CourseLines:
     def result(self, job: Job, status: Status, progress: Progress) -> str:
         if self.forecast:
             self.forecast.finish(job.name, status["seconds"])
-        return f"{job.name:<16} {clock(status['seconds']):>6}   {status['peak_memory_bytes'] / 1e9:.2f} GB"
+        return f"{job.name:<16} {duration(status['seconds']):>12}   {gigabytes(status['peak_memory_bytes'])}"
 
     def failure(self, job: Job, status: Status, console: Console) -> None:
         failure = status["failure"]
@@ -166,7 +155,7 @@ class SweepLines:
         parts += [f"{progress.failed} failed"] if progress.failed else []
         parts += [f"{running} running"] if running else []
         if progress.seconds_left is not None and progress.left:
-            parts.append(f"about {clock(progress.seconds_left)} left")
+            parts.append(f"about {duration(progress.seconds_left)} left")
         if progress.best:
             parameters, value = progress.best
             parts.append(f"best so far {value:.4f} with {describe_parameters(parameters, progress.varied)}")
@@ -179,9 +168,9 @@ class SweepLines:
         return ""
 
     def result(self, job: Job, status: Status, progress: Progress) -> str:
-        took = "" if headless() else clock(status["seconds"]) if status.get("seconds") is not None else "?"
+        took = "" if headless() else duration(status.get("seconds"))
         value = "" if status["state"] == "failed" else f"{status['value']:.4f}   "
-        return f"{took:>6}   {value}{describe_parameters(job.parameters, progress.varied)}"
+        return f"{took:>12}   {value}{describe_parameters(job.parameters, progress.varied)}"
 
     def failure(self, job: Job, status: Status, console: Console) -> None:
         failure = status["failure"]
@@ -190,8 +179,8 @@ class SweepLines:
         console.print(escape(printable(f"        {failure['reason']}{where}: {last.strip()}")), soft_wrap=True)
 
 
-def show_status(folder: Path, console: Console) -> bool:
-    """Print how a sweep stands, from its folder alone; whether every run is over and none has failed."""
+def show_status(folder: Path, console: Console) -> None:
+    """Print how a sweep stands, from its folder alone."""
     record, store = read_record(folder), RunStore(folder)
     statuses = {run["id"]: store.state_of(run["id"]) for run in record["runs"]}
     states = [status["state"] for status in statuses.values()]
@@ -205,12 +194,11 @@ def show_status(folder: Path, console: Console) -> bool:
     for run in record["runs"]:
         status, text = statuses[run["id"]], ""
         if status["state"] == "running":
-            text = f"cell {status['cell']} of {status['cells']}, {clock(status['seconds'])}" if status.get("cell") else "starting"
+            text = f"cell {status['cell']} of {status['cells']}, {duration(status['seconds'])}" if status.get("cell") else "starting"
         elif status["state"] == "failed":
             text = status["failure"]["reason"]
         if text:
             console.print(f"  {run['id']}  {describe_parameters(run['parameters'], record['varied'])}: {text}", markup=False)
-    return states.count("done") == len(states)
 
 
 def describe_parameters(parameters: Mapping[str, Any], names: Sequence[str] = ()) -> str:
@@ -218,10 +206,3 @@ def describe_parameters(parameters: Mapping[str, Any], names: Sequence[str] = ()
     parameters = {name: parameters[name] for name in names if name in parameters} or parameters
     words = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items())
     return printable(words)
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours: "0:42", "12:05", "1:02:30"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

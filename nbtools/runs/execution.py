@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -12,9 +13,11 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING
 
-from nbtools.errors import MachineError
+from nbtools.errors import CourseError, MachineError
+from nbtools.health import Check
 from nbtools.notebooks.parameters import check_secret
 from nbtools.runs.job import Execution, Job
+from nbtools.texts import gigabytes
 
 if TYPE_CHECKING:
     from nbtools.runs.client import CellThread
@@ -104,8 +107,8 @@ def _follow(thread: CellThread, execution: Execution, job: Job, watch: Watch) ->
             execution.fail("time", [f"The limit is {job.timeout_seconds:g} seconds for all cells together."])
             return
         if job.memory_bytes is not None and execution.peak_memory_bytes > job.memory_bytes:
-            held, limit = execution.peak_memory_bytes / 1e9, job.memory_bytes / 1e9
-            execution.fail("memory", [f"It held {held:.2f} GB, and the limit is {limit:.2f} GB."])
+            held, limit = gigabytes(execution.peak_memory_bytes), gigabytes(job.memory_bytes)
+            execution.fail("memory", [f"It held {held}, and the limit is {limit}."])
             return
 
 
@@ -151,3 +154,22 @@ def _check_packages() -> None:
             f"Running notebooks from the command line needs {' and '.join(missing)}.",
             f"Run: {sys.executable} -m pip install {' '.join(missing)}",
         )
+
+
+def try_kernel() -> Check:
+    """A check of `nbtools doctor`: execute a notebook of one cell. Takes some five seconds; never raises for what is missing or broken."""
+    code: dict[str, object] = {"metadata": {}, "execution_count": None, "outputs": [], "source": "import nbtools"}
+    cell = {"cell_type": "code", "id": "trial", **code}
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            path = Path(name, "trial.ipynb")
+            path.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), encoding="utf8")
+            execution = execute(Job(str(path)), Path(name, "executed.ipynb"), runs=Path(name))
+    except CourseError as error:
+        return Check("kernel", error.problem, "warn", error.remedy)
+    except OSError as error:
+        return Check("kernel", f"could not be tried: {error}", "fail", "Make room, or set TMPDIR to a folder that you may write to.")
+    if execution.failure is None:
+        return Check("kernel", f"starts and executes a cell ({execution.seconds:.0f} s)")
+    advice = "The last lines of what it said are above. `python -m ipykernel_launcher` alone shows the rest."
+    return Check("kernel", "\n".join([execution.failure.reason, *execution.failure.lines]), "fail", advice)

@@ -42,9 +42,6 @@ class Handle:
     def watch(self, execution: Execution) -> None:
         self.execution = execution
 
-    def done(self) -> bool:
-        return bool(self.future.done())
-
     def result(self) -> dict[str, Any]:
         """The job's status. Raises LostWorkerError, or what stops the plan."""
         try:
@@ -112,7 +109,8 @@ class DaskExecutor:
         for name in ("distributed", "distributed.client", "distributed.core", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is reported below, in two lines
         self._resources = dict(resources or {})
-        self._cluster = None
+        self._client: Any = None
+        self._cluster: Any = None
         if address is None:
             self._cluster = distributed.LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, resources=self._resources or None,
@@ -122,7 +120,7 @@ class DaskExecutor:
             self._client = distributed.Client(self._cluster or address, timeout=CONNECT_SECONDS, set_as_default=False)
             threads = self._client.nthreads()
         except (OSError, ValueError, TimeoutError) as error:
-            self._end_cluster()
+            self.close()
             raise RunError(
                 f"No Dask scheduler answers at {address}: {error}", "Start one with `dask scheduler`, and name its address."
             ) from None
@@ -156,10 +154,8 @@ class DaskExecutor:
 
     def close(self) -> None:
         with contextlib.suppress(OSError, TimeoutError):  # the scheduler may be gone
-            self._client.close(timeout=5)
-        self._end_cluster()
-
-    def _end_cluster(self) -> None:
+            if self._client is not None:
+                self._client.close(timeout=5)
         if self._cluster is not None:
             self._cluster.close(timeout=20)
 

@@ -40,16 +40,15 @@ def find_metrics(folder: Path) -> Path:
     raise BrokenMetricsError("The notebook ended without leaving a metrics.json (in NBTOOLS_RUNS, or by nbtools.write_metrics).")
 
 
-def read_metrics(path: Path, metric: str) -> dict[str, Any]:
-    """The content of a metrics.json that is complete and holds a finite `metric`. Raises BrokenMetricsError."""
+def read_value(path: Path, metric: str) -> float:
+    """The finite `metric` in a metrics.json that is complete. Raises BrokenMetricsError."""
     try:
         content = read_json(path, dict)
     except InputError as error:
         raise BrokenMetricsError(error.problem.replace(str(path), path.name, 1)) from None
     if content.get("kind") == "finetune" and (missing := [key for key in FINETUNE_KEYS if key not in content]):
         raise BrokenMetricsError(f"metrics.json lacks {', '.join(missing)}.")
-    value_of(content, metric)
-    return dict(content)
+    return value_of(content, metric)
 
 
 def value_of(content: Mapping[str, Any], metric: str) -> float:

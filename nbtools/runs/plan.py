@@ -24,37 +24,28 @@ Only `notebook` is needed. Grid, list and random add up; a run that comes twice 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nbtools.errors import InputError
 from nbtools.notebooks import Notebook, choose_notebooks
 from nbtools.notebooks.parameters import check_parameters, check_secret
-from nbtools.runs.rows import (
-    MOST_RUNS,
-    as_mapping,
-    check_choice,
-    check_known,
-    draw_rows,
-    grid_rows,
-    grid_size,
-    read_grid,
-    read_list,
-    read_random,
-    read_seeds,
-)
+from nbtools.values import Number, Text, check_names, count
 
 MOST_CHARACTERS = 1_000_000  # of a sweep's file
 MOST_VALUES = 100_000  # in it, aliases followed
+MOST_RUNS = 1_000  # unless the file's own limit says otherwise
 METRIC = "after.validation.bits_per_byte"  # of the part that may be chosen by, and comparable between models
 OURS = ("output_dir", "resume")  # parameters that a sweep sets itself
 SEED = "seed"  # the parameter that `seeds` repeats over
-KEPT = ("none", "best", "all")
 KEYS = ("notebook", "fixed", "grid", "list", "random", "seeds", "metric", "better", "limits", "keep")
-LIMITS = ("minutes", "memory_gb", "runs")
+SCALES = ("linear", "log")
 
 
 @dataclass(frozen=True)
@@ -106,15 +97,14 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> SweepPlan:
     asked = dict(source) if isinstance(source, Mapping) else _read_file(Path(source))
     _check_size(asked)
     check_secret("", asked)  # all of it is kept in sweep.json, also what no draw takes
-    check_known(asked, KEYS, "A sweep")
+    check_names("A sweep", map(str, asked), KEYS)
     notebook = _read_notebook(asked.get("notebook"), Path() if isinstance(source, Mapping) else Path(source).parent)
     limits = _read_limits(asked.get("limits"))
-    rows = _read_rows(asked, limits.runs)
-    checked = [_check_row(notebook, row) for row in rows]
+    checked = [_check_row(notebook, row) for row in _read_rows(asked, limits.runs)]
     unique = list({repr(sorted(row.items())): row for row in checked}.values())
-    metric, better, keep = asked.get("metric", METRIC), asked.get("better", "lower"), asked.get("keep", "best")
-    check_choice(better, ("lower", "higher"), "better")
-    check_choice(keep, KEPT, "keep")
+    better = Text(("lower", "higher"))("better", asked.get("better", "lower"))
+    keep = Text(("none", "best", "all"))("keep", asked.get("keep", "best"))
+    metric = asked.get("metric", METRIC)
     if not isinstance(metric, str) or not metric:
         raise InputError(f"`metric` is {metric!r}.", f"Name a figure of metrics.json by its path, such as {METRIC}.")
     return SweepPlan(notebook, unique, _varied(unique), len(checked) - len(unique), metric, better, limits, keep, asked)
@@ -131,21 +121,86 @@ def _read_notebook(given: Any, beside: Path) -> Notebook:
 
 def _read_rows(asked: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
     """The parameters of each run as they were asked for: grid, list and draws with every seed."""
-    fixed, seeds = as_mapping(asked.get("fixed"), "fixed"), read_seeds(asked.get("seeds"))
-    grid, listed, random = read_grid(asked.get("grid")), read_list(asked.get("list")), read_random(asked.get("random"))
-    count = (grid_size(grid) + len(listed) + random.get("count", 0) or 1) * max(1, len(seeds))
-    if count > most:
+    fixed, grid, seeds = _mapping(asked.get("fixed"), "fixed"), _mapping(asked.get("grid"), "grid"), _read_seeds(asked.get("seeds"))
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise InputError(f"`grid` gives {name} the value {values!r}.", f"Give a list, such as {name}: [1, 2].")
+    listed = asked.get("list")
+    if listed is not None and (not isinstance(listed, list) or not listed):
+        raise InputError("`list` is no list of runs.", "Write one run a line, such as: - {learning_rate: 1e-3}")
+    rows = [_mapping(one, "list") for one in listed or []]
+    random = _mapping(asked.get("random"), "random")
+    check_names("`random`", map(str, random), ("count", "seed", "draw"))
+    draws = count(10**9)("the count of `random`", random.get("count")) if random else 0
+    combinations = math.prod(map(len, grid.values())) if grid else 0
+    number = (combinations + len(rows) + draws or 1) * max(1, len(seeds))
+    if number > most:
         raise InputError(
-            f"The sweep comes to {count:,} runs, and at most {most:,} are allowed.", "Ask for fewer, or raise `runs` under `limits`."
+            f"The sweep comes to {number:,} runs, and at most {most:,} are allowed.", "Ask for fewer, or raise `runs` under `limits`."
         )
-    combinations = [*(grid_rows(grid) if grid else ()), *listed, *draw_rows(random)] or [{}]
-    for combination in combinations:
-        if twice := fixed.keys() & combination.keys():
+    every = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())] if grid else []
+    every = [*every, *rows, *(_draw_rows(random, draws) if random else ())] or [{}]
+    for row in every:
+        if twice := fixed.keys() & row.keys():
             raise InputError(f"{min(twice)} is fixed and varied.", "Name it in one place.")
-        if seeds and SEED in {*fixed, *combination}:
+        if seeds and SEED in {*fixed, *row}:
             raise InputError("`seed` is given as a parameter and under `seeds`.", "Give one of them.")
     repeats: list[dict[str, Any]] = [{SEED: seed} for seed in seeds] or [{}]
-    return [{**fixed, **combination, **repeat} for combination in combinations for repeat in repeats]
+    return [{**fixed, **row, **repeat} for row in every for repeat in repeats]
+
+
+def _read_seeds(given: Any) -> list[int]:
+    """The seeds that every combination is repeated with: as many as a number says, or those of a list."""
+    if isinstance(given, int) and not isinstance(given, bool) and 0 < given <= MOST_RUNS * 10:
+        return list(range(given))
+    if given is not None and (not isinstance(given, list) or not given or not {type(seed) for seed in given} <= {int}):
+        raise InputError(f"`seeds` is {given!r}.", "Give how many (seeds: 3), or which (seeds: [0, 1, 2]).")
+    return list(given or [])
+
+
+def _draw_rows(random: Mapping[str, Any], number: int) -> Iterator[dict[str, Any]]:
+    """The rows that are drawn, the same for the same seed."""
+    generator = np.random.default_rng(count(2**64, low=0)("the seed of `random`", random.get("seed", 0)))
+    ranges = {name: _read_range(name, given) for name, given in _mapping(random.get("draw"), "draw").items()}
+    if not ranges:
+        raise InputError(
+            "`random` does not say what to draw.", "Add for example: draw: {learning_rate: {low: 1e-4, high: 1e-2, scale: log}}"
+        )
+    for _ in range(number):
+        yield {name: draw(generator) for name, draw in ranges.items()}
+
+
+def _read_range(name: str, given: Any) -> Callable[[np.random.Generator], Any]:
+    """What draws a value from a list, or from a range: {low, high, scale}."""
+    if isinstance(given, list) and given:
+        return lambda generator: given[int(generator.integers(len(given)))]
+    example = f"Give {name} a list to choose from, or a range such as {{low: 1e-4, high: 1e-2, scale: log}}."
+    if not isinstance(given, dict):
+        raise InputError(f"`draw` gives {name} the value {given!r}.", example)
+    check_names(f"`draw` for {name}", map(str, given), ("low", "high", "scale"))
+    try:
+        low, high = (float(given[end]) for end in ("low", "high"))
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"`draw` gives {name} no two numbers low and high.", example) from None
+    log = Text(SCALES)(f"the scale of {name}", given.get("scale", "linear")) == "log"
+    if not (math.isfinite(low) and math.isfinite(high) and low < high) or (log and low <= 0):
+        raise InputError(f"{name} cannot be drawn from {low:g} to {high:g} on a {'log' if log else 'linear'} scale.", example)
+    whole = isinstance(given["low"], int) and isinstance(given["high"], int)
+
+    def draw(generator: np.random.Generator) -> float:
+        if whole and not log:
+            return int(generator.integers(int(low), int(high) + 1))
+        value = math.exp(generator.uniform(math.log(low), math.log(high))) if log else float(generator.uniform(low, high))
+        return round(value) if whole else float(f"{value:.4g}")  # four digits: a person types it again
+
+    return draw
+
+
+def _mapping(given: Any, name: str) -> dict[str, Any]:
+    """The names and values under a key; {} where the key is missing."""
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(f"`{name}` holds {given!r}.", f"Write names and values there, such as {name}: {{max_steps: 60}}.")
+    return dict(given or {})
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -192,14 +247,14 @@ def _check_size(asked: Any) -> None:
 
 def _read_limits(given: Any) -> Limits:
     """The limits, in seconds and bytes."""
-    values = {name: value for name, value in as_mapping(given, "limits").items() if value is not None or name == "runs"}
-    check_known(values, LIMITS, "`limits`")
-    for name, value in values.items():
-        whole = name == "runs"
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value < math.inf:
-            raise InputError(f"The limit `{name}` is {value!r}.", f"Give a {'whole ' if whole else ''}number above 0.")
-    minutes, gigabytes = values.get("minutes"), values.get("memory_gb")
-    return Limits(minutes and minutes * 60, gigabytes and int(gigabytes * 1e9), values.get("runs", MOST_RUNS))
+    limits = _mapping(given, "limits")
+    check_names("`limits`", map(str, limits), ("minutes", "memory_gb", "runs"))
+    minutes, memory = limits.get("minutes"), limits.get("memory_gb")
+    return Limits(
+        timeout_seconds=None if minutes is None else Number(0, above=True)("the limit `minutes`", minutes) * 60,
+        memory_bytes=None if memory is None else int(Number(0, above=True)("the limit `memory_gb`", memory) * 1e9),
+        runs=count(10**9)("the limit `runs`", limits.get("runs", MOST_RUNS)),
+    )
 
 
 def _check_row(notebook: Notebook, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def read_results(folder: Path) -> SweepResults:
     """Read a sweep's folder. Raises RunError where it holds no sweep."""
     record, store = read_record(folder), RunStore(folder)
     runs = [run["id"] for run in record["runs"]]
-    return SweepResults(record, {run: store.state_of(run) for run in runs}, {run: read_run_metrics(folder, run) for run in runs})
+    return SweepResults(record, {run: store.state_of(run) for run in runs}, {run: _read_metrics(store.folder_of(run)) for run in runs})
 
 
 def read_table(folder: Path) -> pandas.DataFrame:
@@ -85,10 +85,10 @@ def read_table(folder: Path) -> pandas.DataFrame:
     return read_results(folder).table()
 
 
-def read_run_metrics(folder: Path, run: str) -> dict[str, Any]:
-    """The metrics.json of a finished run; {} where there is none."""
+def _read_metrics(folder: Path) -> dict[str, Any]:
+    """The metrics.json of a finished run; {} where there is none that can be read."""
     try:
-        return dict(read_json(RunStore(folder).folder_of(run) / "metrics.json", FINETUNE, absent={}))
+        return dict(read_json(folder / "metrics.json", FINETUNE))
     except InputError:
         return {}
 

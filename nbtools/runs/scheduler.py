@@ -117,7 +117,7 @@ class Scheduler:
 
     def _collect(self, due: deque[Job]) -> bool:
         """Take in what has ended; whether anything has."""
-        over = [job for job, handle in self.pending.values() if handle.done()]
+        over = [job for job, handle in self.pending.values() if handle.future.done()]
         for job in over:
             _, handle = self.pending.pop(job.id)
             try:
@@ -146,7 +146,7 @@ class Scheduler:
         self.store.stop_file.touch()  # empty, so that it can be made on a full disk too
         deadline = time.monotonic() + STOP_SECONDS
         while self.pending and time.monotonic() < deadline:
-            for job, handle in [(job, handle) for job, handle in self.pending.values() if handle.done()]:
+            for job, handle in [(job, handle) for job, handle in self.pending.values() if handle.future.done()]:
                 del self.pending[job.id]
                 try:
                     self._count(job, handle.result())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,9 @@ from nbtools.notebooks.fingerprint import describe_machine, hash_package, librar
 from nbtools.runs.executors import Executor, make_executor
 from nbtools.runs.identity import run_id
 from nbtools.runs.job import Job
-from nbtools.runs.packages import packages_installed
 from nbtools.runs.plan import SweepPlan, read_plan
 from nbtools.runs.scheduler import Observer, Progress, Scheduler, Status
-from nbtools.runs.store import SCHEMA, RunStore, drop_models, is_due
+from nbtools.runs.store import SCHEMA, RunStore, drop_models, is_due, now
 from nbtools.storage import destination, write_text
 from nbtools.storage.destinations import SWEEP
 from nbtools.storage.json_files import read_json
@@ -162,17 +162,24 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def _write_record(plan: SweepPlan, jobs: list[Job], folder: Path, executor: Executor, command: Iterable[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    packages = packages_installed()
-    write_text(folder / "packages.txt", "".join(f"{line}\n" for line in packages.lines))
+    packages = _list_packages()
+    write_text(folder / "packages.txt", packages)
     try:
         created = read_record(folder)["created"]
     except RunError:
-        created = datetime.now(UTC).isoformat(timespec="seconds")
+        created = now()
     record = {
         "schema": SCHEMA, "kind": "sweep", "created": created, "command": list(command), "asked": plan.asked,
         "notebook": str(plan.notebook.path), "title": plan.notebook.title, "metric": plan.metric, "better": plan.better, "keep": plan.keep,
         "varied": plan.varied, "runs": [{"id": job.id, "parameters": job.parameters} for job in jobs], "executor": executor.name,
         "nbtools": nbtools.__version__, "package_sha256": hash_package(), "versions": library_versions(),
-        "packages_sha256": packages.sha256, "machine": describe_machine(), "python": sys.version.split()[0],
+        "packages_sha256": hashlib.sha256(packages.encode("utf8")).hexdigest(), "machine": describe_machine(),
+        "python": sys.version.split()[0],
     }  # fmt: skip
     write_text(folder / "sweep.json", json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def _list_packages() -> str:
+    """Every installed distribution, as lines that pip could install again."""
+    found = {(one.metadata["Name"] or "").lower().replace("_", "-"): one.version for one in distributions()}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)

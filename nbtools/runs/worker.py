@@ -12,7 +12,7 @@ from typing import Any
 from nbtools.errors import MachineError
 from nbtools.runs.execution import Watch, execute, ignore
 from nbtools.runs.job import Execution, Failure, Job
-from nbtools.runs.metrics import BrokenMetricsError, find_metrics, read_metrics, value_of
+from nbtools.runs.metrics import BrokenMetricsError, find_metrics, read_value
 from nbtools.runs.store import AGAIN, RunStore, drop_models, is_due, now
 from nbtools.storage import explain_full_disk, says_disk_full, write_text
 
@@ -89,7 +89,7 @@ def _take_metrics(folder: Path, metric: str, cells: int) -> tuple[Failure | None
     """The figure that a finished notebook has left, and its metrics.json directly in the folder; or why there is none."""
     try:
         found = find_metrics(folder)
-        value = value_of(read_metrics(found, metric), metric)
+        value = read_value(found, metric)
     except BrokenMetricsError as error:
         return Failure("metrics", 0, cells, "", [str(error)]), None
     if found.parent != folder:

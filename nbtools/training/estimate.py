@@ -20,7 +20,7 @@ from nbtools.evaluation import computed_tokens
 from nbtools.generation import release
 from nbtools.models import LanguageModel, exclusively, save_model
 from nbtools.system import keep_freed_memory, quiet_libraries, seed_everything
-from nbtools.texts import check_texts
+from nbtools.texts import check_texts, duration, gigabytes
 from nbtools.training.callbacks import evaluated_steps
 from nbtools.training.checkpoints import output_folder
 from nbtools.training.choices import TrainingChoices, first_batch, measure_choices, undisturbed
@@ -66,16 +66,16 @@ class Estimate:
         return {"seconds": self.seconds, **asdict(self), "choices": self.choices.to_dict()}
 
     def __repr__(self) -> str:
-        long = ", ".join(f"{name} {_duration(seconds)}" for name, seconds in self.parts.items() if seconds >= 0.5)
+        long = ", ".join(f"{name} {duration(seconds)}" for name, seconds in self.parts.items() if seconds >= 0.5)
         compiled = "compiled" if self.choices.compile else "not compiled"
-        disk = f"{_gigabytes(self.disk_bytes)} while it trains, {_gigabytes(self.kept_bytes)} kept, of {_gigabytes(self.free_disk_bytes)}"
-        time = f"{_duration(self.seconds)} for {self.steps} steps{f' ({long})' if long else ''}"
+        disk = f"{gigabytes(self.disk_bytes)} while it trains, {gigabytes(self.kept_bytes)} kept, of {gigabytes(self.free_disk_bytes)}"
+        time = f"{duration(self.seconds)} for {self.steps} steps{f' ({long})' if long else ''}"
         if self.disturbance:
             time = f"time not known, because the probe was disturbed: {self.disturbance}; if this continues, {time}"
         return (
             f"{time}\n"
-            f"memory: {_gigabytes(self.memory_bytes)} of {_gigabytes(self.free_memory_bytes)}; disk: {disk}\n"
-            f"in {self.choices.dtype}, {compiled}, threads: {self.choices.threads}; probed in {_duration(self.probe_seconds)}"
+            f"memory: {gigabytes(self.memory_bytes)} of {gigabytes(self.free_memory_bytes)}; disk: {disk}\n"
+            f"in {self.choices.dtype}, {compiled}, threads: {self.choices.threads}; probed in {duration(self.probe_seconds)}"
         )
 
 
@@ -182,11 +182,3 @@ def _check_disk(needed: int, free: int, folder: Path) -> None:
             f"This fine-tuning needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free in {folder}.",
             "Free some space, name an output_dir on another disk, or write fewer checkpoints (checkpoint_steps).",
         )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e9:.2f} GB"

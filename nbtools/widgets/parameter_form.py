@@ -13,6 +13,7 @@ from nbtools.notebooks.parameters import check_secret, coerce
 from nbtools.plots import Table
 from nbtools.runs import plan_run
 from nbtools.runs.budget import preview
+from nbtools.texts import duration, gigabytes
 from nbtools.values import checked
 from nbtools.widgets.live import LiveView
 from nbtools.widgets.requests import Request
@@ -103,9 +104,9 @@ class ParameterForm(LiveView):
         if self.problems:
             raise InputError("A field has an error.", "Correct the marked fields first.")
         [cost] = preview(plan_run([str(self.notebook.path)], self.values)).costs
-        time = "Time unknown" if cost.seconds is None else f"About {cost.seconds / 60:.1f} minutes"
-        memory = "memory unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB of memory"
-        self.cost = f"{time}, {memory}, {cost.disk_bytes / 1e9:.2f} GB of disk, on this machine. {cost.note}".strip()
+        time = "Time unknown" if cost.seconds is None else f"About {duration(cost.seconds)}"
+        memory = "memory unknown" if cost.memory_bytes is None else f"{gigabytes(cost.memory_bytes)} of memory"
+        self.cost = f"{time}, {memory}, {gigabytes(cost.disk_bytes)} of disk, on this machine. {cost.note}".strip()
         return {"cost": self.cost}
 
     def wait(self, seconds: float | None = None) -> str:

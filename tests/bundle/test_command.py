@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nbtools.bundle.installer.files import sha256
+from nbtools.bundle.install import sha256
 from nbtools.cli.workshop import load_tools
 from nbtools.errors import InputError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nbtools.bundle.finish import copy_new, finish, place_model
-from nbtools.bundle.installer.files import InstallError
+from nbtools.bundle.install import InstallError
 from nbtools.errors import InputError
 from nbtools.models import smollm2
 
@@ -67,6 +67,6 @@ def test_a_model_whose_name_leads_elsewhere_is_refused(tmp_path: Path, name: str
     manifest = {"version": "1", "targets": {}, "models": [name], "profiles": [], "bytes": {}}
     (tmp_path / "bundle.json").write_text(json.dumps(manifest))
     (tmp_path / "SHA256SUMS").write_text("")
-    with pytest.raises(InstallError, match=r"bundle\.json is damaged"):
+    with pytest.raises(InstallError, match=r"bundle\.json is missing or damaged"):
         finish(tmp_path, tmp_path / "course")
     assert not (tmp_path / "course").exists()

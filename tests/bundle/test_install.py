@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from nbtools.bundle.installer import files, packages
+from nbtools.bundle import install
 from tests.small_packages import write_clone, write_index, write_wheel
 from tools.bundle import Sources, make_bundle
 
@@ -143,9 +143,10 @@ def test_a_wheel_other_than_the_one_required_is_not_installed(stick: Path, tmp_p
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "C:\\evil", "..\\evil", ""])
-def test_a_checksum_of_a_file_elsewhere_is_refused(name: str) -> None:
-    with pytest.raises(files.InstallError, match="not a checksum"):
-        files.read_sums(f"{'0' * 64}  {name}\n")
+def test_a_checksum_of_a_file_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {name}\n")
+    with pytest.raises(install.InstallError, match="not a checksum"):
+        install.read_sums(tmp_path)
 
 
 def test_a_folder_with_other_files_is_not_changed(stick: Path, tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_bundle_for_another_machine_is_refused_with_its_name(stick: Path, tmp_
     manifest["targets"] = {"amiga-68000-py3.11": {"requirements": "none", "wheels": []}}
     put(stick, "bundle.json", json.dumps(manifest).encode())
     done = run(stick, "course")
-    assert done.returncode == 1 and f"This is {files.this_target()}, and the bundle is for amiga-68000-py3.11." in done.stderr
+    assert done.returncode == 1 and f"This is {install.this_target()}, and the bundle is for amiga-68000-py3.11." in done.stderr
     assert not (tmp_path / "course").exists()
 
 
@@ -174,9 +175,9 @@ def test_a_folder_that_is_not_a_bundle(stick: Path, tmp_path: Path) -> None:
 def test_too_little_disk_space_is_an_error_before_anything_is_installed(
     stick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packages.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))  # type: ignore[attr-defined]
-    with pytest.raises(files.InstallError, match=r"needs 0\.2 GB of disk; 0\.0 GB are free"):
-        packages.install(stick, tmp_path / "course")
+    monkeypatch.setattr(install.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))  # type: ignore[attr-defined]
+    with pytest.raises(install.InstallError, match=r"needs 0\.2 GB of disk; 0\.0 GB are free"):
+        install.install(stick, tmp_path / "course")
     assert not (tmp_path / "course" / ".venv").exists()
 
 
@@ -206,7 +207,7 @@ def test_a_served_bundle_is_fetched_checked_and_installed(stick: Path, tmp_path:
     before = len(asked)
     assert run(stick, "--from", address, "course").returncode == 0
     # The rest is there and intact.
-    assert [path for path in asked[before:] if "/installer/" not in path] == ["/SHA256SUMS", "/bundle.json"]
+    assert asked[before:] == ["/SHA256SUMS", "/SHA256SUMS", "/bundle.json"]
 
 
 def test_a_served_bundle_that_is_damaged_is_not_installed(stick: Path, tmp_path: Path, served: tuple[str, list[str]]) -> None:
@@ -222,7 +223,7 @@ def test_pip_alone_installs_from_the_server_with_find_links(tmp_path: Path, serv
     address, _ = served
     target = tmp_path / "packages"
     command = [sys.executable, "-m", "pip", "install", "--isolated", "--no-index", "--target", str(target)]
-    requirements = f"{address}/requirements-{files.this_target()}.txt"
+    requirements = f"{address}/requirements-{install.this_target()}.txt"
     done = subprocess.run(
         [*command, "--find-links", f"{address}/wheels/", "-r", requirements],
         env=os.environ | {"PIP_CONFIG_FILE": os.devnull}, capture_output=True, text=True, check=False,
@@ -241,7 +242,7 @@ def test_a_server_that_does_not_answer_or_has_something_else(stick: Path, tmp_pa
 def test_start_txt_lists_the_contents(made: Path) -> None:
     text = (made / "START.txt").read_text()
     named = re.findall(r"\b(?:install\.\w+|requirements-\S+\.txt|SHA256SUMS)", text)
-    assert {"install.sh", "install.bat", "install.py", "SHA256SUMS", f"requirements-{files.this_target()}.txt"} == set(named)
+    assert {"install.sh", "install.bat", "install.py", "SHA256SUMS", f"requirements-{install.this_target()}.txt"} == set(named)
     for name in named:
         assert (made / name).is_file(), name
-    assert "$" not in text and packages.DEFAULT_FOLDER in text
+    assert "$" not in text and install.DEFAULT_FOLDER in text

@@ -51,8 +51,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(costs, "COSTS_FILE", file)
     monkeypatch.setattr(budget, "measure_matmul", lambda dtype: 50.0)  # half as fast as where it was recorded
     monkeypatch.setattr(budget, "available_memory", lambda: 8 * 10**9)
-    monkeypatch.setattr(budget, "_estimate_training", lambda values, runs: FOUND)
-    monkeypatch.setattr(budget, "_estimate_quick", lambda values, runs: FOUND)
+    monkeypatch.setattr(budget, "_estimate", lambda values, runs, tag: FOUND)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -73,7 +72,7 @@ def test_a_record_is_scaled_and_a_training_is_estimated(clone: Path) -> None:
 
 def test_the_estimate_is_given_defaults_and_given_values(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(budget, "_estimate_training", lambda values, runs: asked.append((values, runs)) or FOUND)
+    monkeypatch.setattr(budget, "_estimate", lambda values, runs, tag: asked.append((values, runs)) or FOUND)
     seconds("04", max_steps="7", profile="smollm2")
     [(values, runs)] = asked
     assert values == {"profile": "smollm2", "model": None, "max_steps": 7, "batch_size": 4, "output_dir": None}
@@ -144,21 +143,20 @@ def test_what_does_not_fit_is_a_problem_with_advice(clone: Path, monkeypatch: py
 
 
 def test_a_refused_estimate_stands_in_the_table_and_is_the_problem(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(values: Any, runs: Path) -> Estimate:
+    def refuse(values: Any, runs: Path, tag: str) -> Estimate:
         raise MachineError("It needs 99 GB.", "Take less.")
 
-    monkeypatch.setattr(budget, "_estimate_training", refuse)
+    monkeypatch.setattr(budget, "_estimate", refuse)
     found = preview(plan_run(["00", "04"], out="runs/here"))
     assert found.costs[0].seconds == 120 and found.costs[1].seconds is None
     assert found.problem is not None and found.problem.remedy == "Take less."
     [line] = [line for line in shown(found) if line.startswith("04_train")]
-    assert line.split()[1:3] == ["?", "?"] and "It needs 99 GB." in line
+    assert line.split()[1:3] == ["–", "–"] and "It needs 99 GB." in line
 
 
 def test_an_estimate_whose_probe_was_disturbed_is_not_shown_as_known(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = replace(FOUND, disturbance="the processor was busy elsewhere for 67% of the time")
-    monkeypatch.setattr(budget, "_estimate_training", lambda values, runs: found)
-    monkeypatch.setattr(budget, "_estimate_quick", lambda values, runs: found)
+    monkeypatch.setattr(budget, "_estimate", lambda values, runs, tag: found)
     for name in ("04", "05"):
         looked, train = preview(plan_run(["00", name], out="runs/here")).costs
         assert looked.seconds == 120 and train.seconds is None and train.memory_bytes == 2 * 10**9
@@ -171,7 +169,7 @@ def test_the_table_ends_with_a_total(clone: Path) -> None:
     lines = shown(preview(plan_run(["00", "04"], {"max_steps": "3"}, out="runs/here")))
     [train] = [line for line in lines if line.startswith("04_train")]
     [total] = [line for line in lines if line.startswith("Total")]
-    assert "2.3" in train and "2.0 GB" in train and "max_steps=3" in train
+    assert "2.3" in train and "2.0 GB" in train and "max_steps 3" in train
     assert "4.3" in total and "2.0 GB" in total and "free: 8.0 GB of memory" in total
 
 

@@ -34,8 +34,8 @@ def test_a_log_gets_a_line_per_start_and_end_and_now_and_then_one_between(job: J
         shown.update(at_work(job))
         shown.finish(job, DONE, Progress(2, 1, done=1))
     lines = out.getvalue().splitlines()
-    assert lines[1] == "    [1/2] 01_next  cell 2 of 3, 0:10 so far, time left not known yet"
-    assert lines[2:] == ["[1/2] done   01_next            1:15   1.50 GB"]
+    assert lines[1] == "    [1/2] 01_next  cell 2 of 3, 10 s so far, time left not known yet"
+    assert lines[2:] == ["[1/2] done   01_next                  75 s   1.5 GB"]
 
 
 def test_a_terminal_gets_a_bar_that_is_gone_at_the_end(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_a_failed_notebook_is_shown_with_its_cell_and_a_failed_run_on_one_line(j
         said[type(lines)] = out.getvalue()
     assert "01_next, code cell 2 of 3: the cell raised an error." in said[CourseLines] and "1 / 0" in said[CourseLines]
     first, second = said[SweepLines].splitlines()
-    assert first.split() == ["[1/2]", "failed", "1:15", "rate", "0.5"]
+    assert first.split() == ["[1/2]", "failed", "75", "s", "rate", "0.5"]
     assert second.strip() == "the cell raised an error, code cell 2: ZeroDivisionError"
 
 
@@ -67,4 +67,4 @@ def test_how_far_a_sweep_is_stands_on_one_line() -> None:
     job = Job("x.ipynb", {"rate": 0.5, "word": "w"}, id="a")
     progress = Progress(4, 2, ["rate"], kept=1, done=1, failed=1, running=[job], best=(job.parameters, 0.25))
     line = SweepLines().state(progress)
-    assert line.startswith("3 of 4 runs over, 1 failed, 1 running, about 0:") and line.endswith("best so far 0.2500 with rate 0.5")
+    assert line.startswith("3 of 4 runs over, 1 failed, 1 running, about 0 s") and line.endswith("best so far 0.2500 with rate 0.5")

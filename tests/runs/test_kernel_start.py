@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from nbtools.runs import Job, execute
-from nbtools.runs import trial as module
-from nbtools.runs.trial import try_kernel
+from nbtools.runs import execution as module
+from nbtools.runs.execution import try_kernel
 from tests.runs.small_notebooks import write_notebook
 
 ROOT = Path(__file__).parents[2]

@@ -80,7 +80,7 @@ BAD = {
     "two places for seeds": ({"fixed": {"seed": 1}, "seeds": 2}, "under `seeds`"),
     "seeds": ({"seeds": "three"}, "how many"),
     "no seeds": ({"seeds": 0}, "how many"),
-    "count": ({"random": {"count": 0, "draw": {"rate": [1]}}}, "how many draws"),
+    "count": ({"random": {"count": 0, "draw": {"rate": [1]}}}, "whole number from 1"),
     "draw nothing": ({"random": {"count": 2}}, "what to draw"),
     "draw backwards": ({"random": {"count": 2, "draw": {"rate": {"low": 2, "high": 1}}}}, "cannot be drawn"),
     "log of nothing": ({"random": {"count": 2, "draw": {"rate": {"low": 0, "high": 1, "scale": "log"}}}}, "cannot be drawn"),

@@ -91,16 +91,16 @@ def test_the_hub_is_off_and_pictures_are_still(tmp_path, costs_file):
 
 def test_a_widget_keeps_its_still_form_and_a_bare_view_goes():
     view = {"model_id": "abc"}
-    both = {"output_type": "display_data", "data": {WIDGET: view, "text/plain": ["a still"], "image/png": "iVBOR"}, "metadata": {}}
+    both = {"output_type": "display_data", "data": {WIDGET: view, "text/plain": "a still", "image/png": "iVBOR"}, "metadata": {}}
     bare = {"output_type": "display_data", "data": {WIDGET: view}, "metadata": {}}
-    assert clean_outputs([both, bare], []) == [
-        {"output_type": "display_data", "data": {"text/plain": ["a still"], "image/png": "iVBOR"}, "metadata": {}}
+    assert clean_outputs([both, bare], [], "") == [
+        {"output_type": "display_data", "data": {"text/plain": "a still", "image/png": "iVBOR"}, "metadata": {}}
     ]
 
 
 def test_pieces_of_a_stream_are_joined():
-    pieces = [{"output_type": "stream", "name": "stdout", "text": [text]} for text in ("one\nt", "wo\n")]
-    assert clean_outputs(pieces, []) == [{"output_type": "stream", "name": "stdout", "text": ["one\n", "two\n"]}]
+    pieces = [{"output_type": "stream", "name": "stdout", "text": text} for text in ("one\nt", "wo\n")]
+    assert clean_outputs(pieces, [], "") == [{"output_type": "stream", "name": "stdout", "text": "one\ntwo\n"}]
 
 
 def test_only_whole_names_of_folders_are_shortened():

@@ -80,7 +80,7 @@ def test_the_estimate_is_the_budgets() -> None:
     front_end = FrontEnd(form)
     id = front_end.send("estimate")
     cost = form.wait(HANG_SECONDS)
-    assert cost.startswith(("About ", "Time unknown")) and "minutes" in cost and not form.running
+    assert cost.startswith(("About ", "Time unknown")) and "GB of memory" in cost and not form.running
     assert front_end.reply(id).result["cost"] == cost
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from string import Template
 
 import nbtools
-from nbtools.bundle import check_bundle, install, installer
-from nbtools.bundle.installer.files import MANIFEST, SUMS, sha256
-from nbtools.bundle.installer.packages import DEFAULT_FOLDER
+from nbtools.bundle import check_bundle, install
+from nbtools.bundle.install import DEFAULT_FOLDER, MANIFEST, SUMS, sha256
 from nbtools.notebooks.catalog import NUMBERED
 from nbtools.storage import atomic_folder, write_text
 from nbtools.system import progress
@@ -125,8 +124,6 @@ def _write_scripts(new: Path, profiles: Sequence[str], targets: Sequence[Target]
         if script.suffix == ".sh":
             script.chmod(0o755)
     _copy(Path(install.__file__), new / "install.py")
-    for module in install.MODULES:
-        _copy(Path(installer.__path__[0]) / f"{module}.py", new / "installer" / f"{module}.py")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from nbtools.bundle import check_bundle
-from nbtools.bundle.installer.files import SUMS
+from nbtools.bundle.install import SUMS
 from nbtools.errors import InputError, MachineError
 from nbtools.system import progress
 from tools.bundle import downloads

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from packaging import tags
 
-from nbtools.bundle.installer.files import this_target
+from nbtools.bundle.install import this_target
 from nbtools.errors import InputError
 
 # glibc 2.28 is that of Debian 10, RHEL 8 and Ubuntu 20.04; macOS 14 is of 2023. PyTorch has no wheels for macOS on Intel.

@@ -14,7 +14,7 @@ from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from nbtools.bundle.installer.files import unsafe_member
+from nbtools.bundle.install import unsafe_member
 from nbtools.errors import InputError
 from tools.bundle.targets import Target
 

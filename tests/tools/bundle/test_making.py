@@ -59,7 +59,6 @@ def test_a_bundle_holds_what_is_needed_and_nothing_else(tmp_path: Path, clone: P
         "install.sh",
         "install.bat",
         "install.py",
-        "installer",
         f"requirements-{target.name}.txt",
         ".nbtools.json",
     }

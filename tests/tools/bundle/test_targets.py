@@ -7,7 +7,7 @@ import sys
 import pytest
 from packaging.tags import parse_tag, sys_tags
 
-from nbtools.bundle.installer import files
+from nbtools.bundle import install
 from nbtools.errors import InputError
 from tools.bundle.targets import PLATFORMS, Target, choose_targets
 
@@ -44,11 +44,11 @@ def test_the_default_is_this_machine_with_the_tags_that_pip_uses() -> None:
     assert target.native and target.python == f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert target.pip_options == [] and target.uv_options == ["--python", sys.executable]
     assert set(target.tags) == set(sys_tags())
-    assert target.name == files.this_target()  # what is made here is what the installation looks for here
+    assert target.name == install.this_target()  # what is made here is what the installation looks for here
 
 
 def test_the_names_that_the_installation_knows_are_these_platforms() -> None:
-    known = {f"{system}-{machine}" for system in files.SYSTEMS.values() for machine in ("x86_64", "arm64", "aarch64")}
+    known = {f"{system}-{machine}" for system in install.SYSTEMS.values() for machine in ("x86_64", "arm64", "aarch64")}
     assert set(PLATFORMS) <= known
 
 

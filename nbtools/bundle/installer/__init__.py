@@ -1,1 +1,0 @@
-"""The modules that install.py imports from the bundle's folder. They use only the standard library and relative imports."""
