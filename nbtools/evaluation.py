@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from nbtools.accel.fast_path import FastPath, can_score
 from nbtools.data import Packed, Tokens, tokenize
 from nbtools.data.packing import IGNORED
 from nbtools.errors import InputError
 from nbtools.models import LanguageModel, evaluating
-from nbtools.system import progress
+from nbtools.system import onednn_is_faster, progress
 from nbtools.texts import check_text, check_texts
 from nbtools.values import checked
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 WINDOW = 512  # tokens per window; the same for every model, so that scores do not depend on the block size of training
 STRIDE = 256  # tokens by which the windows of a longer text move; every scored token has at least this much context
-_MAX_LOGITS = 2**24  # logits held in memory at a time (64 MiB in fp32)
+BATCH_TOKENS = 2048  # scored in one pass without padding
+_MAX_LOGITS = 2**24  # of a padded batch: logits held in memory at a time (64 MiB in fp32)
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,12 @@ def evaluate(lm: LanguageModel, texts: Dataset | Sequence[str], label: str = "va
         raise InputError("There is no text to score.", "Give at least one text that is not empty.")
     windows = sorted(_windows(lm, tokenize(texts, lm, f"tokenizing {label}")), key=lambda window: -len(window.ids))
     per_review = np.zeros(len(texts))
-    batches = list(_batches(windows, int(lm.model.config.vocab_size)))
-    with evaluating(lm.model), torch.inference_mode():
+    fast = FastPath(lm.model, torch.float32, onednn=onednn_is_faster()) if can_score(lm.model) else None
+    batches = list(_batches(windows) if fast else _padded_batches(windows, int(lm.model.config.vocab_size)))
+    with evaluating(lm.model), fast or contextlib.nullcontext(), torch.inference_mode():
         for batch in progress(batches, f"scoring {label}", unit="batch"):
-            for window, nll in zip(batch, _score(lm, batch), strict=True):
+            sums = fast.score([window.ids for window in batch], [window.scored for window in batch]) if fast else _score(lm, batch)
+            for window, nll in zip(batch, sums, strict=True):
                 per_review[window.review] += nll
     tokens = sum(window.scored for window in windows)
     size = sum(len(text.encode("utf8")) for text in texts)
@@ -115,7 +120,21 @@ def _windows(lm: LanguageModel, tokens: Tokens) -> Iterator[_Window]:
             yield _Window(review, ids[max(0, end - window) : end], end - before)
 
 
-def _batches(windows: list[_Window], vocabulary: int) -> Iterator[list[_Window]]:
+def _batches(windows: list[_Window]) -> Iterator[list[_Window]]:
+    """Group windows into batches of at most BATCH_TOKENS tokens."""
+    batch: list[_Window] = []
+    size = 0
+    for window in windows:
+        if batch and size + len(window.ids) > BATCH_TOKENS:
+            yield batch
+            batch, size = [], 0
+        batch.append(window)
+        size += len(window.ids)
+    if batch:
+        yield batch
+
+
+def _padded_batches(windows: list[_Window], vocabulary: int) -> Iterator[list[_Window]]:
     """Group windows of similar length into batches, so that there is little padding and the logits fit into memory."""
     batch: list[_Window] = []
     for window in windows:

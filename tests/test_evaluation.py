@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from nbtools import evaluation
 from nbtools.errors import InputError
 from nbtools.evaluation import WINDOW, copied_spans, evaluate
 from tests.small_models import mini, tiny
+
+
+@pytest.fixture(params=["packed", "packed, by oneDNN", "padded"])
+def way(request, monkeypatch) -> None:
+    """How scores are computed, which must not change them."""
+    monkeypatch.setattr(evaluation, "can_score", lambda model: request.param != "padded")
+    monkeypatch.setattr(evaluation, "onednn_is_faster", lambda: request.param == "packed, by oneDNN")
+
 
 TEXTS = ["A good film.", "Bad, slow and far too long.", "The cast is fine, the plot is not; I would still see it again. " * 3]
 
@@ -19,6 +28,7 @@ def reference_nll(lm, text):
     return torch.nn.functional.cross_entropy(logits[:-1], ids[0, 1:], reduction="sum").item(), ids.shape[1] - 1
 
 
+@pytest.mark.usefixtures("way")
 def test_the_score_is_the_sum_over_texts_scored_separately():
     lm = mini()
     sums, counts = zip(*(reference_nll(lm, text) for text in TEXTS), strict=True)
@@ -29,6 +39,7 @@ def test_the_score_is_the_sum_over_texts_scored_separately():
     assert score.bits_per_byte == pytest.approx(sum(sums) / math.log(2) / score.bytes, rel=1e-5)
 
 
+@pytest.mark.usefixtures("way")
 def test_the_score_of_one_text_equals_the_models_loss():
     lm = mini()
     ids = torch.tensor([[lm.document_id, *lm.tokenizer(TEXTS[1])["input_ids"], lm.document_id]])
@@ -45,12 +56,14 @@ def test_perplexity_is_not_the_mean_of_batch_means():
     assert abs(mean_of_means - score.perplexity) > 1
 
 
+@pytest.mark.usefixtures("way")
 def test_the_score_of_a_text_does_not_depend_on_the_order_of_the_texts():
     lm = mini()
     score, backwards = evaluate(lm, TEXTS), evaluate(lm, TEXTS[::-1])
     assert score.per_review == pytest.approx(backwards.per_review[::-1], rel=1e-6)
 
 
+@pytest.mark.usefixtures("way")
 def test_a_long_text_is_scored_in_windows_and_each_token_once():
     lm = tiny(context=16)
     text = "The sea was calm and the sky was clear when the old ship came home to the harbour. " * 4

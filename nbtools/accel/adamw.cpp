@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "bf16.h"
+#include "numbers.h"
 
 static const int64_t PIECE = 1 << 14;
 

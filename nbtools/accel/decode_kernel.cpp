@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #endif
 
-#include "bf16.h"
+#include "numbers.h"
 
 typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint32_t words __attribute__((vector_size(64), aligned(4), may_alias));
@@ -175,11 +175,9 @@ static void attend(const Shape &s, float *query, float *key, const float *value,
             largest = std::max(largest, weights[p]);
         }
         for (int i = 0; i < size; i++) mixed[i] = 0;
-        for (int p = 0; p <= position; p++) {
-            float weight = std::exp(weights[p] - largest);
-            all += weight;
-            for (int i = 0; i < size; i++) mixed[i] += weight * to_float(values[(int64_t)p * size + i]);
-        }
+        for (int p = 0; p <= position; p++) all += weights[p] = exponential(weights[p] - largest);
+        for (int p = 0; p <= position; p++)
+            for (int i = 0; i < size; i++) mixed[i] += weights[p] * to_float(values[(int64_t)p * size + i]);
         for (int i = 0; i < size; i++) store(mixed[i] / all, to + i);
     }
 }
@@ -236,11 +234,11 @@ static void step(const Shape &s, const Outer &outer, const Layer *layers, int to
             norm(layer.norm2, layer.norm2_bias);
             if (layer.gate) // silu; the same thread handles the same rows again below
                 multiply((const T *)layer.gate, layer.gate_bias, inputs.data(), s.inner, s.width, tokens,
-                         [&](int row, int t, float g) { opened[t * s.inner + row] = g / (1 + std::exp(-g)); });
+                         [&](int row, int t, float g) { opened[t * s.inner + row] = g / (1 + exponential(-g)); });
             multiply((const T *)layer.up, layer.up_bias, inputs.data(), s.inner, s.width, tokens, [&](int row, int t, float u) {
                 // gelu's tanh form (Hendrycks and Gimpel, 2016): u (1 + tanh(a)) / 2 is u / (1 + exp(-2a))
                 float a = 0.7978845608f * (u + 0.044715f * u * u * u);
-                store(layer.gate ? opened[t * s.inner + row] * u : u / (1 + std::exp(-2 * a)), &inner[t * s.inner + row]);
+                store(layer.gate ? opened[t * s.inner + row] * u : u / (1 + exponential(-2 * a)), &inner[t * s.inner + row]);
             });
 #pragma omp barrier
             multiply((const T *)layer.down, layer.down_bias, inner.data(), s.width, s.inner, tokens, add);

@@ -2,8 +2,8 @@
 
 - The loss is `linear_cross_entropy`, without fp32 logits. Attention is `packed_attention`.
 - In bf16 the matrices can be bf16 copies whose fp32 originals `MasterAdamW` trains; sums along the residual stream stay fp32.
-- Compiled, all transformer blocks share one program. Not compiled, GPT-2's activation is one operation of PyTorch instead of the eight
-  that the library writes.
+- Linear layers are oneDNN's products, with the bias added in the same pass, where it is faster than MKL (`kernels.py`).
+- GPT-2's activation is one operation instead of the eight that the library writes. Compiled, all transformer blocks share one program.
 
 It applies to the families that are tested (GPT-2 and Llama-like), trained completely or by low-rank adapters beside frozen weights.
 """
@@ -13,18 +13,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
+import numpy as np
 import torch
 import torch._functorch.config
 from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.pytorch_utils import Conv1D
 
-from nbtools.accel.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding
+from nbtools.accel import kernels
+from nbtools.accel.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding, token_losses
 from nbtools.accel.native import enabled
-from nbtools.accel.packed_attention import register
+from nbtools.accel.packed_attention import find_documents, register
+from nbtools.system import onednn_is_faster
 
 FAMILIES = ("gpt2", "llama")
 # The part of the activations that is kept for the backward pass; the rest, cheap loops, is computed again. A step of GPT-2 small takes as
@@ -57,16 +60,70 @@ def fits(model: Any) -> bool:
     )
 
 
+def can_score(model: Any) -> bool:
+    """Return whether `FastPath.score` applies to `model`: of a tested family, on a CPU, in fp32, without an output bias."""
+    plain = model.get_base_model() if has_adapters(model) else model
+    head = plain.get_output_embeddings()
+    weights = list(plain.parameters())
+    return (
+        enabled()
+        and getattr(plain.config, "model_type", None) in FAMILIES
+        and getattr(head, "bias", None) is None
+        and all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)
+    )
+
+
+@contextlib.contextmanager
+def faster_layers(model: Any, dtype: torch.dtype = torch.float32, right_padded: bool = False) -> Iterator[None]:
+    """Within this context the linear layers and activations of a model on a CPU are faster, with the same results up to rounding.
+
+    model         its weights are fp32
+    dtype         of the passes: torch.float32, or torch.bfloat16 within autocast
+    right_padded  whether rows are padded on the right only, if at all: a mask is then not needed, and attention is faster, too
+
+    For a training loop that computes everything else itself; where nothing is faster, the model stays as it is.
+    """
+    weights = list(model.parameters())
+    fits = enabled() and all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)
+    replaced = list(_replacements(model, dtype, dtype != torch.float32 or onednn_is_faster())) if fits else []
+    for module, forward in replaced:
+        module.forward = forward
+    attention = model.config._attn_implementation
+    if fits and right_padded and model.config.model_type in FAMILIES:
+        model.set_attn_implementation(register())
+    try:
+        yield
+    finally:
+        for module, _ in replaced:
+            del module.forward
+        model.set_attn_implementation(attention)
+
+
+def _replacements(model: Any, dtype: torch.dtype, onednn: bool, skip: Any = None) -> Iterator[tuple[Any, Any]]:
+    """Layers, each with the faster `forward` that it gets."""
+    for module in model.modules():
+        if isinstance(module, NewGELUActivation):
+            yield module, kernels.gelu
+        elif onednn and module is not skip and type(module) in {torch.nn.Linear, Conv1D}:
+            yield module, functools.partial(_linear, module, dtype)
+
+
+def _linear(module: Any, dtype: torch.dtype, x: torch.Tensor) -> torch.Tensor:
+    bias = module.bias if module.bias is None else module.bias.to(dtype)
+    return kernels.Linear.apply(x.to(dtype), module.weight.to(dtype), bias, isinstance(module, Conv1D))
+
+
 class FastPath:
-    """Faster training of one model: `engage` before training, `release` after it, `paused` for an evaluation in between.
+    """Faster passes of one model: `engage` before training, `release` after it, `paused` for an evaluation in between; or a context.
 
     dtype     of the forward and backward passes: fp32 or bf16
     compiled  whether to compile, which needs a C++ compiler
     copies    whether the matrices are bf16 copies while engaged; only where all weights are trained
+    onednn    whether linear layers call oneDNN (see `nbtools.system.onednn_is_faster`); else PyTorch chooses
     """
 
-    def __init__(self, model: Any, dtype: torch.dtype, compiled: bool, copies: bool) -> None:
-        self.model, self.dtype, self.compiled, self.copies = model, dtype, compiled, copies
+    def __init__(self, model: Any, dtype: torch.dtype, *, compiled: bool = False, copies: bool = False, onednn: bool = False) -> None:
+        self.model, self.dtype, self.compiled, self.copies, self.onednn = model, dtype, compiled, copies, onednn
         self.plain = model.get_base_model() if has_adapters(model) else model
         self.attention = self.plain.config._attn_implementation
         self.embedding, self.head = self.plain.get_input_embeddings(), self.plain.get_output_embeddings()
@@ -89,8 +146,8 @@ class FastPath:
             self.working = {weight: torch.nn.Parameter(weight.detach().to(torch.bfloat16)) for weight in self._matrices()}
         self._put(self.working)
         if not self.compiled:
-            for activation in self._activations():
-                activation.forward = functools.partial(torch.nn.functional.gelu, approximate="tanh")
+            for module, forward in _replacements(self.model, self.dtype, self.onednn, self.head):
+                module.forward = forward
             return
         for block in self._blocks():
             block._compiled_call_impl = _PROGRAMS.get(block)
@@ -111,11 +168,18 @@ class FastPath:
         for copy in self.working.values():
             copy.grad = None
         if not self.compiled:
-            for activation in self._activations():
-                del activation.forward
+            for module, _ in _replacements(self.model, self.dtype, self.onednn, self.head):
+                del module.forward
             return
         for block in self._blocks():
             block._compiled_call_impl = None
+
+    def __enter__(self) -> Self:
+        self.engage()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -145,9 +209,6 @@ class FastPath:
                 if weight in others:
                     module._parameters[name] = others[weight]
 
-    def _activations(self) -> list[Any]:
-        return [module for module in self.model.modules() if isinstance(module, NewGELUActivation)]
-
     def _matrices(self) -> list[Any]:
         """The weights of all linear layers, the output layer's included."""
         layers = (module for module in self.model.modules() if isinstance(module, (torch.nn.Linear, Conv1D)))
@@ -166,9 +227,30 @@ class FastPath:
         kind = input_ids.device.type
         keep = torch._functorch.config.patch(activation_memory_budget=KEPT_ACTIVATIONS)
         with keep, torch.autocast(kind, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            # With a cache, or a mask, documents in a block would attend to each other.
-            hidden = self.plain.base_model(input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+            hidden = self.hidden(input_ids, position_ids)
         shifted = torch.nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:].flatten()
         flat = hidden.reshape(-1, hidden.shape[-1]).to(self.dtype)
-        loss = linear_cross_entropy(flat, self.head.weight, shifted, num_items_in_batch, compiled=self.compiled, gradient=self.gradient)
+        loss = linear_cross_entropy(flat, self.head.weight, shifted, num_items_in_batch, onednn=self.onednn, gradient=self.gradient)
         return CausalLMOutput(loss=loss)
+
+    def score(self, texts: Sequence[np.ndarray], scored: Sequence[int]) -> list[float]:
+        """The negative log-likelihood of each text's last `scored[i]` tokens, in nats; all texts are one row, without padding.
+
+        texts  int [tokens] each, at most the model's context; the first token of a text is not scored
+        """
+        lengths = torch.tensor([len(ids) for ids in texts])
+        ids = torch.from_numpy(np.concatenate(texts).astype(np.int64))
+        positions = torch.cat([torch.arange(length) for length in lengths.tolist()])
+        ends = lengths.cumsum(0).tolist()
+        predicted = torch.cat([torch.arange(end - count - 1, end - 1) for end, count in zip(ends, scored, strict=True)])
+        hidden = self.hidden(ids[None], positions[None])[0, predicted]
+        losses = token_losses(hidden, self.head.weight, ids[predicted + 1], onednn=self.onednn)
+        return [float(part.double().sum()) for part in losses.split(list(scored))]
+
+    def hidden(self, input_ids: torch.Tensor, position_ids: torch.Tensor | None) -> torch.Tensor:
+        """The last layer's normalized output, [batch, tokens, width]. Where a position is 0, a document begins."""
+        if position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+        documents = find_documents(position_ids)
+        # With a cache, or a mask, documents in a block would attend to each other.
+        return self.plain.base_model(input_ids, position_ids=position_ids, use_cache=False, documents=documents).last_hidden_state

@@ -46,7 +46,7 @@ def native_library(name: str) -> ctypes.CDLL | None:
     try:
         # The macros say which instructions the processor has: different machines may share a home folder.
         macros = subprocess.run([compiler, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull], capture_output=True, check=True).stdout
-        sources = source.read_bytes() + source.with_name("bf16.h").read_bytes()
+        sources = source.read_bytes() + source.with_name("numbers.h").read_bytes()
         digest = hashlib.sha256(sources + macros + " ".join(FLAGS).encode()).hexdigest()[:16]
         library = cached("kernels", f"{name}-{digest}.so")
         if not library.is_file():

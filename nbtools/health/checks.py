@@ -130,5 +130,5 @@ def _hub_token(hub_secret: str) -> list[Check]:
 def _compiler() -> list[Check]:
     names = [os.environ.get("CXX", ""), *(["cl"] if sys.platform == "win32" else []), "g++", "clang++", "c++"]
     if found := next(filter(shutil.which, filter(None, names)), None):
-        return [Check("C++ compiler", f"{found} (torch.compile can be used)")]
-    return [Check("C++ compiler", "none found: torch.compile is left out, all else works")]
+        return [Check("C++ compiler", f"{found} (for faster training and generation)")]
+    return [Check("C++ compiler", "none found: PyTorch does the work of the C++ code, more slowly")]

@@ -8,16 +8,16 @@ from nbtools.notebooks.costs import read_costs
 
 LONG_SECONDS = 5.0  # a cell with a longer recorded time computes; a shorter one imports, prepares or draws, at another speed
 ENOUGH = 0.2  # the fraction of the long cells' recorded time that must be done before the rest is estimated
-TRUST_SECONDS = 10.0  # of the recorded time of short cells, so that the first few do not dominate the estimate of their speed
-LATE = 1.25  # if a part takes this many times its forecast, the forecast is considered wrong
+TRUST_SECONDS = 10.0  # of recorded time that counts as if this machine were equally fast, so that the first few cells do not dominate
 
 
 class Forecast:
     """The remaining seconds of planned notebooks, or None if unknown.
 
     Recorded times come from another machine, and how much slower this one is depends on the work: without bf16 units it can import equally
-    fast and train at a quarter of the speed. So there is no forecast before enough of the long cells have run here, or while a cell takes
-    much longer than expected.
+    fast and train at a quarter of the speed. So long and short cells are scaled separately, each by the ratio of all seconds taken here to
+    all recorded seconds, and there is no forecast before enough of the long cells have run here. A cell that takes longer than its
+    forecast counts with the seconds that it has taken so far, so that the forecast grows with the clock and does not jump when it ends.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -55,10 +55,11 @@ class Forecast:
         rest += [part for other, parts in self.parts.items() if other != name for part in parts]
         if self.unrecorded or not self._knows_enough([running, *rest]):
             return None
-        spent, expected = elapsed - self._since, running * self._pace(running)
-        if spent > LATE * expected and spent - expected > LONG_SECONDS:
-            return None
-        return max(0.0, expected - spent) + sum(part * self._pace(part) for part in rest)
+        spent = elapsed - self._since
+        expected = running * self._pace(running)
+        # Once it is late, the running part is evidence as a finished one is.
+        late = (running, spent) if spent > expected else None
+        return max(0.0, expected - spent) + sum(part * self._pace(part, late) for part in rest)
 
     def _advance(self, name: str, done: int, elapsed: float) -> None:
         """Note that the first `done` parts of a notebook had ended `elapsed` seconds after its start."""
@@ -77,10 +78,14 @@ class Forecast:
         long = sum(filter(_is_long, rest))
         return long <= ENOUGH * sum(rest) or self.recorded[True] >= ENOUGH * (self.recorded[True] + long)
 
-    def _pace(self, part: float) -> float:
-        """Seconds here for a recorded second of a part like this one."""
-        trust = 0.0 if self.recorded[True] and _is_long(part) else TRUST_SECONDS
-        return (self.taken[_is_long(part)] + trust) / (self.recorded[_is_long(part)] + trust)
+    def _pace(self, part: float, late: tuple[float, float] | None = None) -> float:
+        """Seconds here for a recorded second of a part like this one.
+
+        late  recorded seconds of the running part, and the seconds that it has taken so far
+        """
+        kind = _is_long(part)
+        recorded, taken = late if late is not None and _is_long(late[0]) == kind else (0.0, 0.0)
+        return (self.taken[kind] + taken + TRUST_SECONDS) / (self.recorded[kind] + recorded + TRUST_SECONDS)
 
 
 def _is_long(seconds: float) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nbtools.accel.fast_path import faster_layers
 from nbtools.data import load_reviews, pack, tokenize
 from nbtools.data.packing import IGNORED
 from nbtools.evaluation import evaluate
@@ -157,18 +158,19 @@ class Experiment:
         optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, self.max_steps)
         start = time.perf_counter()
-        for _ in progress(range(self.max_steps), label, unit="step"):
-            batch = next(batches)
-            useful += int((batch["labels"][:, 1:] != IGNORED).sum())
-            computed += batch["input_ids"].numel()
-            batch = change(self, batch) if change else batch
-            batch = {name: values.to(lm.device) for name, values in batch.items()}
-            loss = model(**batch, use_cache=use_cache).loss
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            losses.append(loss.item())
+        with faster_layers(model):
+            for _ in progress(range(self.max_steps), label, unit="step"):
+                batch = next(batches)
+                useful += int((batch["labels"][:, 1:] != IGNORED).sum())
+                computed += batch["input_ids"].numel()
+                batch = change(self, batch) if change else batch
+                batch = {name: values.to(lm.device) for name, values in batch.items()}
+                loss = model(**batch, use_cache=use_cache).loss
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+                losses.append(loss.item())
         seconds = time.perf_counter() - start
         texts = self.reviews.validation["text"][:SCORED]
         sample = generate(lm, PROMPT, seed=self.seed, max_new_tokens=40, temperature=0.7, top_k=50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,9 @@ class Progress:
     varied   names of the parameters in which jobs differ
     kept     jobs that were over before this start; kept_failed: those of them that had failed
     done, failed  jobs that have ended since
-    running  jobs that were handed over
+    running  jobs that were handed over; the first `workers` of them are at work, the others wait for a worker
+    begun    when each job at work began, by id, in seconds of the monotonic clock
+    taken    seconds that the ended jobs took, all together
     executions  what is known of a job at work on this machine, by id
     best     the parameters of the best job and its value so far, or None
     """
@@ -44,9 +47,10 @@ class Progress:
     done: int = 0
     failed: int = 0
     running: list[Job] = field(default_factory=list)
+    begun: dict[str, float] = field(default_factory=dict)
+    taken: float = 0.0
     executions: dict[str, Execution] = field(default_factory=dict)
     best: tuple[dict[str, Any], float] | None = None
-    started: float = field(default_factory=time.monotonic)
 
     @property
     def over(self) -> int:
@@ -56,11 +60,38 @@ class Progress:
     def left(self) -> int:
         return self.total - self.over
 
+    def note_running(self, jobs: Sequence[Job]) -> None:
+        """Note which jobs are handed over now."""
+        now = time.monotonic()
+        self.running = list(jobs)
+        self.begun = {job.id: self.begun.get(job.id, now) for job in self.running[: self.workers]}
+
+    def note_end(self, job: Job, *, failed: bool) -> None:
+        """Note that a job has ended."""
+        now = time.monotonic()
+        self.taken += now - self.begun.pop(job.id, now)
+        self.failed += failed
+        self.done += not failed
+
     @property
     def seconds_left(self) -> float | None:
-        """By what a job took until now, workers counted; None before the first has ended."""
-        ended = self.done + self.failed
-        return (time.monotonic() - self.started) / ended * self.left if ended else None
+        """Estimated from the mean time of the jobs that have ended; None before the first has.
+
+        A job at work that has taken longer than that counts too, with its time so far: the estimate grows with the clock and does not
+        jump when the job ends.
+        """
+        ended, now = self.done + self.failed, time.monotonic()
+        if not ended:
+            return None
+        spent = [now - began for began in self.begun.values()]
+        mean = self.taken / ended
+        late = [seconds for seconds in spent if seconds > mean]
+        mean = (self.taken + sum(late)) / (ended + len(late))
+        free = [max(0.0, mean - seconds) for seconds in spent] + [0.0] * (self.workers - len(spent))  # when each worker is free
+        heapq.heapify(free)
+        for _ in range(self.left - len(spent)):
+            heapq.heapreplace(free, free[0] + mean)
+        return max(free)
 
 
 class Observer(Protocol):
@@ -101,9 +132,10 @@ class Scheduler:
                 while due and len(self.pending) < self.executor.slots:
                     job = due.popleft()
                     self.pending[job.id] = job, self.executor.submit(job)
+                self.progress.note_running([job for job, _ in self.pending.values()])
                 if not self._collect(due):
                     time.sleep(LOOK_SECONDS)
-                self.progress.running = [job for job, _ in self.pending.values()]
+                self.progress.note_running([job for job, _ in self.pending.values()])
                 self.progress.executions = {
                     job: handle.execution for job, (_, handle) in self.pending.items() if handle.execution is not None
                 }
@@ -134,10 +166,7 @@ class Scheduler:
         return bool(over)
 
     def _count(self, job: Job, status: Status) -> None:
-        if status["state"] == "done":
-            self.progress.done += 1
-        else:
-            self.progress.failed += 1
+        self.progress.note_end(job, failed=status["state"] != "done")
         self.ended(job, status)
         self.observer.finish(job, status, self.progress)
 

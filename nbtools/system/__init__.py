@@ -8,17 +8,21 @@ from nbtools.system.compute import (
     choose_threads,
     device,
     measure_matmul,
+    onednn_is_faster,
+    onednn_product,
     seed_everything,
 )
 from nbtools.system.host import cell_request, headless, interactive, name_host
 from nbtools.system.hub import hub_state, hub_token_source
 from nbtools.system.installing import index_unreachable, run_installer
+from nbtools.system.load import OtherPrograms, wait_for_rest
 from nbtools.system.memory import available_memory, peak_memory, total_memory
 from nbtools.system.output import decoration, say, spreadsheet_cell, tolerant_output, without_surrogates
 from nbtools.system.progress import progress, progress_wanted, quiet_libraries
 
 __all__ = [
     "NumberFormat",
+    "OtherPrograms",
     "allowed_processors",
     "available_memory",
     "cell_request",
@@ -34,6 +38,8 @@ __all__ = [
     "keep_freed_memory",
     "measure_matmul",
     "name_host",
+    "onednn_is_faster",
+    "onednn_product",
     "peak_memory",
     "progress",
     "progress_wanted",
@@ -44,5 +50,6 @@ __all__ = [
     "spreadsheet_cell",
     "tolerant_output",
     "total_memory",
+    "wait_for_rest",
     "without_surrogates",
 ]

@@ -38,12 +38,36 @@ def device() -> torch.device:
 HOPELESS = 0.2  # if bf16 has less than this fraction of fp32's speed in a small product, it is not faster in a large one
 
 
-def measure_matmul(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:
+def onednn_product(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """left @ right.T + bias on a CPU for left [..., n] and right [m, n], by oneDNN.
+
+    In fp32 PyTorch calls MKL instead, which on some processors, AMD's with AVX-512 among them, runs at half of this speed.
+    """
+    import torch
+
+    return torch.ops.mkldnn._linear_pointwise.default(left, right, bias, "none", [], "")
+
+
+@functools.cache
+def onednn_is_faster() -> bool:
+    """Whether oneDNN multiplies fp32 matrices at least a tenth faster than PyTorch's choice on this CPU, by measurement."""
+    import torch
+
+    if not torch.backends.mkldnn.is_available() or device().type != "cpu":
+        return False
+    # In turns, keeping the best of each, so that load on the machine cannot hit one of them only.
+    speeds = [[measure_matmul(torch.float32, seconds=0.02, onednn=onednn) for onednn in (False, True)] for _ in range(3)]
+    own, onednn = (max(column) for column in zip(*speeds, strict=True))
+    return onednn > 1.1 * own
+
+
+def measure_matmul(dtype: torch.dtype, size: int = 768, seconds: float = 0.15, onednn: bool = False) -> float:
     """Speed of a matrix product on this device, in GFLOP/s (2 * size**3 operations per product).
 
     dtype    of both matrices
     size     rows and columns of both matrices
     seconds  time to repeat the product in
+    onednn   whether oneDNN multiplies; else PyTorch chooses
 
     The fastest repetition counts, so that other load on the machine matters little.
     """
@@ -55,7 +79,7 @@ def measure_matmul(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -
 
     def once() -> float:
         start = time.perf_counter()
-        product = left @ right
+        product = onednn_product(left, right) if onednn else left @ right
         if compute_device.type in ("cuda", "mps"):
             torch.accelerator.synchronize()
         del product
@@ -107,7 +131,8 @@ def choose_dtype() -> NumberFormat:
     speed = {name: measure_matmul(dtype, size=128, seconds=0.02) for name, dtype in formats.items()}
     if speed["bf16"] > HOPELESS * speed["fp32"]:
         # In turns, keeping the best of each, so that load on the machine cannot hit one format only.
-        rounds = [{name: measure_matmul(dtype, seconds=0.05) for name, dtype in formats.items()} for _ in range(4)]
+        onednn = {"fp32": onednn_is_faster(), "bf16": False}  # in bf16 PyTorch calls it by itself
+        rounds = [{name: measure_matmul(dtype, seconds=0.05, onednn=onednn[name]) for name, dtype in formats.items()} for _ in range(4)]
         speed = {name: max(measured[name] for measured in rounds) for name in formats}
     ratio = speed["bf16"] / speed["fp32"]
     if ratio >= 1.3:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbtools.accel.fast_path import faster_layers
 from nbtools.data import tokenize
 from nbtools.errors import InputError, MachineError
 from nbtools.models import evaluating, load_model
@@ -150,18 +151,19 @@ def train_classifier(
     for epoch in range(epochs):
         made.train()
         indices, losses = torch.randperm(len(rows), generator=order).tolist(), []
-        for start in range(0, len(indices) - batch_size + 1, batch_size):
-            chosen = indices[start : start + batch_size]
-            ids, mask = lm.pad([rows[index] for index in chosen])
-            with torch.autocast(lm.device.type, torch.bfloat16, enabled=bf16):
-                loss = made(ids, attention_mask=mask, labels=labels[chosen], use_cache=False).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            losses.append(loss.item())
-            bar.update()
+        with faster_layers(made, torch.bfloat16 if bf16 else torch.float32, right_padded=True):
+            for start in range(0, len(indices) - batch_size + 1, batch_size):
+                chosen = indices[start : start + batch_size]
+                ids, mask = lm.pad([rows[index] for index in chosen])
+                with torch.autocast(lm.device.type, torch.bfloat16, enabled=bf16):
+                    loss = made(ids, attention_mask=mask, labels=labels[chosen], use_cache=False).loss
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+                losses.append(loss.item())
+                bar.update()
         accuracy = found.classify(validation).accuracy
         found.history.append({"epoch": epoch + 1, "loss": sum(losses) / len(losses), "validation_accuracy": accuracy})
         if accuracy > best:

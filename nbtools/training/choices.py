@@ -17,15 +17,11 @@ from nbtools.accel import available
 from nbtools.accel.fast_path import FastPath, fits, has_adapters
 from nbtools.data import Packed
 from nbtools.errors import InputError, MachineError
-from nbtools.system import NumberFormat, choose_dtype, choose_threads, device, progress, say
+from nbtools.system import NumberFormat, choose_dtype, choose_threads, device, onednn_is_faster, say
 from nbtools.training.config import ResolvedConfig
 from nbtools.values import CHECKS, Text, switch
 
-# Compiling takes about this long on two cores (without AVX-512: 25 to 45 s), and a compiled pass in bf16 is 5 to 10 % shorter than a plain
-# one (mini, GPT-2 small, SmolLM2); it is tried only where a fifth of a plain run would take longer. In fp32 a compiled pass was not
-# shorter (mini: the same, or 12 % longer; SmolLM2: 20 % longer), so there it is not tried.
-COMPILE_SECONDS = 15.0
-MOST_SAVED = 0.2
+LEAST_PASSES = 50  # a shorter run takes the fast path without a comparison, which would take longer than it can save
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 REQUIRED = frozenset({"device", "dtype", "threads", "compile", "loss", "bf16_copies"})  # fields without which nothing can be repeated
 MEASURE_AGAIN = "Leave choices out, so that they are measured again."
@@ -49,20 +45,21 @@ class TrainingChoices:
     """Threads that PyTorch uses."""
     threads_reason: str = ""
     loss: str = "library"
-    """ "fused" (linear layer and cross-entropy in one, part of the fast path) or "library" (as transformers computes it)."""
+    """ "fused" (the fast path of `nbtools.accel`) or "library" (as transformers computes it)."""
+    path_reason: str = ""
+    onednn: bool = False
+    """Whether the fast path's linear layers call oneDNN; else PyTorch chooses the library for a product."""
     bf16_copies: bool = False
     """Whether forward and backward passes use bf16 copies of the weight matrices; the fp32 originals are trained."""
     compile: bool = False
-    compile_reason: str = ""
+    """Whether the transformer blocks are compiled, as asked for: a compiled pass of mini, SmolLM2 or GPT-2 small is no shorter."""
     plain_pass_seconds: float | None = None
-    """Of a forward and backward pass in the probe, like the next one; None: not measured."""
-    compiled_pass_seconds: float | None = None
-    compile_seconds: float | None = None
-    """Time that compiling took in the probe."""
+    """Of a forward and backward pass on the fast path, as measured; None: not measured."""
+    library_pass_seconds: float | None = None
 
     def __post_init__(self) -> None:
         checks = {name: CHECKS[name] for name in ("dtype", "threads", "compile")}
-        checks |= {"device": Text(), "loss": Text(("fused", "library")), "bf16_copies": switch}
+        checks |= {"device": Text(), "loss": Text(("fused", "library")), "bf16_copies": switch, "onednn": switch}
         for name, check in checks.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
 
@@ -82,13 +79,11 @@ class TrainingChoices:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def describe(self) -> str:
-        """Return two lines for display: the number format, then threads and compilation."""
-        compiled = "Compiled" if self.compile else "Not compiled"
+        """Return two lines for display: the number format, then threads and path."""
+        path = {"fused": "Fast path", "library": "The library's own path"}[self.loss]
+        path = f"{path}: {self.path_reason}" if self.path_reason else path
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return (
-            f"Passes in {self.dtype}: {self.dtype_reason}. Weights are trained in fp32.\n"
-            f"{threads}: {self.threads_reason}. {compiled}: {self.compile_reason}."
-        )
+        return f"Passes in {self.dtype}: {self.dtype_reason}. Weights are trained in fp32.\n{threads}: {self.threads_reason}. {path}."
 
 
 def first_batch(train: Packed, size: int) -> dict[str, torch.Tensor]:
@@ -113,16 +108,18 @@ def measure_choices(model: Any, batch: dict[str, torch.Tensor], config: Resolved
     if device().type != "cpu" or number.name == "fp16" or not fits(model):
         if config.compile:
             raise MachineError("The compiled path is for GPT-2 and Llama-like models on a processor.", "Leave compile out.")
-        why = "the library's own kernels" if device().type != "cpu" else "this kind of model is trained as the library has it"
-        return replace(chosen, compile_reason=why)
-    chosen = replace(chosen, loss="fused")
+        return replace(chosen, path_reason="" if device().type != "cpu" else "for this kind of model there is no other")
+    chosen = replace(chosen, loss="fused", onednn=number.name == "fp32" and onednn_is_faster())
     if has_adapters(model):
         if config.compile:
             raise MachineError("The compiled path is for training all weights, not adapters.", "Leave compile out.")
-        return replace(chosen, compile_reason="adapters are not compiled")
+        return _choose_path(model, batch, config, chosen)
     copies = number.name == "bf16" and config.gradient_accumulation_steps == 1
-    chosen = _choose_compile(model, batch, config, chosen, copies)
-    return replace(chosen, bf16_copies=copies and (chosen.compile or available("adamw")))
+    if config.compile:
+        if not compiler_available():
+            raise MachineError("Compiling was requested, and no C++ compiler is available.", "Install g++ or clang, or leave compile out.")
+        return replace(chosen, compile=True, path_reason="compiled, as asked for", bf16_copies=copies, onednn=False)
+    return _choose_path(model, batch, config, replace(chosen, bf16_copies=copies and available("adamw")))
 
 
 def reuse_choices(model: Any, choices: TrainingChoices | Mapping[str, Any], config: ResolvedConfig) -> TrainingChoices:
@@ -151,55 +148,43 @@ def fast_path(model: Any, choices: TrainingChoices) -> FastPath | None:
     """The fast path for `model` as it was chosen; None: the library's own."""
     if choices.loss != "fused":
         return None
-    return FastPath(model, FORMATS[choices.dtype], choices.compile, choices.bf16_copies)
+    dtype = FORMATS[choices.dtype]
+    return FastPath(model, dtype, compiled=choices.compile, copies=choices.bf16_copies, onednn=choices.onednn)
 
 
-def _choose_compile(
-    model: Any, batch: dict[str, torch.Tensor], config: ResolvedConfig, chosen: TrainingChoices, copies: bool
-) -> TrainingChoices:
-    """`chosen` with the decision whether to compile, its reason and what was measured for it."""
-    if config.compile is not None:
-        if config.compile and not compiler_available():
-            raise MachineError("Compiling was requested, and no C++ compiler is available.", "Install g++ or clang, or leave compile out.")
-        return replace(chosen, compile=config.compile, compile_reason="asked for")
-    if chosen.dtype == "fp32":
-        return replace(chosen, compile_reason="in fp32 a compiled pass is no shorter (measured with mini and SmolLM2)")
-    passes, dtype = config.max_steps * config.gradient_accumulation_steps, FORMATS[chosen.dtype]
+def _choose_path(model: Any, batch: dict[str, torch.Tensor], config: ResolvedConfig, chosen: TrainingChoices) -> TrainingChoices:
+    """`chosen`, which has the fast path, or the library's own path where a pass of that is shorter."""
+    passes = config.max_steps * config.gradient_accumulation_steps
+    if passes < LEAST_PASSES:
+        return replace(chosen, path_reason=f"not compared, for {passes} passes")
     with undisturbed(model):
-        _, plain = time_passes(model, batch, FastPath(model, dtype, compiled=False, copies=copies and available("adamw")))
-        chosen = replace(chosen, plain_pass_seconds=round(plain, 3))
-        if passes * plain * MOST_SAVED < COMPILE_SECONDS:
-            return replace(chosen, compile_reason=f"{passes} passes of {plain:.2f} s (probed) are too few to make up for compiling")
-        if not compiler_available():
-            return replace(chosen, compile_reason="no C++ compiler is available")
-        for _ in progress([None], "compiling", unit="program"):
-            first, fast = time_passes(model, batch, FastPath(model, dtype, compiled=True, copies=copies))
-    chosen = replace(chosen, compiled_pass_seconds=round(fast, 3), compile_seconds=round(first - fast, 1))
-    if fast >= plain:
-        return replace(chosen, compile_reason=f"a pass takes {fast:.2f} s compiled and {plain:.2f} s plain (probed)")
-    reason = f"a pass takes {fast:.2f} s instead of {plain:.2f} s (probed); compiling took {first - fast:.0f} s"
-    worth_after = max(1, round((first - fast) / (plain - fast)))
-    if worth_after > passes:  # the time is already spent, and the passes are shorter
-        return replace(chosen, compile=True, compile_reason=f"{reason}, more than {passes} passes save, but it is done")
-    return replace(chosen, compile=True, compile_reason=f"{reason}, saved after {worth_after} of {passes} passes")
+        fused = time_passes(model, batch, fast_path(model, chosen), chosen.dtype)
+        library = time_passes(model, batch, None, chosen.dtype)
+    chosen = replace(chosen, plain_pass_seconds=round(fused, 3), library_pass_seconds=round(library, 3))
+    if fused <= library:
+        return replace(chosen, path_reason=f"a pass takes {fused:.2f} s instead of {library:.2f} s (measured)")
+    reason = f"a pass takes {library:.2f} s, and {fused:.2f} s on the fast path (measured)"
+    return replace(chosen, loss="library", onednn=False, bf16_copies=False, path_reason=reason)
 
 
-def time_passes(model: Any, batch: dict[str, torch.Tensor], fast: FastPath) -> tuple[float, float]:
-    """Seconds of the first forward and backward pass over `batch`, and of the best of two to five more that take a second together.
+def time_passes(model: Any, batch: dict[str, torch.Tensor], fast: FastPath | None, dtype: str) -> float:
+    """Seconds of a forward and backward pass over `batch`: the best of two to five that take a second together, after one to warm up.
+
+    fast   the path; None: as transformers and autocast compute it in the format `dtype`
 
     No weight is changed.
     """
     seconds: list[float] = []
-    fast.engage()
-    try:
+    autocast = torch.autocast("cpu", FORMATS[dtype], enabled=fast is None and dtype != "fp32")
+    with fast or contextlib.nullcontext():
         while len(seconds) < 3 or (len(seconds) < 6 and sum(seconds[1:]) < 1):
             start = time.perf_counter()
-            model(**batch).loss.backward()
+            with autocast:
+                loss = model(**batch, use_cache=False).loss
+            loss.backward()
             seconds.append(time.perf_counter() - start)
             model.zero_grad()
-    finally:
-        fast.release()
-    return seconds[0], min(seconds[1:])
+    return min(seconds[1:])
 
 
 @contextlib.contextmanager

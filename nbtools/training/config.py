@@ -46,7 +46,7 @@ class FinetuneConfig(Checked):
     dtype: str | None = None
     """Number format of the passes: fp32, bf16 or fp16; None: measured. Weights are trained in fp32."""
     compile: bool | None = None
-    """Compile the model; None: where a probe shows that the run is long enough to benefit."""
+    """Compile the transformer blocks with torch.compile, for GPT-2 and Llama models on a CPU; None: do not."""
     threads: int | None = None
     """Threads that PyTorch uses; None: the fastest number, measured."""
     checkpoint_steps: int | None = None

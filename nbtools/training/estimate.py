@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import tempfile
 import time
@@ -16,10 +17,10 @@ from datasets import Dataset
 
 from nbtools.data import Packed
 from nbtools.errors import MachineError
-from nbtools.evaluation import computed_tokens
+from nbtools.evaluation import BATCH_TOKENS, computed_tokens
 from nbtools.generation import release
 from nbtools.models import LanguageModel, exclusively, save_model
-from nbtools.system import keep_freed_memory, quiet_libraries, seed_everything
+from nbtools.system import keep_freed_memory, quiet_libraries, seed_everything, wait_for_rest
 from nbtools.texts import check_texts, duration, gigabytes
 from nbtools.training.callbacks import evaluated_steps
 from nbtools.training.checkpoints import output_folder
@@ -29,8 +30,6 @@ from nbtools.training.finetune import VALIDATION_SAMPLE
 from nbtools.training.loop import add_lora, override_dropout
 from nbtools.training.memory import PeakMemory, check_least_memory, check_memory, free_memory, held_memory
 from nbtools.training.probe import Probe, size_of
-
-PROBE_TEXTS = 8  # scored in the probe, of those that the curve scores
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,14 @@ def estimate(
     scoring     texts scored before and after training, each as often as it occurs here
     settings    the fields of `FinetuneConfig`, as in `finetune`
 
-    It takes seven steps of the run with a learning rate of zero, writes one checkpoint next to `output_dir` and scores a few texts.
-    Afterwards weights, gradients, random states, threads and disk are as before.
+    It takes eight steps of the run with a learning rate of zero, or up to 22 until the fastest agree, writes one checkpoint next to
+    `output_dir` and scores a few texts. Afterwards weights, gradients, random states, threads and disk are as before.
 
     Raises MachineError, with advice, if memory or disk is too small (before the probe if the shapes alone show it), and the errors of
     `finetune` for an invalid configuration.
     """
     start = time.perf_counter()
+    wait_for_rest()  # of what was computed before
     config = FinetuneConfig.from_options("estimate", settings, ("output_dir", "validation", "scoring")).resolve(lm, train)
     disk = next(folder for folder in output_folder(base_name(lm), output_dir).parents if folder.is_dir())  # the nearest that exists
     sample = [] if validation is None else check_texts(validation, "validation")[:VALIDATION_SAMPLE]
@@ -114,8 +114,7 @@ def estimate(
     quiet_libraries()
     release(lm.model)  # as finetune does
     free, free_disk = free_memory() + held_memory(), shutil.disk_usage(disk).free
-    texts = sorted(sample or scored[:VALIDATION_SAMPLE], key=len, reverse=True)
-    texts = texts[:: max(1, len(texts) // PROBE_TEXTS)]  # evenly spaced from the longest to the shortest
+    texts = _probe_texts(lm, sample or scored[:VALIDATION_SAMPLE])
     with undisturbed(lm.model), tempfile.TemporaryDirectory(prefix=".probe-", dir=disk) as folder, PeakMemory() as peak:
         probe = Probe(lm, texts, Path(folder))
         choices = _run_probe(probe, train, config, peak, (free, free_disk, disk))
@@ -146,6 +145,12 @@ def estimate(
         probe_seconds=time.perf_counter() - start,
         disturbance=probe.disturbance(),
     )
+
+
+def _probe_texts(lm: LanguageModel, texts: Sequence[str]) -> list[str]:
+    """Texts that fill at least one batch of `evaluate`, evenly spaced from the longest to the shortest; all where there are fewer."""
+    count = math.ceil(BATCH_TOKENS * len(texts) / max(1, computed_tokens(lm, texts)))
+    return sorted(texts, key=len, reverse=True)[:: max(1, len(texts) // max(1, count))]
 
 
 def _run_probe(probe: Probe, train: Packed, config: ResolvedConfig, peak: PeakMemory, limits: tuple[int, int, Path]) -> TrainingChoices:

@@ -7,7 +7,8 @@ import itertools
 import pytest
 import torch
 
-from nbtools.accel.fast_path import FastPath, fits
+from nbtools.accel import fast_path, kernels
+from nbtools.accel.fast_path import FastPath, faster_layers, fits
 from nbtools.data import load_reviews, pack
 from nbtools.evaluation import evaluate
 from nbtools.models import load_model
@@ -16,7 +17,9 @@ from nbtools.training import finetune
 from nbtools.training.loop import add_lora
 from tests.small_models import mini, needs_a_compiler, tiny
 
-PATHS = [False, pytest.param(True, marks=[needs_a_compiler, pytest.mark.slow(20)])]
+COMPILED = pytest.param({"compiled": True}, marks=[needs_a_compiler, pytest.mark.slow(20)], id="compiled")
+PATHS = [pytest.param({}, id="plain"), COMPILED]
+WAYS = [*PATHS, pytest.param({"onednn": True}, id="onednn"), pytest.param({"native": False}, id="without C++")]
 REVIEWS = ["A fine film. I laughed.", "Dull, long and loud; I left before the end of it.", "See it with somebody you love!"] * 8
 
 
@@ -32,17 +35,17 @@ def losses_and_gradients(model, inputs, **keywords):
     return loss.item(), {name: weight.grad.float().clone() for name, weight in model.named_parameters()}
 
 
-@pytest.mark.parametrize("compiled", PATHS)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_in_fp32_loss_and_gradients_are_those_of_plain_transformers(kind, compiled):
+def test_in_fp32_loss_and_gradients_are_those_of_plain_transformers(monkeypatch, kind, way):
+    if not way.get("native", True):
+        monkeypatch.setattr(kernels, "code", lambda: None)
     lm = tiny(kind)
     lm.model.train()
     inputs = batch(lm)
     expected, theirs = losses_and_gradients(lm.model, inputs, use_cache=False)
-    fast = FastPath(lm.model, torch.float32, compiled, copies=False)
-    fast.engage()
-    loss, mine = losses_and_gradients(lm.model, inputs)
-    fast.release()
+    with FastPath(lm.model, torch.float32, compiled=way.get("compiled", False), onednn=way.get("onednn", False)):
+        loss, mine = losses_and_gradients(lm.model, inputs)
     assert loss == pytest.approx(expected, rel=1e-6)
     assert mine.keys() == theirs.keys()
     for name in theirs:
@@ -50,7 +53,38 @@ def test_in_fp32_loss_and_gradients_are_those_of_plain_transformers(kind, compil
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_with_adapters_loss_and_gradients_are_those_of_peft(kind):
+def test_faster_layers_change_no_result_and_are_removed_again(monkeypatch, kind):
+    monkeypatch.setattr(fast_path, "onednn_is_faster", lambda: True)
+    lm = tiny(kind)
+    inputs = batch(lm)
+    expected, theirs = losses_and_gradients(lm.model, inputs, use_cache=False)
+    with faster_layers(lm.model):
+        assert "forward" in vars(lm.model.lm_head)
+        loss, mine = losses_and_gradients(lm.model, inputs, use_cache=False)
+    assert loss == pytest.approx(expected, rel=1e-6)
+    for name in theirs:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=1e-4, atol=1e-6, msg=name)
+    assert not [name for name, module in lm.model.named_modules() if "forward" in vars(module)]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_rows_padded_on_the_right_need_no_mask(kind):
+    lm = tiny(kind)
+    ids, mask = lm.pad([row[:length] for row, length in zip(batch(lm, 3)["input_ids"].tolist(), (64, 5, 31), strict=True)])
+    inputs = {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100)}
+    expected, theirs = losses_and_gradients(lm.model, inputs, use_cache=False)
+    implementation = lm.model.config._attn_implementation
+    with faster_layers(lm.model, right_padded=True):
+        assert lm.model.config._attn_implementation != implementation
+        loss, mine = losses_and_gradients(lm.model, inputs, use_cache=False)
+    assert loss == pytest.approx(expected, rel=1e-6) and lm.model.config._attn_implementation == implementation
+    for name in theirs:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("onednn", [False, True])
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_with_adapters_loss_and_gradients_are_those_of_peft(kind, onednn):
     """Of the adapters alone: what is frozen gets no gradient. Their second matrix begins at zero, so it is filled first."""
     pytest.importorskip("peft")
     model = add_lora(tiny(kind))
@@ -63,10 +97,8 @@ def test_with_adapters_loss_and_gradients_are_those_of_peft(kind):
     inputs = batch(tiny(kind))
     expected, theirs = adapter_gradients(model, inputs, use_cache=False)
     assert fits(model)
-    fast = FastPath(model, torch.float32, compiled=False, copies=False)
-    fast.engage()
-    loss, mine = adapter_gradients(model, inputs)
-    fast.release()
+    with FastPath(model, torch.float32, onednn=onednn):
+        loss, mine = adapter_gradients(model, inputs)
     assert loss == pytest.approx(expected, rel=1e-6)
     assert mine.keys() == theirs.keys() and all("lora" in name for name in mine)
     for name in theirs:
@@ -93,10 +125,8 @@ def test_the_loss_of_packed_documents_is_that_of_each_document_alone():
             ids = inputs["input_ids"][:, begin:end]
             nll += lm.model(ids, labels=ids).loss.item() * int(end - begin - 1)
             count += int(end - begin - 1)
-    fast = FastPath(lm.model, torch.float32, compiled=False, copies=False)
-    fast.engage()
-    loss = lm.model(**inputs).loss.item()
-    fast.release()
+    with FastPath(lm.model, torch.float32):
+        loss = lm.model(**inputs).loss.item()
     assert len(starts) > 2 and loss == pytest.approx(nll / count, rel=1e-5)
 
 
@@ -123,7 +153,7 @@ def test_in_bf16_it_strays_from_fp32_about_as_far_as_autocast_does(kind, compile
     truth, exact = losses_and_gradients(lm.model, inputs, use_cache=False)
     with torch.autocast("cpu", torch.bfloat16):
         librarys, theirs = losses_and_gradients(lm.model, inputs, use_cache=False)
-    fast = FastPath(lm.model, torch.bfloat16, compiled, copies)
+    fast = FastPath(lm.model, torch.bfloat16, compiled=compiled, copies=copies)
     fast.engage()
     loss, mine = losses_and_gradients(lm.model, inputs)
     fast.release()
@@ -138,13 +168,13 @@ def test_in_bf16_it_strays_from_fp32_about_as_far_as_autocast_does(kind, compile
 
 
 @pytest.mark.parametrize("copies", [False, True])
-@pytest.mark.parametrize("compiled", PATHS)
-def test_released_the_model_is_the_librarys_again_and_paused_it_is_so_for_a_while(compiled, copies):
+@pytest.mark.parametrize("way", PATHS)
+def test_released_the_model_is_the_librarys_again_and_paused_it_is_so_for_a_while(way, copies):
     lm = tiny()
     ids = batch(lm)["input_ids"]
     plain, attention, implementation = lm.model(ids).logits, lm.model.forward, lm.model.config._attn_implementation
     weights = {name: weight.data_ptr() for name, weight in lm.model.named_parameters()}
-    fast = FastPath(lm.model, torch.bfloat16, compiled, copies)
+    fast = FastPath(lm.model, torch.bfloat16, copies=copies, onednn=not way, **way)
     fast.engage()
     assert lm.model.forward != attention
     with fast.paused():
@@ -154,7 +184,7 @@ def test_released_the_model_is_the_librarys_again_and_paused_it_is_so_for_a_whil
     fast.release()
     assert lm.model(ids).logits.equal(plain) and lm.model.config._attn_implementation == implementation
     assert {name: weight.data_ptr() for name, weight in lm.model.named_parameters()} == weights
-    assert "forward" not in vars(lm.model) and "forward" not in vars(lm.model.transformer.wte)
+    assert not [name for name, module in lm.model.named_modules() if "forward" in vars(module)]
 
 
 def test_only_families_that_are_tested_take_it():

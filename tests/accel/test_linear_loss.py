@@ -6,11 +6,18 @@ import pytest
 import torch
 from transformers.loss.loss_utils import ForCausalLMLoss
 
-from nbtools.accel import linear_loss
-from nbtools.accel.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding
-from tests.small_models import needs_a_compiler
+from nbtools.accel import kernels, linear_loss
+from nbtools.accel.linear_loss import IGNORED, SharedGradient, linear_cross_entropy, shared_embedding, token_losses
 
-PATHS = [False, pytest.param(True, marks=needs_a_compiler)]
+WAYS = ["plain", "onednn", "without C++"]
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch) -> dict[str, bool]:
+    """The arguments of a way to compute the loss."""
+    if request.param == "without C++":
+        monkeypatch.setattr(kernels, "code", lambda: None)
+    return {"onednn": request.param == "onednn"}
 
 
 def example(tokens: int = 37, width: int = 16, vocabulary: int = 301):
@@ -27,27 +34,25 @@ def gradients(loss, *parts):
     return torch.autograd.grad(loss, parts)
 
 
-@pytest.mark.parametrize("compiled", PATHS)
 @pytest.mark.parametrize("chunk", [64, 100, 8192])
 @pytest.mark.parametrize("count", [None, 99])
-def test_loss_and_gradients_are_the_librarys(monkeypatch, compiled, chunk, count):
+def test_loss_and_gradients_are_the_librarys(monkeypatch, way, chunk, count):
     monkeypatch.setattr(linear_loss, "CHUNK", chunk)
+    monkeypatch.setattr(linear_loss, "LOGITS", 301 * 4 * 20)  # 37 tokens are two pieces
     hidden, weight, labels = example()
     expected = ForCausalLMLoss(hidden @ weight.T, None, len(weight), count and torch.tensor(count), shift_labels=labels)
-    loss = linear_cross_entropy(hidden, weight, labels, count, compiled=compiled)
+    loss = linear_cross_entropy(hidden, weight, labels, count, **way)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     for mine, theirs in zip(gradients(loss, hidden, weight), gradients(expected, hidden, weight), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow(6)
-@pytest.mark.parametrize("compiled", PATHS)
-def test_in_bf16_it_is_as_close_to_the_exact_value_as_the_library(compiled):
+def test_in_bf16_it_is_as_close_to_the_exact_value_as_the_library(way):
     hidden, weight, labels = example(tokens=64, width=64, vocabulary=1000)
     truth = ForCausalLMLoss(hidden @ weight.T, None, len(weight), shift_labels=labels)
     low_hidden, low_weight = (part.detach().bfloat16().requires_grad_() for part in (hidden, weight))
     theirs = ForCausalLMLoss(low_hidden @ low_weight.T, None, len(weight), shift_labels=labels)
-    mine = linear_cross_entropy(low_hidden, low_weight, labels, compiled=compiled)
+    mine = linear_cross_entropy(low_hidden, low_weight, labels, **way)
     assert abs(mine - truth) <= 1.5 * abs(theirs - truth) + 1e-3
 
     def distances(loss, *parts):
@@ -59,6 +64,15 @@ def test_in_bf16_it_is_as_close_to_the_exact_value_as_the_library(compiled):
     truth = ForCausalLMLoss(hidden @ weight.T, None, len(weight), shift_labels=labels)
     for ours, librarys in zip(lost, distances(theirs, low_hidden, low_weight), strict=True):
         assert ours <= 1.5 * librarys + 1e-3
+
+
+def test_the_losses_of_single_tokens_are_the_librarys(monkeypatch, way):
+    monkeypatch.setattr(linear_loss, "CHUNK", 100)
+    monkeypatch.setattr(linear_loss, "LOGITS", 301 * 4 * 20)
+    hidden, weight, labels = example()
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(hidden @ weight.T, labels, reduction="none", ignore_index=IGNORED)
+        torch.testing.assert_close(token_losses(hidden, weight, labels, **way), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_certain_label_gets_its_own_small_gradient_and_not_the_noise_of_rounding():

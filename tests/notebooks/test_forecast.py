@@ -86,15 +86,17 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "COSTS_FILE", tmp_path / "costs.json")
 
 
-def test_there_is_no_estimate_before_enough_has_run_and_while_a_cell_is_late(recorded: None) -> None:
+def test_there_is_no_estimate_before_enough_has_run_and_a_late_cell_counts_as_it_goes(recorded: None) -> None:
     forecast = Forecast(["01_a", "02_b"])
     assert forecast.left("01_a", 0, 3, 0.3) is None and forecast.left("01_a", 1, 3, 0.5) is None
     assert forecast.left("01_a", 2, 3, 40.5) is None  # a cell of 20 s says little about 220
-    assert forecast.left("01_a", 3, 3, 200.5) == pytest.approx(280)  # twice as slow as recorded
-    assert forecast.left("01_a", 3, 3, 239.5) == pytest.approx(241)
-    assert forecast.left("01_a", 3, 3, 260.0) is None
-    forecast.finish("01_a", 240.5)
-    assert forecast.left("02_b", 1, 3, 0.0) == pytest.approx(240)
+    pace = (200 + 10) / (100 + 10)  # 100 recorded seconds took 200 here, and ten count as if this machine were equally fast
+    assert forecast.left("01_a", 3, 3, 200.5) == pytest.approx(140 * pace)
+    assert forecast.left("01_a", 3, 3, 200.5 + 20 * pace) == pytest.approx(120 * pace)
+    late = forecast.left("01_a", 3, 3, 260.5)
+    assert late == pytest.approx(120 * (260 + 10) / (120 + 10))
+    forecast.finish("01_a", 260.5)
+    assert forecast.left("02_b", 1, 3, 0.0) == pytest.approx(late)
 
 
 def test_an_unrecorded_notebook_makes_the_rest_unknown(recorded: None) -> None:

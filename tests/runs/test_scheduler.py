@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import yaml
 
 from nbtools import sweep
 from nbtools.errors import InputError, RunError
-from nbtools.runs import LocalExecutor, Progress, RunStore, read_plan, run_sweep
+from nbtools.runs import LocalExecutor, RunStore, read_plan, run_sweep
 from nbtools.runs.store import read_status
 from tests.gate import HANG_SECONDS
 from tests.runs.small_notebooks import processes_with
@@ -94,12 +93,6 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     for place, said in ((tmp_path, "is not a sweep"), (tmp_path / "mine.txt", "is a file")):
         with pytest.raises(InputError, match=said):
             sweep(asked, place)
-
-
-def test_the_time_left_is_by_what_was_taken():
-    progress = Progress(10, workers=2, kept=2, done=3, failed=1, started=time.monotonic() - 8)
-    assert progress.left == 4 and progress.seconds_left == pytest.approx(8, abs=0.5)
-    assert Progress(10, workers=2).seconds_left is None
 
 
 def test_two_sweeps_on_one_folder(tmp_path):

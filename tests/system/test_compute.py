@@ -62,16 +62,36 @@ def test_speed_is_that_of_the_fastest_repetition(on_cpu: None, monkeypatch: pyte
 def test_number_format_follows_the_measurement(ratio: float, name: str, on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
-    def measure(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:
+    def measure(dtype: torch.dtype, size: int = 768, seconds: float = 0.15, onednn: bool = False) -> float:
         sizes.append(size)
         return 100.0 * ratio if dtype == torch.bfloat16 else 100.0
 
     monkeypatch.setattr(compute, "measure_matmul", measure)
+    monkeypatch.setattr(compute, "onednn_is_faster", lambda: False)
     choice = choose_dtype()
     assert choice.name == name and f"{ratio:.2g} times" in choice.reason.replace(".0 times", " times")
     assert (768 in sizes) == (ratio > 0.2), "a full product in a hopeless format takes seconds"
     assert choice.gflops == {"fp32": 100.0, "bf16": 100.0 * ratio}
     assert choose_dtype() is choice, "one measurement a process, so that a run keeps to one format"
+
+
+@pytest.mark.parametrize("ratio", [2.2, 1.0])
+def test_in_fp32_the_faster_library_counts(ratio: float, on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(dtype: torch.dtype, size: int = 768, seconds: float = 0.15, onednn: bool = False) -> float:
+        return 240.0 if dtype == torch.bfloat16 else 100.0 * (ratio if onednn else 1)
+
+    monkeypatch.setattr(compute, "measure_matmul", measure)
+    compute.onednn_is_faster.cache_clear()
+    try:
+        assert compute.onednn_is_faster() is (ratio > 1.1)
+        assert choose_dtype().name == ("fp32" if ratio > 2 else "bf16")
+    finally:
+        compute.onednn_is_faster.cache_clear()
+
+
+def test_both_libraries_multiply_alike() -> None:
+    left, right, bias = torch.randn(3, 40), torch.randn(50, 40), torch.randn(50)
+    torch.testing.assert_close(compute.onednn_product(left, right, bias), left @ right.T + bias, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("capability", "name"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])

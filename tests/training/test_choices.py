@@ -32,40 +32,44 @@ def decide(steps: int, lm=None, **wanted) -> TrainingChoices:
     return measure_choices(lm.model, batch(lm), config(steps, **{"dtype": "fp32", **wanted}))
 
 
-def timed(monkeypatch, plain: float, fast: float, first: float) -> None:
+def timed(monkeypatch, fast: float, library: float) -> None:
     """Passes that take the given numbers of seconds on any machine."""
-    monkeypatch.setattr(choices, "time_passes", lambda model, inputs, path: (first, fast) if path.compiled else (plain, plain))
+    monkeypatch.setattr(choices, "time_passes", lambda model, inputs, path, dtype: library if path is None else fast)
 
 
-@needs_a_compiler
 @pytest.mark.parametrize(
-    ("steps", "plain", "fast", "compiled", "why"),
+    ("steps", "fast", "library", "loss", "why"),
     [
-        (10, 1.0, 0.4, False, "are too few to make up for compiling"),
-        (300, 1.0, 0.4, True, "a pass takes 0.40 s instead of 1.00 s (probed); compiling took 30 s, saved after 50 of 300 passes"),
-        (300, 1.0, 1.1, False, "a pass takes 1.10 s compiled and 1.00 s plain"),
+        (10, 1.0, 0.4, "fused", "not compared, for 10 passes"),
+        (300, 0.4, 1.0, "fused", "a pass takes 0.40 s instead of 1.00 s (measured)"),
+        (300, 1.1, 1.0, "library", "a pass takes 1.00 s, and 1.10 s on the fast path (measured)"),
     ],
 )
-def test_it_compiles_where_a_probe_says_that_it_pays(monkeypatch, steps, plain, fast, compiled, why):
-    timed(monkeypatch, plain, fast, 30 + fast)
-    chosen = decide(steps, dtype="bf16")
-    assert chosen.compile is compiled and why in chosen.compile_reason
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_the_path_with_the_shorter_pass_is_taken(monkeypatch, dtype, steps, fast, library, loss, why):
+    timed(monkeypatch, fast, library)
+    chosen = decide(steps, dtype=dtype)
+    assert chosen.loss == loss and why in chosen.path_reason and not chosen.compile
     assert why in chosen.describe()
+    if loss == "library":
+        assert not chosen.onednn and not chosen.bf16_copies
 
 
-def test_in_fp32_nobody_waits_for_a_probe(monkeypatch):
-    def never(*_):
-        raise AssertionError("compiling was never shorter in fp32, so nothing is to be tried")
-
-    monkeypatch.setattr(choices, "time_passes", never)
-    chosen = decide(10_000)
-    assert chosen.compile is False and "in fp32 a compiled pass is no shorter" in chosen.compile_reason
+def test_both_paths_are_really_timed():
+    chosen = decide(60)
+    assert chosen.plain_pass_seconds is not None and chosen.library_pass_seconds is not None
+    assert chosen.loss == ("fused" if chosen.plain_pass_seconds <= chosen.library_pass_seconds else "library")
 
 
-def test_without_a_compiler_it_stays_plain_and_says_so(monkeypatch):
-    timed(monkeypatch, 1.0, 0.5, 30.0)
+@pytest.mark.parametrize("faster", [False, True])
+def test_onednn_multiplies_in_fp32_where_it_is_faster(monkeypatch, faster):
+    monkeypatch.setattr(choices, "onednn_is_faster", lambda: faster)
+    assert decide(10).onednn is faster
+    assert decide(10, dtype="bf16").onednn is False  # PyTorch calls it there by itself
+
+
+def test_without_a_compiler_compiling_is_refused(monkeypatch):
     monkeypatch.setattr(choices, "compiler_available", lambda: False)
-    assert decide(10_000, dtype="bf16").compile_reason == "no C++ compiler is available"
     with pytest.raises(MachineError, match="no C\\+\\+ compiler"):
         decide(10, compile=True)
 
@@ -93,7 +97,7 @@ def test_what_is_asked_for_is_not_measured(monkeypatch):
     monkeypatch.setattr(choices, "choose_dtype", never)
     chosen = decide(1, dtype="bf16", compile=True, threads=1)
     assert (chosen.dtype, chosen.compile, chosen.threads) == ("bf16", True, 1)
-    assert {chosen.dtype_reason, chosen.compile_reason, chosen.threads_reason} == {"asked for"}
+    assert {chosen.dtype_reason, chosen.threads_reason} == {"asked for"}
 
 
 def test_the_probe_changes_nothing(monkeypatch):

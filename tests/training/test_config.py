@@ -200,7 +200,7 @@ def test_gradients_that_are_summed_are_not_kept_in_bf16() -> None:
 
 
 def test_choices_are_stored_and_read_again_and_an_invalid_one_is_refused() -> None:
-    choices = TrainingChoices(dtype="bf16", threads=2, loss="fused", compile_seconds=3.5, gflops={"fp32": 10.0})
+    choices = TrainingChoices(dtype="bf16", threads=2, loss="fused", library_pass_seconds=3.5, gflops={"fp32": 10.0})
     assert TrainingChoices.from_dict(choices.to_dict()) == choices
     assert "plain_pass_seconds" not in choices.to_dict(), "what was not measured is not stored"
     earlier = {**choices.to_dict(), "a_field_of_another_version": 1}

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from nbtools.data import load_reviews, pack
 from nbtools.errors import InputError, MachineError
-from nbtools.evaluation import evaluate
+from nbtools.evaluation import BATCH_TOKENS, computed_tokens, evaluate
 from nbtools.models import load_model
-from nbtools.training import Estimate, TrainingChoices, estimate, finetune, memory
+from nbtools.system import wait_for_rest
+from nbtools.training import Estimate, TrainingChoices, estimate, finetune, memory, probe
 from nbtools.training.choices import FORMATS, compiler_available
 from nbtools.training.memory import PeakMemory, check_least_memory, held_memory, least_memory
-from nbtools.training.probe import PROBE_STEPS, Probe, disturbance
+from nbtools.training.probe import MOST_PROBES, PROBE_STEPS, Lap, Probe, disturbance
 from tests.small_models import tiny
 
 MODULE = importlib.import_module("nbtools.training.estimate")  # the package hands on the function of that name
@@ -82,8 +84,10 @@ def test_it_leaves_everything_as_it_was(reviews, tmp_path, way, dtype):
         assert same(one, other)
     assert [path.name for path in tmp_path.rglob("*")] == ["mine.txt"]
     assert found.choices.loss == ("library" if way == "library" else "fused") and found.choices.dtype == dtype
-    score = evaluate(lm, reviews.validation[:4]["text"])
-    assert score.nll == evaluate(tiny(), reviews.validation[:4]["text"]).nll
+    fresh = tiny()
+    fresh.model.config.model_type = lm.model.config.model_type  # scored on the same path
+    texts = reviews.validation[:4]["text"]
+    assert evaluate(lm, texts).nll == evaluate(fresh, texts).nll
 
 
 @pytest.mark.slow(4)
@@ -273,26 +277,88 @@ def test_an_estimate_cannot_be_changed(reviews, tmp_path):
     ],
 )
 def test_a_disturbed_probe_is_detected(probes, reason):
-    assert disturbance(probes, 2) == reason
+    assert disturbance([Lap(*probe) for probe in probes], 2) == reason
 
 
 @pytest.mark.parametrize(
-    ("steps", "step_seconds", "known"),
+    ("cores", "threads", "others", "disturbed"),
     [
-        ([9.0, 1.0, 1.0, 1.1, 1.1, 1.0, 1.0], 1.0, True),  # the first step warms up
-        ([9.0, 4.0, 3.0, 1.0, 1.1, 1.0, 1.0], 1.0, True),  # so does the second, on a slow machine
-        ([9.0, 3.0, 3.1, 3.0, 1.0, 1.0, 1.0], 1.0, False),  # something else ran beside most of the probe
-        ([1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0], 2.0, False),
+        (2, 2, 1.0, True),  # this thread ran all the time, but waited for the other one
+        (2, 2, 0.3, False),
+        (8, 2, 5.0, False),  # on cores that the training does not use
+        (8, 2, 7.0, True),
+        (1, 1, 0.5, True),
     ],
 )
-def test_an_estimate_of_24_minutes_for_7_7_was_shown_as_known(reviews, tmp_path, monkeypatch, steps, step_seconds, known):
-    laps = iter([0.0, *steps[:6], *[0.0, 0.2, 0.0, 0.2, 0.0, 0.5], steps[6]])
-    monkeypatch.setattr(Probe, "_lap", lambda probe: [(lap := next(laps)), lap])
+def test_other_programs_disturb_where_they_take_cores_that_the_training_uses(monkeypatch, cores, threads, others, disturbed):
+    monkeypatch.setattr(probe, "allowed_processors", lambda: cores)
+    laps = [Lap(2.0, 2.0, [(2 * others - 0.1, "editor\x1b"), (0.1, "shell")]), Lap(2.1, 2.1), Lap(2.1, 2.1)]
+    reason = f"the processor was busy with other programs ({others} of {cores} cores, most of it editor<U+001B>)"
+    assert disturbance(laps, threads) == (reason if disturbed else "")
+    monkeypatch.setenv("NBTOOLS_DEVICE", "meta")
+    assert disturbance(laps, threads) == ""
+
+
+@pytest.mark.parametrize(
+    ("steps", "probes", "step_seconds", "known"),
+    [
+        ([9.0, 1.0, 1.0, 1.1, 1.1, 1.0, 1.0], 3, 1.0, True),  # the first step warms up
+        ([9.0, 4.0, 3.0, 1.0, 1.1, 1.0, 1.0], 3, 1.0, True),  # so does the second, on a slow machine
+        ([9.0, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4, 0.2, 0.2, 0.2, 0.2], 5, 0.2, True),  # still faster: after a busy cell
+        ([9.0, 4.0, 4.1, 4.0, 4.0, 1.0, 1.0], 3, 1.0, False),  # the time for probes is over, and no two agree
+        ([0.1, *[0.2 + 0.1 * (9 - step // 2) for step in range(20)]], MOST_PROBES, 0.2, False),
+    ],
+)
+def test_an_estimate_of_24_minutes_for_7_7_was_shown_as_known(reviews, tmp_path, monkeypatch, steps, probes, step_seconds, known):
+    """It came right after a busy cell."""
+    laps = iter([steps[0], *[sum(steps[at : at + 2]) for at in range(1, len(steps), 2)], *[0.0, 0.2] * 3, 0.0, 0.5])
+    monkeypatch.setattr(Probe, "_lap", lambda self: Lap(lap := next(laps), lap))
+    made: list[Probe] = []
+    monkeypatch.setattr(MODULE, "Probe", lambda *arguments: made.append(Probe(*arguments)) or made[0])
     lm = tiny()
     found = estimate(lm, pack(reviews.train, lm, 64), output_dir=tmp_path / "run", validation=reviews.validation, **PLAN)
-    assert found.step_seconds == step_seconds and (found.disturbance == "") == known
-    assert found.parts["steps"] == step_seconds * 22 and found.parts["checkpoints"] == pytest.approx(0.5 * (21 // 4))
+    assert next(laps, None) is None and len(made[0].probes) == probes
+    assert found.step_seconds == pytest.approx(step_seconds) and (found.disturbance == "") == known
+    assert found.parts["steps"] == pytest.approx(step_seconds * 22) and found.parts["checkpoints"] == pytest.approx(0.5 * (21 // 4))
     assert ("time not known" in repr(found)) == (not known) and found.to_dict()["disturbance"] == found.disturbance
+
+
+def test_other_programs_are_named_together_with_the_number(reviews, tmp_path, monkeypatch):
+    class Busy:
+        def lap(self):
+            return [(1000.0, "renderer")]
+
+    monkeypatch.setattr(probe, "OtherPrograms", Busy)
+    monkeypatch.setattr(probe, "LEAST_SECONDS", 0.0)
+    lm = tiny()
+    found = estimate(lm, pack(reviews.train, lm, 64), output_dir=tmp_path / "run", **PLAN)
+    first = repr(found).splitlines()[0]
+    assert "busy with other programs" in first and "most of it renderer" in first and " s for 22 steps" in first
+
+
+def test_the_threads_of_a_library_come_to_rest_before_the_probe(monkeypatch):
+    """After a busy cell they spin for a while: processor time passes while this thread sleeps."""
+    looks: list[float] = []
+
+    def used() -> float:
+        looks.append(0.0)
+        return time.perf_counter() * 2 if len(looks) < 7 else 1.0  # two spinning threads during the first three looks
+
+    assert wait_for_rest(used=used) and len(looks) == 8
+    assert not wait_for_rest(0.2, used=lambda: 2 * time.perf_counter())
+
+
+def test_seconds_per_token_come_from_a_full_batch(reviews, tmp_path, monkeypatch):
+    """Several texts are scored in one pass, so the time of one short text says nothing about many."""
+    scored: list[int] = []
+    lm = tiny()
+    monkeypatch.setattr(probe, "evaluate", lambda lm, texts, label: scored.append(computed_tokens(lm, texts)))
+    texts = reviews.test["text"]
+    assert len(texts) < 32 and computed_tokens(lm, texts) > BATCH_TOKENS
+    estimate(lm, pack(reviews.train, lm, 64), output_dir=tmp_path / "run", scoring=[*texts] * 3, **PLAN)
+    assert len(scored) >= 4 and BATCH_TOKENS <= scored[0] < 2 * BATCH_TOKENS, "a pass to warm up, and three that are timed"
+    few = texts[:1]
+    assert MODULE._probe_texts(lm, few) == few and MODULE._probe_texts(lm, []) == []
 
 
 HOG = "import os\nos.sched_setaffinity(0, {0})\nprint('at work', flush=True)\nwhile True:\n    pass"

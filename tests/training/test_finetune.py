@@ -155,7 +155,7 @@ def test_on_the_librarys_path_no_autocast_is_left_on_the_model(reviews, tmp_path
     lm.model.config.model_type = "gpt2"
     assert tuned.choices.loss == "library" and "_original_forward" not in vars(lm.model)
     linear = []
-    handle = lm.model.lm_head.register_forward_hook(lambda module, inputs, output: linear.append(output.dtype))
+    handle = lm.model.transformer.h[0].mlp.c_fc.register_forward_hook(lambda module, inputs, output: linear.append(output.dtype))
     evaluate(tuned.lm, reviews.validation["text"][:1])
     handle.remove()
     assert set(linear) == {torch.float32}

@@ -1,0 +1,64 @@
+"""The operations in C++ and by oneDNN, held to PyTorch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from nbtools.accel import kernels
+
+EDGES = torch.tensor([-1e4, -90.0, -20.0, -5.0, -1e-3, 0.0, 1e-3, 5.0, 20.0, 90.0, 1e4])
+
+
+@pytest.fixture(autouse=True)
+def compiled() -> None:
+    if kernels.code() is None:
+        pytest.skip("no C++ compiler is available")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gelu_and_its_gradient_are_pytorchs(dtype):
+    torch.manual_seed(0)
+    x = torch.cat([EDGES, 3 * torch.randn(20_001)]).to(dtype).requires_grad_()
+    outer = torch.randn(len(x)).to(dtype)
+    mine, theirs = kernels.gelu(x), functional.gelu(x, approximate="tanh")
+    precision = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 2**-7, "atol": 2**-7}
+    torch.testing.assert_close(mine, theirs, **precision)
+    torch.testing.assert_close(torch.autograd.grad(mine, x, outer), torch.autograd.grad(theirs, x, outer), **precision)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_softmax_of_the_loss_is_pytorchs(dtype):
+    torch.manual_seed(0)
+    logits = (20 * torch.randn(7, 1003)).to(dtype)
+    largest, total = kernels.logit_sums(logits)
+    assert largest.equal(logits.float().amax(-1))
+    log_total = largest + total.log()
+    torch.testing.assert_close(log_total, logits.float().logsumexp(-1), rtol=1e-6, atol=1e-6)
+    factor, expected = torch.rand(7), logits.float().softmax(-1)
+    kernels.logit_scale_(logits, log_total, factor)
+    torch.testing.assert_close(logits.float(), expected * factor[:, None], rtol=2**-7 if dtype == torch.bfloat16 else 1e-5, atol=1e-6)
+
+
+def test_a_logit_that_is_not_a_number_is_not_hidden():
+    logits = torch.randn(2, 100)
+    logits[1, 40] = torch.nan
+    _, total = kernels.logit_sums(logits)
+    assert total.isfinite().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_linear_layer_by_onednn_is_pytorchs(transposed, biased):
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 5, 24, requires_grad=True), torch.randn(24, 40, requires_grad=True)
+    if not transposed:
+        weight = weight.detach().t().contiguous().requires_grad_()
+    bias = torch.randn(40, requires_grad=True) if biased else None
+    theirs = x @ (weight if transposed else weight.t()) + (0 if bias is None else bias)
+    mine = kernels.Linear.apply(x, weight, bias, transposed)
+    torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    parts, outer = [part for part in (x, weight, bias) if part is not None], torch.randn_like(theirs)
+    for one, other in zip(torch.autograd.grad(mine, parts, outer), torch.autograd.grad(theirs, parts, outer), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
