@@ -17,6 +17,7 @@
 #                                                      several GB of CUDA libraries; this one is for CPUs
 #   PYTHON=/path/to/python3.11                         the Python for .venv, 3.11 or later
 #   TESTS=tests/data                                   the tests that `make check` runs; default: all
+#   BENCH=--again                                      options of `make bench`: --plan, --again, or names of benchmarks
 
 .PHONY: course lab check style test check-all refresh pictures bench
 .DELETE_ON_ERROR:
@@ -73,13 +74,11 @@ check-all: .venv/installed-dev
 		for name in colab bundle binder oldest newest $(GPU); do $(RUN) environments.$$name || failed=1; done; \
 		.venv/bin/python tools/refresh_readme.py; exit $$failed
 
-# Each stores its result at the end, so an interruption loses only the current one. The benchmark mini is separate, because
-# it needs another model to compare with: python -m benchmarks.mini --against FOLDER
+# It says how long it takes, and resumes after an interruption; BENCH=--again starts anew, BENCH=--plan only says how long it takes. The
+# benchmark mini is separate, because it needs another model to compare with: python -m benchmarks.mini --against FOLDER
 bench: .venv/installed-bench
 	$(RUN) nbtools fetch smollm2
-	for name in finetune_throughput dropout time_to_perplexity generation estimate attention_payload course profile adapters sweep; do \
-		$(OFFLINE) $(RUN) benchmarks.$$name || exit; done
-	$(RUN) benchmarks.report
+	$(OFFLINE) $(RUN) benchmarks $(BENCH)
 
 .venv/installed-course .venv/installed-lab .venv/installed-dev .venv/installed-bench: .venv/installed-%: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c '$(SUITABLE)' 2>/dev/null || { \

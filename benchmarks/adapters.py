@@ -36,7 +36,7 @@ def trained(profile: str, lora: bool, steps: int, seed: int) -> Row:
             lora=lora, seed=seed,
         )  # fmt: skip
         score = nbtools.evaluate(tuned.lm, reviews.validation["text"][:SCORED])
-    return {"bits_per_byte": score.bits_per_byte, "seconds": round(tuned.seconds, 3), "learning_rate": rate}
+    return {"bits_per_byte": score.bits_per_byte, "seconds": round(tuned.seconds, 3), "learning_rate": rate, "dtype": tuned.choices.dtype}
 
 
 def before(profile: str) -> Row:
@@ -48,26 +48,26 @@ def before(profile: str) -> Row:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     profile, steps = ("mini", 3) if options.quick else (options.profile, options.steps)
-    first = harness.rounds({"untrained": Call("benchmarks.adapters:before", {"profile": profile})}, 1)
-    raw: dict[str, list[Row]] = {}
-    for seed in range(options.rounds):
-        calls: dict[str, harness.Planned] = {
-            name: Call("benchmarks.adapters:trained", {"profile": profile, "lora": lora, "steps": steps, "seed": seed})
-            for name, lora in WAYS.items()
-        }
-        for name, rows in harness.rounds(calls, 1).items():
-            raw.setdefault(name, []).extend(rows)
+    calls: dict[str, harness.Planned] = {"untrained": Call("benchmarks.adapters:before", {"profile": profile})}
+    seeds = range(options.rounds)
+    for seed in seeds:
+        for name, lora in WAYS.items():
+            arguments = {"profile": profile, "lora": lora, "steps": steps, "seed": seed}
+            calls[f"{name}, seed {seed}"] = Call("benchmarks.adapters:trained", arguments)
+    found = harness.rounds(calls, 1)
+    raw: dict[str, list[Row]] = {name: [found[f"{name}, seed {seed}"][0] for seed in seeds] for name in WAYS}
     summary = {
         name: {one: spread(column(rows, one)) for one in ("bits_per_byte", "seconds", "peak_memory_bytes")} for name, rows in raw.items()
     }
     most = summary["LoRA, rank 16"]["peak_memory_bytes"]["max"]
     memory, time = (ratio(column(raw["LoRA, rank 16"], one), column(raw["all weights"], one)) for one in ("peak_memory_bytes", "seconds"))
+    dtype = raw["LoRA, rank 16"][0]["dtype"]
     return {
         "settings": {"profile": profile, "steps": steps, "scored": SCORED},
         "summary": summary,
-        "untrained": first["untrained"][0]["bits_per_byte"],
+        "untrained": found["untrained"][0]["bits_per_byte"],
         "ratios": {"memory": memory, "time": time},
-        "goals": [goal(f"most memory of training adapters on {profile}, bytes", most, MEMORY, at_most=True)],
+        "goals": [goal(f"most memory of training adapters on {profile}, bytes", most, MEMORY, at_most=True, format=dtype)],
         "raw": raw,
     }
 

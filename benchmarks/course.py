@@ -30,16 +30,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     notebooks = choose_notebooks(["00"] if options.quick else [])
     raw: dict[str, list[dict[str, Any]]] = {notebook.name: [] for notebook in notebooks}
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    for number in range(options.rounds):
-        for notebook in notebooks:
-            harness.say(f"round {number + 1} of {options.rounds}: {notebook.name}")
-            others = harness.others_percent()
-            with tempfile.TemporaryDirectory(prefix="bench-course-") as folder:
-                done = execute(Job(str(notebook.path)), Path(folder, f"{notebook.name}.ipynb"), runs=Path(folder, "runs"))
-            if done.failure is not None:
-                raise RunError(f"{notebook.name} failed: {done.failure.reason}.", f"Run it to see where: nbtools run {notebook.name}")
-            figures = {"seconds": round(done.seconds, 1), "peak_memory_bytes": done.peak_memory_bytes, "others_percent": round(others, 1)}
-            raw[notebook.name].append(figures)
+    paths = {notebook.name: notebook.path for notebook in notebooks}
+    for _, name in harness.announced(list(paths), options.rounds):
+        others = harness.others_percent()
+        with tempfile.TemporaryDirectory(prefix="bench-course-") as folder:
+            done = execute(Job(str(paths[name])), Path(folder, f"{name}.ipynb"), runs=Path(folder, "runs"))
+        if done.failure is not None:
+            raise RunError(f"{name} failed: {done.failure.reason}.", f"Run it to see where: nbtools run {name}")
+        figures = {"seconds": round(done.seconds, 1), "peak_memory_bytes": done.peak_memory_bytes, "others_percent": round(others, 1)}
+        raw[name].append(figures)
     summary = {name: {one: statistics.median(column(rows, one)) for one in ("seconds", "peak_memory_bytes")} for name, rows in raw.items()}
     most = max(row["peak_memory_bytes"] for row in summary.values())
     return {

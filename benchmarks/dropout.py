@@ -35,12 +35,16 @@ def heldout(dropout: float, seed: int, steps: int, reviews: int | None) -> dict[
 def dropout_study(quick: bool) -> Row:
     """Perplexity with dropout 0.1 and without, three seeds each: what the speed of leaving it out costs at this length."""
     seeds, steps, reviews = ((0,), 4, 40) if quick else ((0, 1, 2), 300, None)
-    rows: dict[str, list[Row]] = {"0.1": [], "0.0": []}
-    for seed in seeds:
-        for dropout, found in rows.items():
-            harness.say(f"dropout {dropout}, seed {seed}: {steps} steps of mini")
-            arguments = {"dropout": float(dropout), "seed": seed, "steps": steps, "reviews": reviews}
-            found.append(harness.measure(Call("benchmarks.dropout:heldout", arguments)))
+    values = ("0.1", "0.0")
+    calls: dict[str, harness.Planned] = {
+        f"dropout {dropout}, seed {seed}": Call(
+            "benchmarks.dropout:heldout", {"dropout": float(dropout), "seed": seed, "steps": steps, "reviews": reviews}
+        )
+        for seed in seeds
+        for dropout in values
+    }
+    found = harness.rounds(calls, 1)
+    rows: dict[str, list[Row]] = {dropout: [found[f"dropout {dropout}, seed {seed}"][0] for seed in seeds] for dropout in values}
     return {"steps": steps, "raw": rows, "summary": {name: spread(column(found, "perplexity")) for name, found in rows.items()}}
 
 

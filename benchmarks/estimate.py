@@ -3,7 +3,8 @@
     python -m benchmarks.estimate [--rounds N] [--long-rounds N] [--quick] [--out FILE]
 
 Each pair has a process of its own with an empty compiler's cache, as the first training in a notebook has: estimated, then trained and
-scored. The runs that take minutes are measured in fewer rounds.
+scored. In the cases "after a busy cell" the process computes matrix products in all threads until the estimate begins. The runs that take
+minutes are measured in fewer rounds.
 """
 
 from __future__ import annotations
@@ -21,17 +22,22 @@ from benchmarks.harness import Call, Row, column, goal, spread
 NAME = "estimate"
 WITHIN = 0.25
 LONG_ROUNDS = 3
+BUSY_SECONDS = 5.0  # of matrix products before the estimate, in the cases "after a busy cell"
 FIGURES = ("predicted_seconds", "seconds", "predicted_memory_bytes", "memory_bytes", "probe_seconds")
 SHORT = {
     "mini, 60 steps": {"profile": "mini", "max_steps": 60},
+    "mini, 60 steps, after a busy cell": {"profile": "mini", "max_steps": 60, "busy": BUSY_SECONDS},
     "mini, 60 steps, not compiled, batches of 8": {"profile": "mini", "max_steps": 60, "compile": False, "batch_size": 8},
 }
 LONG = {"mini, 300 steps": {"profile": "mini", "max_steps": 300}, "smollm2, 20 steps": {"profile": "smollm2", "max_steps": 20}}
-QUICK = {"mini, 3 steps": {"profile": "mini", "max_steps": 3, "block": 64, "reviews": 40, "compile": False}}
+QUICK = {"mini, 3 steps": {"profile": "mini", "max_steps": 3, "block": 64, "reviews": 40, "compile": False, "busy": 0.1}}
 
 
-def pair(profile: str, block: int | None = None, reviews: int | None = None, **settings: Any) -> dict[str, Any]:
-    """What was predicted for one fine-tuning with a score of the validation reviews after it, and what both took."""
+def pair(profile: str, block: int | None = None, reviews: int | None = None, busy: float = 0.0, **settings: Any) -> dict[str, Any]:
+    """What was predicted for one fine-tuning with a score of the validation reviews after it, and what both took.
+
+    busy  seconds of matrix products right before the estimate
+    """
     import nbtools
     from nbtools.system import peak_memory
     from nbtools.training.memory import PeakMemory
@@ -41,6 +47,7 @@ def pair(profile: str, block: int | None = None, reviews: int | None = None, **s
     packed = nbtools.pack(data.train, lm, block)
     with tempfile.TemporaryDirectory() as folder:
         plan = {"output_dir": Path(folder, "tuned"), "validation": data.validation, **settings}
+        compute(busy)
         found = nbtools.estimate(lm, packed, scoring=data.validation, **plan)
         anew = _forget_peak()
         with PeakMemory() as peak:
@@ -48,6 +55,7 @@ def pair(profile: str, block: int | None = None, reviews: int | None = None, **s
             tuned = nbtools.finetune(
                 lm, packed, choices=found.choices, **{name: value for name, value in plan.items() if name != "compile"}
             )
+            trained = time.perf_counter() - start
             nbtools.evaluate(tuned.lm, data.validation)
             seconds = time.perf_counter() - start
     return {
@@ -57,8 +65,23 @@ def pair(profile: str, block: int | None = None, reviews: int | None = None, **s
         "memory_bytes": peak_memory() if anew else peak.bytes,
         "probe_seconds": round(found.probe_seconds, 2),
         "parts": {name: round(part, 2) for name, part in found.parts.items()},
+        "training_seconds": round(trained, 2),
+        "scoring_seconds": round(seconds - trained, 2),
+        "disturbance": found.disturbance,
         "compiled": tuned.choices.compile,
     }
+
+
+def compute(seconds: float) -> None:
+    """Multiply matrices in all threads of PyTorch's and NumPy's libraries for this time."""
+    import numpy as np
+    import torch
+
+    tensor, array = torch.randn(1500, 1500), np.random.default_rng(0).random((1500, 1500), dtype=np.float32)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        tensor @ tensor
+        array @ array
 
 
 def _forget_peak() -> bool:

@@ -218,9 +218,9 @@ def goals(model: str, raw: dict[str, list[Row]], summary: dict[str, Any]) -> lis
     ours, peer = raw["nbtools bf16"], raw["transformers bf16"]
     one, batch = "one_tokens_per_second", "batch_tokens_per_second"
     found = [
-        goal(f"{model}, one stream, against generate in bf16", ratio(column(ours, one), column(peer, one)), 2),
-        goal(f"{model}, batch of {BATCH}, against generate in bf16", ratio(column(ours, batch), column(peer, batch)), 2),
-        goal(f"{model}, one stream, share of the memory-bandwidth limit", summary["nbtools bf16"]["share_of_limit"], 0.7),
+        goal(f"{model}, one stream, against generate", ratio(column(ours, one), column(peer, one)), 2, format="bf16"),
+        goal(f"{model}, batch of {BATCH}, against generate", ratio(column(ours, batch), column(peer, batch)), 2, format="bf16"),
+        goal(f"{model}, one stream, share of the memory-bandwidth limit", summary["nbtools bf16"]["share_of_limit"], 0.7, format="bf16"),
     ]
     if model == "smollm2":
         llama = raw.get("llama.cpp 16-bit")
@@ -229,6 +229,7 @@ def goals(model: str, raw: dict[str, list[Row]], summary: dict[str, Any]) -> lis
                 f"{model}, one stream, against llama.cpp with 16-bit weights",
                 ratio(column(ours, one), column(llama, one)) if llama else None,
                 0.7,
+                format="bf16",
             )
         )
     return found
@@ -263,8 +264,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         same = equality[model]["same_fp32"] / equality[model]["tokens"]
         clearly, gap = equality[model]["differing_clearly"], equality[model]["gap"]
         met += goals(model, own, summary[model])
-        met.append(goal(f"{model}, fp32: share of greedy tokens that are transformers'", same, 1))
-        met.append(goal(f"{model}, bf16: tokens that differ where the gap is above {gap} of the best logit", clearly, 0, at_most=True))
+        met.append(goal(f"{model}, share of greedy tokens that are transformers'", same, 1, format="fp32"))
+        differ = f"{model}, tokens that differ where the gap is above {gap} of the best logit"
+        met.append(goal(differ, clearly, 0, at_most=True, format="bf16"))
     settings = {"prompt_tokens": PROMPT_TOKENS, "new_tokens": NEW_TOKENS, "batch": BATCH, "llama.cpp": bool(gguf)}
     speed = {name: spread(column(raw["machine"], name)) for name in ("read_bytes_per_second", "bf16_gflops", "fp32_gflops")}
     return {"settings": settings, "machine_speed": speed, "summary": summary, "equality": equality, "goals": met, "raw": raw}

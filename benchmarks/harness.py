@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ from typing import Any
 import psutil
 
 from benchmarks import machine
+from benchmarks.kinds import ProcessorKind
+from benchmarks.store import RESULTS, expected_minutes, path_of
 from nbtools.errors import CourseError, InputError, RunError
 from nbtools.storage import Kind, destination, replace_text, write_text
 from nbtools.storage.json_files import read_object
 
 SCHEMA = 1
-RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 RESULT = Kind("a benchmark's result", lambda file: {"schema", "name", "goals"} <= read_object(file).keys(), is_file=True)
 SAMPLE_SECONDS = 0.5
@@ -129,21 +130,27 @@ def say(text: str) -> None:
 def rounds(calls: Mapping[str, Planned], count: int) -> dict[str, list[Row]]:
     """Every call once a round, in order, `count` rounds; the rows by name, one a round. Says what runs and how long it will take."""
     raw: dict[str, list[Row]] = {name: [] for name in calls}
-    taken: dict[str, float] = {}
-    plan = [(number, name) for number in range(count) for name in calls]
-    for at, (number, name) in enumerate(plan):
-        typical = statistics.mean(taken.values()) if taken else 0.0
-        left = sum(taken.get(other, typical) for _, other in plan[at:]) / 60
-        say(f"[{at + 1}/{len(plan)}] round {number + 1}: {name}" + (f", about {left:.0f} minutes left" if at else ""))
+    for number, name in announced(list(calls), count):
         planned = calls[name]
         others = others_percent()
-        start = time.monotonic()
         row = measure(
             planned if isinstance(planned, Call) else planned({one: rows[number] for one, rows in raw.items() if len(rows) > number})
         )
-        taken[name] = time.monotonic() - start
         raw[name].append(row | {"others_percent": round(others, 1)})
     return raw
+
+
+def announced(names: Sequence[str], count: int) -> Iterator[tuple[int, str]]:
+    """Every name once a round, with the number of the round; prints each, and about how many minutes are left."""
+    taken: dict[str, float] = {}
+    plan = [(number, name) for number in range(count) for name in names]
+    for index, (number, name) in enumerate(plan):
+        typical = statistics.mean(taken.values()) if taken else 0.0
+        left = sum(taken.get(other, typical) for _, other in plan[index:]) / 60
+        say(f"[{index + 1}/{len(plan)}] round {number + 1}: {name}" + (f", about {left:.0f} minutes left" if index else ""))
+        start = time.monotonic()
+        yield number, name
+        taken[name] = time.monotonic() - start
 
 
 def column(rows: Sequence[Row], name: str) -> list[float]:
@@ -160,10 +167,23 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
     return statistics.median(one / other for one, other in zip(above, below, strict=True))
 
 
-def goal(name: str, value: float | None, target: float, *, at_most: bool = False) -> dict[str, Any]:
-    """A goal: what was measured, what was wanted, whether that is met. A value of None (could not be measured) is not met."""
+def goal(
+    name: str, value: float | None, target: float, *, at_most: bool = False, format: str | None = None, kind: str | None = None
+) -> dict[str, Any]:
+    """A goal: what was measured, what was wanted, and whether that is met. A value of None (could not be measured) is not met.
+
+    format  number format of the measurement, if the goal depends on it: "fp32" or "bf16"
+    kind    slug of the only kind of processor that the goal is for; None: it is for all
+    """
     met = value is not None and (value <= target if at_most else value >= target)
-    return {"name": name, "value": value, "goal": target, "sense": "at most" if at_most else "at least", "met": met}
+    only = {"format": format, "kind": kind}
+    made = {"name": name, "value": value, "goal": target, "sense": "at most" if at_most else "at least", "met": met}
+    return made | {key: part for key, part in only.items() if part is not None}
+
+
+def applies(one: Mapping[str, Any], kind: ProcessorKind) -> bool:
+    """Whether a goal is one for this kind of processor."""
+    return one.get("kind") in (None, kind.slug)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -175,12 +195,27 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def described(one: Mapping[str, Any]) -> str:
+    """A goal's name with its number format."""
+    return f"{one['name']}, {one['format']}" if "format" in one else str(one["name"])
+
+
+def duration(name: str, kind: ProcessorKind) -> str:
+    """How long a benchmark took when it was last measured, and where, in words."""
+    expected = expected_minutes(name, kind, RESULTS)
+    if expected is None:
+        return "not measured before, so its duration is not known"
+    minutes, measured = expected
+    return f"about {minutes:.0f} minutes" + ("" if measured == kind else f" (on {measured.label})")
+
+
 def main(
     name: str, run: Callable[[argparse.Namespace], dict[str, Any]], made: argparse.ArgumentParser, arguments: list[str] | None = None
 ) -> int:
     """Run a benchmark as a command; the exit status. Results are written only when all of it is done."""
     options = made.parse_args(arguments)
-    target = options.out or (None if options.quick else RESULTS / f"{name}.json")
+    kind = machine.this_kind()
+    target = options.out or (None if options.quick else path_of(name, kind, RESULTS))
     command = " ".join(["python -m", f"benchmarks.{name}", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         if options.out:
@@ -189,11 +224,13 @@ def main(
             raise InputError(f"--rounds is {options.rounds}.", "Give at least 1; a result to be shown needs 5.")
         if options.quick:
             options.rounds = 1
+        else:
+            say(f"{name}: {duration(name, kind)}.")
         start = time.monotonic()
         body = run(options)
         minutes = round((time.monotonic() - start) / 60, 1)
     except KeyboardInterrupt:
-        say(f"Interrupted. {f'{target.name} is as it was.' if target else 'Nothing was written.'}")
+        say(f"Interrupted. {f'The stored result in {target} is unchanged.' if target else 'Nothing was written.'}")
         return 130
     except CourseError as error:
         say(str(error))
@@ -206,13 +243,15 @@ def main(
         "quick": options.quick,
         "rounds": options.rounds,
         "minutes": minutes,
+        "kind": {"slug": kind.slug, "label": kind.label},
         "machine": machine.facts(),
         "versions": machine.versions(),
         **body,
     }
     for one in record["goals"]:
         value = "not measured" if one["value"] is None else f"{one['value']:.3g}"
-        say(f"{'met    ' if one['met'] else 'NOT MET'} {one['name']}: {value} ({one['sense']} {one['goal']:g})")
+        outcome = "no goal" if not applies(one, kind) else "met    " if one["met"] else "NOT MET"
+        say(f"{outcome} {described(one)}: {value} ({one['sense']} {one['goal']:g})")
     if target:
         (replace_text if options.out else write_text)(target, json.dumps(record, indent=1) + "\n")
         say(f"Written: {target}")

@@ -90,15 +90,15 @@ def profiled(recipe: str, size: str, skip: int, steps: int, reviews: int, compil
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     size, reviews = ("tiny", 40) if options.quick else ("gpt2", 120)
-    summary = {}
+    calls: dict[str, harness.Planned] = {}
     for recipe in RECIPES:
-        harness.say(f"profiling {recipe}")
-        harness.others_percent()
         skip, steps = (1, 1) if options.quick else (1, 2) if recipe == "walkthrough" else (4, 4)
         arguments = {"recipe": recipe, "size": size, "skip": skip, "steps": steps, "reviews": reviews, "compiled": not options.quick}
         # Compiled kernels show up by name only when they are compiled to be profiled.
-        summary[recipe] = harness.measure(Call("benchmarks.profile:profiled", arguments, {"TORCHINDUCTOR_CPP_ENABLE_KERNEL_PROFILE": "1"}))
-    return {"settings": {"batch": 2, "size": size}, "summary": summary, "goals": [], "raw": summary}
+        calls[recipe] = Call("benchmarks.profile:profiled", arguments, {"TORCHINDUCTOR_CPP_ENABLE_KERNEL_PROFILE": "1"})
+    raw = harness.rounds(calls, 1)
+    summary = {recipe: rows[0] for recipe, rows in raw.items()}
+    return {"settings": {"batch": 2, "size": size}, "summary": summary, "goals": [], "raw": raw}
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ class Work:
     compiled: bool = True
     seed: int = 0
     callbacks: list[TrainerCallback] = field(default_factory=list)
+    dtype: str = "fp32"
+    """Number format of the passes; a recipe with mixed precision sets it."""
 
 
 Recipe = Callable[[Work], float]
@@ -103,7 +105,7 @@ def _arguments(work: Work, **more: Any) -> dict[str, Any]:
 
 def _mixed(work: Work) -> dict[str, Any]:
     """Mixed precision in the format that is fast here, and compilation."""
-    name = choose_dtype().name
+    name = work.dtype = choose_dtype().name
     return {"bf16": name == "bf16", "fp16": name == "fp16", "torch_compile": work.compiled}
 
 
@@ -175,6 +177,25 @@ def trainer_tuned(work: Work) -> float:
         return trainer(work, optim="adamw_torch_fused")
 
 
+def trainer_linear_loss(work: Work) -> float:
+    """The same with PyTorch's `linear_cross_entropy`, which computes the loss in chunks, in place of the model's own."""
+    from transformers.modeling_outputs import CausalLMOutput
+
+    model = work.lm.model
+
+    def forward(input_ids: Any = None, labels: Any = None, position_ids: Any = None) -> Any:
+        hidden = model.transformer(input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        flat, chunked = hidden[:, :-1].flatten(0, 1), torch.nn.LinearCrossEntropyOptions()
+        loss = torch.nn.functional.linear_cross_entropy(flat, model.lm_head.weight, labels[:, 1:].flatten(), options=chunked)
+        return CausalLMOutput(loss=loss)
+
+    model.forward = forward
+    try:
+        return trainer_tuned(work)
+    finally:
+        del model.forward
+
+
 def trl(work: Work) -> float:
     """TRL's SFTTrainer, packed, in mixed precision, compiled, with every setting that we use.
 
@@ -198,12 +219,13 @@ def trl(work: Work) -> float:
 
 
 def ours(work: Work) -> float:
-    """nbtools.finetune on packed blocks; everything but compilation as it chooses by itself."""
+    """nbtools.finetune on packed blocks, as it chooses by itself."""
     packed = nbtools.pack(work.texts, work.lm, work.block)
-    nbtools.finetune(
+    tuned = nbtools.finetune(
         work.lm, packed, output_dir=work.folder / "tuned", batch_size=work.batch, max_steps=work.steps, learning_rate=work.learning_rate,
-        seed=work.seed, compile=work.compiled, checkpoint_steps=work.steps, callbacks=work.callbacks,
+        seed=work.seed, checkpoint_steps=work.steps, callbacks=work.callbacks,
     )  # fmt: skip
+    work.dtype = tuned.choices.dtype
     return work.batch * (work.block - 1)
 
 
@@ -212,6 +234,7 @@ RECIPES: dict[str, Recipe] = {
     "corrected": corrected,
     "trainer": trainer,
     "trainer_tuned": trainer_tuned,
+    "trainer_linear_loss": trainer_linear_loss,
     "trl": trl,
     "ours": ours,
 }
@@ -236,7 +259,7 @@ def throughput(recipe: str, size: str, steps: int, warm_up: int, batch: int, rev
     """Train by `recipe` for `steps` steps, of which the first `warm_up` do not count.
 
     Returns tokens_per_second (useful ones, at the median step), step_seconds (every counted step), useful_tokens_per_step,
-    first_step_seconds (from the recipe's call to the end of its first step: data, compilation) and parameters.
+    first_step_seconds (from the recipe's call to the end of its first step: data, compilation), parameters, and the format of the passes.
     """
     lm = random_gpt2(size)
     texts = training_reviews(reviews)
@@ -252,4 +275,5 @@ def throughput(recipe: str, size: str, steps: int, warm_up: int, batch: int, rev
         "step_seconds": [round(seconds, 4) for seconds in counted],
         "first_step_seconds": round(stamps.ends[0] - stamps.begun, 3),
         "parameters": lm.parameters,
+        "dtype": work.dtype,
     }

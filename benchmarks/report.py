@@ -1,18 +1,20 @@
-"""Write the figures of results/*.json into benchmarks/README.md and into the course's README.md. No figure there is typed by hand.
+"""Write the figures of results/*/*.json into benchmarks/README.md and into the course's README.md.
 
     python -m benchmarks.report [--check]
 
-With --check nothing is written; the exit status says whether both pages are what the results give.
+With --check nothing is written; the exit status says whether both pages are up to date.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
-from benchmarks.harness import RESULTS, ROOT
-from benchmarks.tables import TABLES, Record, about, goals_table, number
+from benchmarks.harness import ROOT, applies
+from benchmarks.kinds import kind_of_record
+from benchmarks.layout import about, by_kind, goals_table, markdown, number
+from benchmarks.store import RESULTS, Record, move_results, stored
+from benchmarks.tables import TABLES
 from nbtools.errors import CourseError, InputError
 from nbtools.storage import write_text
 
@@ -21,47 +23,55 @@ SPEED = ("<!-- speed: written by make bench -->", "<!-- end of speed -->")
 NOTHING = "*Not measured yet: run `make bench`.*"
 
 
-def figures(name: str, results: Path = RESULTS) -> Record | None:
-    """The stored result of a benchmark, or None where there is none yet."""
-    path = results / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
-
-
 def section(name: str, results: Path = RESULTS) -> str:
-    """What stands in benchmarks/README.md between the markers of `name`."""
-    record = figures(name, results)
-    return NOTHING if record is None else "\n\n".join(filter(None, [TABLES[name](record), goals_table(record), about(record)]))
+    """The part of benchmarks/README.md between the markers of `name`."""
+    records = list(stored(name, results).values())
+    if not records:
+        return NOTHING
+    blocks = [*by_kind(records, [TABLES[name](record) for record in records]), *goals_table(records)]
+    return "\n\n".join([*map(markdown, blocks), *map(about, records)])
 
 
 def speed(results: Path = RESULTS) -> str:
-    """The course README's paragraph about speed."""
-    trained, reached, made = (figures(name, results) for name in ("finetune_throughput", "time_to_perplexity", "generation"))
-    said = []
+    """The paragraphs about speed in the course's README, one per kind of processor."""
+    kinds: dict[str, dict[str, Record]] = {}
+    for name in TABLES:
+        for slug, record in stored(name, results).items():
+            kinds.setdefault(slug, {})[name] = record
+    said = [paragraph(kinds[slug]) for slug in sorted(kinds)]
+    if not said:
+        return NOTHING
+    return "\n\n".join([*said, "[benchmarks/](benchmarks/README.md) has all goals, and how each was measured."])
+
+
+def paragraph(records: dict[str, Record]) -> str:
+    """What the results of one kind of processor say, with their dates."""
+    dates = sorted(record["created"][:10] for record in records.values())
+    measured = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    said = [f"**{kind_of_record(next(iter(records.values()))).label}** ({measured})."]
+    trained, reached, made = (records.get(name) for name in ("finetune_throughput", "time_to_perplexity", "generation"))
     if trained:
         ours, peer = trained["summary"]["ours"], trained["summary"][trained["best_peer"]]
         memory = ours["peak_memory_bytes"]["median"] / trained["summary"]["walkthrough"]["peak_memory_bytes"]["median"]
         times = trained["against_walkthrough"]["ours"]
+        tokens = number(ours["tokens_per_second"]["median"])
         said.append(
-            f"Fine-tuning GPT-2's 124M shape on {trained['machine']['cores']} processor cores ({trained['machine']['processor']}): "
-            f"{number(ours['tokens_per_second']['median'])} useful tokens a second. That is {times:.1f} times the recipe that this course "
-            f"began from, in {memory:.0%} of its memory; the best other way we know, given every setting of ours, reaches "
-            f"{number(peer['tokens_per_second']['median'])}."
+            f"Fine-tuning GPT-2's 124M shape in {trained['dtype']}: {tokens} useful tokens per second. "
+            f"That is {times:.1f} times the recipe that this course began from, in {memory:.0%} of its memory; the best other way we know, "
+            f"with all our settings, reaches {number(peer['tokens_per_second']['median'])}."
         )
     if reached:
         sooner = ", ".join(f"{one['sooner']:.1f} times sooner ({name})" for name, one in reached["summary"].items() if one["sooner"])
         if sooner:
             missed = [name for name, one in reached["summary"].items() if one["ours_seconds"] is None]
-            without = f", and is not reached by our plan with {', '.join(missed)}" if missed else ""
-            said.append(f"The perplexity that the corrected recipe reaches in a fixed time is there {sooner}{without}.")
+            without = f", and not at all with {', '.join(missed)}" if missed else ""
+            said.append(f"Fine-tuning reaches the perplexity of the corrected recipe {sooner}{without}.")
     if made:
         one = made["summary"]["smollm2"]
         ours, plain = (one[name]["one_tokens_per_second"]["median"] for name in ("nbtools bf16", "transformers bf16"))
-        said.append(f"Generation with SmolLM2 in bf16: {number(ours)} tokens a second, where `model.generate` makes {number(plain)}.")
-    if not said:
-        return NOTHING
-    goals = [one for name in TABLES if (record := figures(name, results)) for one in record["goals"]]
-    met = sum(one["met"] for one in goals)
-    said.append(f"{met} of {len(goals)} goals are met; [benchmarks/](benchmarks/README.md) has all of them, and how each was measured.")
+        said.append(f"Generation with SmolLM2 in bf16: {number(ours)} tokens per second, and {number(plain)} with `model.generate`.")
+    goals = [one for record in records.values() for one in record["goals"] if applies(one, kind_of_record(record))]
+    said.append(f"{sum(one['met'] for one in goals)} of {len(goals)} goals are met.")
     return "\n".join(said)
 
 
@@ -88,6 +98,8 @@ def readme(text: str, results: Path = RESULTS) -> str:
 def main(check: bool) -> int:
     stale = []
     try:
+        if not check:
+            move_results()
         for path, make in ((PAGE, page), (README, readme)):
             text = path.read_text(encoding="utf8")
             if (wanted := make(text)) != text:

@@ -1,59 +1,11 @@
-"""The tables of benchmarks/README.md, a function for each benchmark, and how a figure is written."""
+"""The tables of benchmarks/README.md, a function for each benchmark."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-Record = dict[str, Any]  # a stored result
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; every column but the first is of figures, which stand to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def number(value: float) -> str:
-    """Three digits that count, in full above a thousand."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def ranged(values: dict[str, float], scale: float = 1.0) -> str:
-    """The median, with the least and the most."""
-    median, least, most = (number(values[name] / scale) for name in ("median", "min", "max"))
-    return median if least == most else f"{median} ({least} to {most})"
-
-
-def goals_table(record: Record) -> str:
-    rows = []
-    for one in record["goals"]:
-        value = "not measured" if one["value"] is None else number(one["value"])
-        rows.append([one["name"], value, f"{one['sense']} {number(one['goal'])}", "yes" if one["met"] else "**no**"])
-    return table(["goal", "measured", "wanted", "met"], rows) if rows else ""
-
-
-def about(record: Record) -> str:
-    """One line: machine, versions, when, how long, and whether something else took the processor meanwhile."""
-    machine, versions = record["machine"], record["versions"]
-    units = ", ".join(machine["units"]) or "none named"
-    rows = [row for rows in _lists(record["raw"]) for row in rows]
-    busiest = max((row.get("others_percent", 0.0) for row in rows), default=0.0)
-    quiet = "nothing else was seen to run" if busiest < 10 else f"**something else took up to {busiest:.0f} % of a core**"
-    libraries = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "trl", "llama-cpp-python") if name in versions)
-    return (
-        f"*{record['created'][:10]}, {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB "
-        f"({units}); Python {versions['python']}, {libraries}; {record['rounds']} round{'s' if record['rounds'] > 1 else ''} in "
-        f"{record['minutes']:.0f} minutes, {quiet}. `{record['command']}`*"
-    )
-
-
-def _lists(raw: Any) -> list[list[Record]]:
-    """The lists of rows inside `raw`, however deep."""
-    if isinstance(raw, list):
-        return [[row for row in raw if isinstance(row, dict)]]
-    return [found for value in raw.values() for found in _lists(value)] if isinstance(raw, dict) else []
-
+from benchmarks.layout import Block, Table, number, ranged
+from benchmarks.store import Record
 
 LABELS = {
     "walkthrough": "walkthrough: Trainer, fp32, padded, labels wrong",
@@ -61,11 +13,12 @@ LABELS = {
     "trl": "TRL SFTTrainer, packed, bf16, compiled, every setting we use",
     "trainer": "Trainer, packed, bf16, compiled",
     "trainer_tuned": "the same, every setting we use",
+    "trainer_linear_loss": "the same, with PyTorch's linear_cross_entropy",
     "ours": "**nbtools.finetune**",
 }
 
 
-def finetune_throughput(record: Record) -> str:
+def finetune_throughput(record: Record) -> list[Block]:
     summary, rows = record["summary"], []
     for name, label in LABELS.items():
         one = summary[name]
@@ -79,7 +32,7 @@ def finetune_throughput(record: Record) -> str:
         "recipe",
         "useful tokens/s",
         "against the walkthrough",
-        "of the bf16 peak",
+        "of the matrix peak",
         "peak memory, GB",
         "with helpers, GB",
         "first step, s",
@@ -87,21 +40,22 @@ def finetune_throughput(record: Record) -> str:
     machine = summary["machine"]
     speeds = (
         f"Measured in the same rounds: {ranged(machine['bf16_gflops'])} GFLOP/s in bf16, {ranged(machine['fp32_gflops'])} in fp32. "
+        f"The peak is that of our recipe's format, {record['dtype']}. "
         "The first step's seconds are those with an empty compiler's cache and the median."
     )
-    return f"{table(head, rows)}\n\n{speeds}"
+    return [Table(head, rows), speeds]
 
 
-def dropout(record: Record) -> str:
+def dropout(record: Record) -> list[Block]:
     head = [f"mini, {record['steps']} steps", "validation perplexity", *[f"seed {row['seed']}" for row in record["raw"]["0.1"]]]
     rows = [
         [f"dropout {name}", ranged(record["summary"][name]), *[f"{row['perplexity']:.2f}" for row in rows]]
         for name, rows in record["raw"].items()
     ]
-    return table(head, rows)
+    return [Table(head, rows)]
 
 
-def time_to_perplexity(record: Record) -> str:
+def time_to_perplexity(record: Record) -> list[Block]:
     rows = []
     for name, one in record["summary"].items():
         ours = "not reached" if one["ours_seconds"] is None else ranged(one["ours_seconds"])
@@ -114,10 +68,10 @@ def time_to_perplexity(record: Record) -> str:
              f"{one['learning_rate']:g}", ranged(one["corrected_seconds"]), ours, sooner]
         )  # fmt: skip
     head = ["model", "perplexity before", "walkthrough", "corrected", "its rate", "its seconds", "our seconds to the same", "sooner"]
-    return table(head, rows)
+    return [Table(head, rows)]
 
 
-def generation(record: Record) -> str:
+def generation(record: Record) -> list[Block]:
     rows = []
     for model, variants in record["summary"].items():
         for name, one in variants.items():
@@ -138,20 +92,20 @@ def generation(record: Record) -> str:
         said.append(f"{model} was decoded by the {program['one']}, and in the batch by the {program['batch']}.")
     if not record["settings"]["llama.cpp"]:
         said.append("llama.cpp was not installed.")
-    return f"{table(head, rows)}\n\n{' '.join(said)}"
+    return [Table(head, rows), " ".join(said)]
 
 
-def estimate(record: Record) -> str:
+def estimate(record: Record) -> list[Block]:
     rows = []
     for name, one in record["summary"].items():
         seconds = [ranged(one["predicted_seconds"]), ranged(one["seconds"]), f"{one['off']['seconds']:.0%}"]
         memory = [ranged(one["predicted_memory_bytes"], 1e9), ranged(one["memory_bytes"], 1e9), f"{one['off']['memory']:.0%}"]
         rows.append([name, *seconds, *memory, ranged(one["probe_seconds"])])
     head = ["run", "predicted, s", "took, s", "most off", "predicted, GB", "held, GB", "most off", "the probe, s"]
-    return table(head, rows)
+    return [Table(head, rows)]
 
 
-def attention_payload(record: Record) -> str:
+def attention_payload(record: Record) -> list[Block]:
     rows = []
     for name, one in record["summary"].items():
         parts = [one.get("module_bytes"), one.get("still_bytes"), one.get("layer_bytes")]
@@ -160,16 +114,15 @@ def attention_payload(record: Record) -> str:
         rows.append([name.replace("ours", "**ours**") + " tokens", *sizes, *moving])
     head = ["page", "data, MB", "module, MB", "still, MB", "a further layer, MB"]
     head += ["to first sight, s", "page's process, MB", "to another layer, ms"]
-    said = "" if record["settings"]["bertviz"] else "\n\nBertViz was not installed."
-    return table(head, rows) + said
+    return [Table(head, rows), "" if record["settings"]["bertviz"] else "BertViz was not installed."]
 
 
-def course(record: Record) -> str:
+def course(record: Record) -> list[Block]:
     rows = [[name, f"{one['seconds']:.0f}", f"{one['peak_memory_bytes'] / 1e9:.2f}"] for name, one in record["summary"].items()]
-    return table(["notebook", "seconds", "peak memory, GB"], rows)
+    return [Table(["notebook", "seconds", "peak memory, GB"], rows)]
 
 
-def profile(record: Record) -> str:
+def profile(record: Record) -> list[Block]:
     summary = record["summary"]
     groups = list(next(iter(summary.values()))["groups"])
     rows = [
@@ -177,10 +130,10 @@ def profile(record: Record) -> str:
         for name in groups
     ]
     rows.append(["a step by the clock", *[f"{one['step_milliseconds']:,.0f}" for one in summary.values()]])
-    return table(["milliseconds a step", *summary], rows)
+    return [Table(["milliseconds a step", *summary], rows)]
 
 
-def mini(record: Record) -> str:
+def mini(record: Record) -> list[Block]:
     before, rows = record["summary"]["before"], []
     labels = {"book": "a held-out book", "reviews": "reviews, before"}
     for name, label in labels.items():
@@ -192,10 +145,10 @@ def mini(record: Record) -> str:
         cells = [f"{part['median']:.3f} ({part['min']:.3f} to {part['max']:.3f})" for part in (old, new)]
         cells.append(f"{fewer['median']:.1%} ({fewer['min']:.1%} to {fewer['max']:.1%})")
         rows.append([f"reviews, after {minutes} minute{'' if float(minutes) == 1 else 's'}", *cells])
-    return table(["bits per byte", "earlier model", "shipped", "fewer"], rows)
+    return [Table(["bits per byte", "earlier model", "shipped", "fewer"], rows)]
 
 
-def adapters(record: Record) -> str:
+def adapters(record: Record) -> list[Block]:
     rows = [["untrained", f"{record['untrained']:.3f}", "", ""]]
     for name, one in record["summary"].items():
         quality = one["bits_per_byte"]
@@ -204,12 +157,12 @@ def adapters(record: Record) -> str:
     settings = record["settings"]
     head = [f"{settings['profile']}, {settings['steps']} steps", "bits per byte, validation", "peak memory, GB", "seconds"]
     said = f"In the same round adapters take {record['ratios']['memory']:.2f} of the memory and {record['ratios']['time']:.2f} of the time."
-    return f"{table(head, rows)}\n\n{said}"
+    return [Table(head, rows), said]
 
 
-def sweep(record: Record) -> str:
+def sweep(record: Record) -> list[Block]:
     summary, count = record["summary"], record["settings"]["runs"]
-    ways = table([f"{count} runs, {record['settings']['busy_seconds']:g} s of work in each", "seconds a run"],
+    ways = Table([f"{count} runs, {record['settings']['busy_seconds']:g} s of work in each", "seconds a run"],
                  [[f"**{name}**" if name.startswith("sweep") else name, ranged(one)] for name, one in summary["ways"].items()])  # fmt: skip
     ratios = summary["ratios"]
     said = (
@@ -222,14 +175,39 @@ def sweep(record: Record) -> str:
         [f"{int(name):,}", number(one["seconds"]), f"{one['growth']:.2f} ×", number(one["parent_memory_bytes"] / 1e6)]
         for name, one in summary["growth"].items()
     ]
-    return f"{ways}\n\n{said}\n\n{table(head, rows)}"
+    return [ways, said, Table(head, rows)]
 
 
-TABLES: dict[str, Callable[[Record], str]] = {
+def training_step(record: Record) -> list[Block]:
+    rows = []
+    for case, one in record["summary"].items():
+        milliseconds = [ranged(one[name], 1e-3) for name in ("plain_seconds", "fast_seconds")]
+        name, _, dtype = case.partition(", ")
+        cells = [ranged(one["ratio"]), f"{one['share_of_peak']['median']:.0%}", ranged(one["tokens_per_second"])]
+        rows.append([f"{name}, {one['batch']} x {one['block']} tokens", dtype, *milliseconds, *cells])
+    head = ["model and batch", "format", "plain transformers, ms", "fast path, ms", "ratio", "of the matrix peak", "tokens/s"]
+    machine = record["machine_speed"]
+    said = f"The peak is that of the format: {ranged(machine['fp32_gflops'])} GFLOP/s in fp32, {ranged(machine['bf16_gflops'])} in bf16."
+    left_out = record["settings"]["left_out"]
+    return [Table(head, rows), said + (f" Left out, because bf16 is emulated there: {', '.join(left_out)}." if left_out else "")]
+
+
+def scoring(record: Record) -> list[Block]:
+    rows = []
+    for name, one in record["summary"].items():
+        speeds = [ranged(one[way]) for way in ("padded_tokens_per_second", "tokens_per_second")]
+        rows.append([name, f"{one['reviews']}", f"{one['tokens']:,}", *speeds, ranged(one["ratio"]), f"{one['difference']:.1e}"])
+    head = ["model", "reviews", "tokens", "padded, tokens/s", "nbtools.evaluate, tokens/s", "ratio", "greatest difference, nats per token"]
+    return [Table(head, rows)]
+
+
+TABLES: dict[str, Callable[[Record], list[Block]]] = {
     "finetune_throughput": finetune_throughput,
+    "training_step": training_step,
     "dropout": dropout,
     "time_to_perplexity": time_to_perplexity,
     "generation": generation,
+    "scoring": scoring,
     "estimate": estimate,
     "attention_payload": attention_payload,
     "course": course,

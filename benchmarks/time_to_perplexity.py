@@ -117,6 +117,7 @@ def reach(profile: str, target: float, contest: dict[str, Any]) -> Row:
     from transformers import TrainerCallback
 
     import nbtools
+    from nbtools.system import choose_dtype
 
     plan = Contest(**contest)
     lm, train, texts = _prepared(profile, plan.reviews, plan.scored)
@@ -151,7 +152,14 @@ def reach(profile: str, target: float, contest: dict[str, Any]) -> Row:
             )  # fmt: skip
         except _ReachedError:
             reached = True
-    return {"seconds": look.seen[-1][1] if reached else None, "steps": look.seen[-1][0], "perplexity": look.seen[-1][2], "seen": look.seen}
+    step, seconds, perplexity = look.seen[-1]
+    return {
+        "seconds": seconds if reached else None,
+        "steps": int(step),
+        "perplexity": perplexity,
+        "seen": look.seen,
+        "dtype": choose_dtype().name,  # as the fine-tuning chose: it is measured once per process
+    }
 
 
 def recipe(profile: str, contest: Contest, right_labels: bool, times: float) -> Call:
@@ -206,7 +214,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         harness.say(f"{profile}: the walkthrough as it was, once")
         raw[profile]["walkthrough"] = [harness.measure(recipe(profile, contest, False, best))]
         summary[profile] = summarize(raw[profile])
-    goals = [goal(f"times sooner at the corrected recipe's perplexity, {name}", one["sooner"], GOAL) for name, one in summary.items()]
+    goals = [
+        goal(f"times sooner at the corrected recipe's perplexity, {name}", one["sooner"], GOAL, format=raw[name]["ours"][0]["dtype"])
+        for name, one in summary.items()
+    ]
     return {"settings": {name: vars(one) for name, one in contests.items()}, "summary": summary, "goals": goals, "raw": raw}
 
 

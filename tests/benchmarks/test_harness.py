@@ -12,10 +12,15 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 
+import nbtools.system
 from benchmarks import harness, machine
 from benchmarks.harness import Call, goal, measure, ratio, rounds, spread
+from benchmarks.kinds import ProcessorKind
+from benchmarks.store import path_of
 from nbtools.errors import RunError
+from nbtools.system.compute import allowed_processors
 
 HERE = "tests.benchmarks.test_harness"
 
@@ -56,6 +61,18 @@ def test_a_ratio_is_taken_round_by_round() -> None:
 def test_a_goal_is_met_or_not(value: float | None, at_most: bool, met: bool) -> None:
     one = goal("something", value, 2.0, at_most=at_most)
     assert (one["name"], one["value"], one["goal"], one["met"]) == ("something", value, 2.0, met)
+
+
+def test_a_goal_for_one_kind_is_none_on_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only = goal("speed", 3.0, 10.0, format="fp32", kind="amd-avx512bf16-2")
+    assert only["format"] == "fp32" and only["kind"] == "amd-avx512bf16-2"
+    here = ProcessorKind("intel-avx2-4", "Intel, AVX2, 4 cores")
+    monkeypatch.setattr(machine, "this_kind", lambda: here)
+    assert harness.main("some", lambda _: {"goals": [only]}, harness.parser(None), ["--out", str(tmp_path / "result.json")]) == 0
+    assert "no goal speed, fp32: 3 (at least 10)" in capsys.readouterr().err
+    assert harness.applies(goal("speed", 3.0, 10.0), here) and not harness.applies(only, here)
 
 
 def test_a_measurement_has_a_process_and_a_peak_of_its_own() -> None:
@@ -112,7 +129,7 @@ def test_a_result_holds_machine_versions_command_and_goals(tmp_path: Path, capsy
     assert harness.main("some", body, harness.parser(None), ["--rounds", "7", "--out", str(target)]) == 0
     record = json.loads(target.read_text(encoding="utf8"))
     assert record["name"] == "some" and record["rounds_run"] == 7 and record["goals"][0]["met"] is False
-    assert record["machine"]["cores"] == os.cpu_count() and "torch" in record["versions"]
+    assert record["machine"]["cores"] == allowed_processors() and "torch" in record["versions"]
     assert record["command"].startswith("python -m benchmarks.some --rounds 7")
     assert "NOT MET one: 1 (at least 2)" in capsys.readouterr().err
 
@@ -133,13 +150,27 @@ def test_an_interruption_leaves_the_stored_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
-    (tmp_path / "some.json").write_text("earlier", encoding="utf8")
+    stored = path_of("some", machine.this_kind(), tmp_path)
+    stored.parent.mkdir()
+    stored.write_text('{"created": "2026-11-24", "minutes": 3, "kind": {"slug": "a", "label": "A"}}', encoding="utf8")
+    earlier = stored.read_bytes()
 
     def interrupted(options: argparse.Namespace) -> dict[str, Any]:
         raise KeyboardInterrupt
 
     assert harness.main("some", interrupted, harness.parser(None), []) == 130
-    assert (tmp_path / "some.json").read_text(encoding="utf8") == "earlier" and "some.json is as it was" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert stored.read_bytes() == earlier and f"The stored result in {stored} is unchanged" in said and "some: about 3 minutes" in said
+
+
+def test_a_run_replaces_the_result_of_its_own_kind_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    for slug in ("intel-avx2-4", "amd-avx512-2", "intel-avx2-4"):
+        kind = ProcessorKind(slug, slug)
+        monkeypatch.setattr(machine, "this_kind", lambda kind=kind: kind)
+        assert harness.main("some", body, harness.parser(None), []) == 0
+    assert sorted(path.name for path in (tmp_path / "some").iterdir()) == ["amd-avx512-2.json", "intel-avx2-4.json"]
+    assert json.loads((tmp_path / "some" / "intel-avx2-4.json").read_text(encoding="utf8"))["kind"]["slug"] == "intel-avx2-4"
 
 
 def test_an_interruption_ends_the_process_that_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,3 +206,10 @@ def test_speed_gives_both_formats_and_a_bandwidth() -> None:
     speed = machine.speed(seconds=0.01, megabytes=8, sizes=[128])
     assert speed["fp32_gflops"] > 0 and speed["bf16_gflops"] > 0
     assert speed["read_bytes_per_second"] > 10**8
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN")
+def test_the_fp32_peak_is_that_of_the_faster_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MKL ran at half the speed of oneDNN on some processors, and a program that calls oneDNN exceeded the "peak"."""
+    monkeypatch.setattr(nbtools.system, "measure_matmul", lambda *_: 1e-3)
+    assert machine.speed(seconds=0.01, megabytes=8, sizes=[128])["fp32_gflops"] > 2e-3
