@@ -27,7 +27,7 @@ FIGURES = ("predicted_seconds", "seconds", "predicted_memory_bytes", "memory_byt
 SHORT = {
     "mini, 60 steps": {"profile": "mini", "max_steps": 60},
     "mini, 60 steps, after a busy cell": {"profile": "mini", "max_steps": 60, "busy": BUSY_SECONDS},
-    "mini, 60 steps, not compiled, batches of 8": {"profile": "mini", "max_steps": 60, "compile": False, "batch_size": 8},
+    "mini, 60 steps, batches of 8": {"profile": "mini", "max_steps": 60, "batch_size": 8},
 }
 LONG = {"mini, 300 steps": {"profile": "mini", "max_steps": 300}, "smollm2, 20 steps": {"profile": "smollm2", "max_steps": 20}}
 QUICK = {"mini, 3 steps": {"profile": "mini", "max_steps": 3, "block": 64, "reviews": 40, "compile": False, "busy": 0.1}}

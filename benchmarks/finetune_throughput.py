@@ -49,7 +49,7 @@ def summarize(raw: dict[str, list[Row]]) -> dict[str, Any]:
             summary[name]["first_step_seconds_cold"] = rows[0]["first_step_seconds"]
     speed = {name: column(rows, "tokens_per_second") for name, rows in raw.items() if name != SPEED}
     memory = {name: column(rows, "peak_memory_bytes") for name, rows in raw.items() if name != SPEED}
-    best = max(PEERS, key=lambda name: statistics.median(speed[name]))
+    best = max(speed.keys() & set(PEERS), key=lambda name: statistics.median(speed[name]))
     # Six operations a parameter and token: two forward, four backward. The peak is that of the format that our run chose.
     own = raw[OURS]
     peak = [row[f"{one['dtype']}_gflops"] * 1e9 / (6 * one["parameters"]) for row, one in zip(raw[SPEED], own, strict=True)]
@@ -57,7 +57,7 @@ def summarize(raw: dict[str, list[Row]]) -> dict[str, Any]:
     chosen = own[0]["dtype"]
     goals = [
         goal("useful tokens a second, against the walkthrough", ratio(speed[OURS], speed[WALKTHROUGH]), 10, format=chosen, kind=TEN_TIMES),
-        goal(f"useful tokens a second, against the best peer at batch {BATCH}", ratio(speed[OURS], speed[best]), 1.35, format=chosen),
+        goal(f"useful tokens a second, against the best peer at batch {BATCH}", ratio(speed[OURS], speed[best]), 1.5, format=chosen),
         goal("peak memory, as a share of the walkthrough's", ratio(memory[OURS], memory[WALKTHROUGH]), 0.5, at_most=True, format=chosen),
         goal("share of the measured matrix peak (6 operations a parameter and token)", shares[OURS], 0.65, format=chosen),
     ]

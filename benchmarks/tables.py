@@ -21,6 +21,8 @@ LABELS = {
 def finetune_throughput(record: Record) -> list[Block]:
     summary, rows = record["summary"], []
     for name, label in LABELS.items():
+        if name not in summary:  # a recipe that the stored result does not have yet
+            continue
         one = summary[name]
         first = f"{one['first_step_seconds_cold']:.0f} / {one['first_step_seconds']['median']:.0f}"
         cells = [

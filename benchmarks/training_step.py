@@ -3,7 +3,7 @@
     python -m benchmarks.training_step [--rounds N] [--models MODEL ...] [--quick] [--out FILE]
 
 A step is a forward and a backward pass and the optimizer's step. Plain transformers is `model(**batch).loss` with SDPA, under autocast in
-bf16, with PyTorch's fused AdamW. The fast path is what `nbtools.training.choices` chooses for the format, not compiled. Both have the same
+bf16, with PyTorch's fused AdamW. The fast path is what `nbtools.training.choices` chooses for the format. Both have the same
 weights, threads and allocator settings and no dropout, and are in one process, in which their steps alternate; the best step of each
 counts. bf16 is left out where its matrix product takes more than five times as long as in fp32, as it does where it is emulated.
 """

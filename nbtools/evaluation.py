@@ -90,13 +90,14 @@ def evaluate(lm: LanguageModel, texts: Dataset | Sequence[str], label: str = "va
         raise InputError("There is no text to score.", "Give at least one text that is not empty.")
     windows = sorted(_windows(lm, tokenize(texts, lm, f"tokenizing {label}")), key=lambda window: -len(window.ids))
     per_review = np.zeros(len(texts))
-    fast = FastPath(lm.model, torch.float32, onednn=onednn_is_faster()) if can_score(lm.model) else None
-    batches = list(_batches(windows) if fast else _padded_batches(windows, int(lm.model.config.vocab_size)))
-    with evaluating(lm.model), fast or contextlib.nullcontext(), torch.inference_mode():
-        for batch in progress(batches, f"scoring {label}", unit="batch"):
-            sums = fast.score([window.ids for window in batch], [window.scored for window in batch]) if fast else _score(lm, batch)
-            for window, nll in zip(batch, sums, strict=True):
-                per_review[window.review] += nll
+    with evaluating(lm.model), torch.inference_mode():  # locked, so that a path is made of the model as it is
+        fast = FastPath(lm.model, torch.float32, onednn=onednn_is_faster()) if can_score(lm.model) else None
+        batches = list(_batches(windows) if fast else _padded_batches(windows, int(lm.model.config.vocab_size)))
+        with fast or contextlib.nullcontext():
+            for batch in progress(batches, f"scoring {label}", unit="batch"):
+                sums = fast.score([window.ids for window in batch], [window.scored for window in batch]) if fast else _score(lm, batch)
+                for window, nll in zip(batch, sums, strict=True):
+                    per_review[window.review] += nll
     tokens = sum(window.scored for window in windows)
     size = sum(len(text.encode("utf8")) for text in texts)
     return Score(float(per_review.sum()), tokens, size, len(texts), per_review)

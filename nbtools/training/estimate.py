@@ -66,7 +66,7 @@ class Estimate:
 
     def __repr__(self) -> str:
         long = ", ".join(f"{name} {duration(seconds)}" for name, seconds in self.parts.items() if seconds >= 0.5)
-        compiled = "compiled" if self.choices.compile else "not compiled"
+        compiled = ", compiled" if self.choices.compile else ""
         disk = f"{gigabytes(self.disk_bytes)} while it trains, {gigabytes(self.kept_bytes)} kept, of {gigabytes(self.free_disk_bytes)}"
         time = f"{duration(self.seconds)} for {self.steps} steps{f' ({long})' if long else ''}"
         if self.disturbance:
@@ -74,7 +74,7 @@ class Estimate:
         return (
             f"{time}\n"
             f"memory: {gigabytes(self.memory_bytes)} of {gigabytes(self.free_memory_bytes)}; disk: {disk}\n"
-            f"in {self.choices.dtype}, {compiled}, threads: {self.choices.threads}; probed in {duration(self.probe_seconds)}"
+            f"in {self.choices.dtype}{compiled}, threads: {self.choices.threads}; probed in {duration(self.probe_seconds)}"
         )
 
 
@@ -90,7 +90,7 @@ def estimate(
 ) -> Estimate:
     """Estimate the time (seconds), memory and disk space (bytes) of `finetune` with the same arguments, and what it will choose.
 
-    Pass the estimate's `choices` to `finetune`, so that nothing is measured or compiled a second time.
+    Pass the estimate's `choices` to `finetune`, so that nothing is measured a second time.
 
     lm          the model
     train       the blocks to train on

@@ -147,7 +147,7 @@ def test_time_grows_with_the_plan_and_scoring_is_counted(reviews, tmp_path):
     assert found.seconds == pytest.approx(sum(found.parts.values())) == found.to_dict()["seconds"]
     assert found.memory_bytes >= least_memory(lm.model, 2, 64, found.choices) - memory.LIBRARIES
     first, second, third = repr(found).splitlines()
-    assert "for 1000 steps" in first and "GB" in second and "fp32, not compiled" in third
+    assert "for 1000 steps" in first and "GB" in second and "in fp32, threads" in third
 
 
 def test_too_little_memory_is_refused_before_anything_is_tried(reviews, tmp_path, monkeypatch):

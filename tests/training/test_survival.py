@@ -396,6 +396,7 @@ def test_the_run_stops_at_the_very_step_whose_loss_is_no_number(tmp_path):
     assert "checkpoint-21" in error.value.remedy
 
 
+@pytest.mark.slow(7)
 def test_a_checkpoint_whose_weights_give_no_loss_is_not_the_last_good_one(tmp_path):
     """The weights of step 21 are finite and are saved, but the next step's attention scores overflow."""
 
