@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 import torch
 from torch.nn import functional
 
-from nbtools.accel import kernels
+from nbtools.accel import kernels, native
 
 EDGES = torch.tensor([-1e4, -90.0, -20.0, -5.0, -1e-3, 0.0, 1e-3, 5.0, 20.0, 90.0, 1e4])
 
@@ -62,3 +64,35 @@ def test_a_linear_layer_by_onednn_is_pytorchs(transposed, biased):
     parts, outer = [part for part in (x, weight, bias) if part is not None], torch.randn_like(theirs)
     for one, other in zip(torch.autograd.grad(mine, parts, outer), torch.autograd.grad(theirs, parts, outer), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow(20)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="these instruction sets are those of x86")
+@pytest.mark.parametrize("level", ["x86-64-v3", "x86-64"])
+def test_processors_with_shorter_vectors_compute_the_same(monkeypatch, tmp_path, level):
+    """AVX2 and SSE2, compiled for here: tiles have other sizes there."""
+    monkeypatch.setenv("NBTOOLS_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "FLAGS", [flag.replace("-march=native", f"-march={level}") for flag in native.FLAGS])
+    native.native_library.cache_clear()
+    kernels.code.cache_clear()
+    try:
+        assert kernels.code() is not None
+        torch.manual_seed(0)
+        parts = [torch.randn(2, heads, 150, 40, requires_grad=True) for heads in (4, 2, 2)]
+        documents = torch.tensor([[0, 0, 150], [1, 20, 150], [1, 0, 20]], dtype=torch.int32)
+        mine = kernels.Attention.apply(*parts, documents, 0.2)
+        rows = [functional.scaled_dot_product_attention(*(part[:1] for part in parts), is_causal=True, scale=0.2, enable_gqa=True)]
+        for begin, end in ((0, 20), (20, 150)):
+            alone = (part[1:, :, begin:end] for part in parts)
+            rows.append(functional.scaled_dot_product_attention(*alone, is_causal=True, scale=0.2, enable_gqa=True))
+        theirs = torch.cat([rows[0], torch.cat(rows[1:], dim=2)])
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+        outer = torch.randn_like(theirs)
+        for one, other in zip(torch.autograd.grad(mine, parts, outer), torch.autograd.grad(theirs, parts, outer), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        logits = torch.randn(3, 1003)
+        largest, total = kernels.logit_sums(logits)
+        torch.testing.assert_close(largest + total.log(), logits.logsumexp(-1))
+    finally:
+        native.native_library.cache_clear()
+        kernels.code.cache_clear()

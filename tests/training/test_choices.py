@@ -41,8 +41,8 @@ def timed(monkeypatch, fast: float, library: float) -> None:
     ("steps", "fast", "library", "loss", "why"),
     [
         (10, 1.0, 0.4, "fused", "not compared, for 10 passes"),
-        (300, 0.4, 1.0, "fused", "a pass takes 0.40 s instead of 1.00 s (measured)"),
-        (300, 1.1, 1.0, "library", "a pass takes 1.00 s, and 1.10 s on the fast path (measured)"),
+        (300, 0.4, 1.0, "fused", "a block takes 0.4 s instead of 1 s (measured)"),
+        (300, 1.1, 1.0, "library", "a block takes 1 s, and 1.1 s on the fast path (measured)"),
     ],
 )
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
