@@ -56,11 +56,13 @@ def packed_attention(
 
 
 def find_documents(position_ids: torch.Tensor) -> torch.Tensor:
-    """Row, first token and end of each document, the longest first: int32 [documents, 3]. A document begins where a position is 0.
+    """Row, first token and end of each document, the longest first: int32 [documents, 3].
 
-    position_ids  [rows, tokens]; 0 in the first column
+    position_ids  [rows, tokens]; a document begins at the beginning of a row and where a position is 0
     """
-    rows, starts = (position_ids == 0).nonzero(as_tuple=True)
+    begins = position_ids == 0
+    begins[:, 0] = True
+    rows, starts = begins.nonzero(as_tuple=True)
     ends = torch.full_like(starts, position_ids.shape[1])
     ends[:-1] = torch.where(rows[1:] == rows[:-1], starts[1:], ends[:-1])
     found = torch.stack([rows, starts, ends], 1)

@@ -21,7 +21,8 @@ from nbtools.system import NumberFormat, choose_dtype, choose_threads, device, o
 from nbtools.training.config import ResolvedConfig
 from nbtools.values import CHECKS, Text, switch
 
-LEAST_PASSES = 50  # a shorter run takes the fast path without a comparison, which would take longer than it can save
+# A shorter run takes the fast path without a comparison, which would take longer than it can save, and repeats bit for bit.
+LEAST_PASSES, LEAST_SECONDS = 50, 20.0
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 REQUIRED = frozenset({"device", "dtype", "threads", "compile", "loss", "bf16_copies"})  # fields without which nothing can be repeated
 MEASURE_AGAIN = "Leave choices out, so that they are measured again."
@@ -163,6 +164,9 @@ def _choose_path(model: Any, batch: dict[str, torch.Tensor], config: ResolvedCon
     block = {name: values[:1] for name, values in batch.items()}
     with undisturbed(model):
         fused = time_passes(model, block, fast_path(model, chosen), chosen.dtype)
+        seconds = passes * len(batch["input_ids"]) * fused
+        if seconds < LEAST_SECONDS:
+            return replace(chosen, path_reason=f"not compared, for {seconds:.1g} s")
         library = time_passes(model, block, None, chosen.dtype)
     chosen = replace(chosen, plain_pass_seconds=round(fused, 4), library_pass_seconds=round(library, 4))
     if fused <= library:

@@ -77,6 +77,7 @@ def test_scores_are_scaled_as_asked_for():
 def test_documents_are_found_where_positions_restart_the_longest_first():
     positions = torch.tensor([[0, 1, 0, 1, 2], [0, 1, 2, 3, 4]])
     assert find_documents(positions).tolist() == [[1, 0, 5], [0, 2, 5], [0, 0, 2]]
+    assert find_documents(positions + 7).tolist() == [[0, 0, 5], [1, 0, 5]]  # a row's first token always begins one
 
 
 def test_positions_that_do_not_restart_would_let_documents_see_each_other():
