@@ -2,8 +2,8 @@
 
     python -m benchmarks.learning_rates [--profile smollm2] [--lora] [--quick] [--out FILE]
 
-Each rate is tried with the same blocks and steps. No time is compared here, so it need not have the machine to itself. With ten steps and
-one seed, rates a factor of two apart can be told from each other only where they differ clearly; the summary shows both lengths.
+Each rate is tried with the same blocks and steps. No time is compared here, so it need not have the machine to itself. There is
+one seed, so that rates whose results are close cannot be told from each other.
 """
 
 from __future__ import annotations

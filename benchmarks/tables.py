@@ -164,7 +164,7 @@ def adapters(record: Record) -> list[Block]:
 
 def sweep(record: Record) -> list[Block]:
     summary, count = record["summary"], record["settings"]["runs"]
-    ways = Table([f"{count} runs, {record['settings']['busy_seconds']:g} s of work in each", "seconds a run"],
+    ways = Table([f"{count} runs, {record['settings']['busy_seconds']:g} s of work in each", "seconds per run"],
                  [[f"**{name}**" if name.startswith("sweep") else name, ranged(one)] for name, one in summary["ways"].items()])  # fmt: skip
     ratios = summary["ratios"]
     said = (
@@ -172,7 +172,7 @@ def sweep(record: Record) -> list[Block]:
         f"times as long as in one process; two workers are {ratios['two_workers']:.2f} times as fast as one; Dask's two take "
         f"{ratios['dask']:.2f} times as long as two processes, its cluster's start included."
     )
-    head = ["runs without work, two workers", "seconds a run", "end against beginning", "memory of the parent, MB"]
+    head = ["runs without work, two workers", "seconds per run", "end against beginning", "memory of the parent, MB"]
     rows = [
         [f"{int(name):,}", number(one["seconds"]), f"{one['growth']:.2f} ×", number(one["parent_memory_bytes"] / 1e6)]
         for name, one in summary["growth"].items()

@@ -2,7 +2,7 @@
 
 - The loss is `linear_cross_entropy`, without fp32 logits. Attention is `packed_attention`.
 - In bf16 the matrices can be bf16 copies whose fp32 originals `MasterAdamW` trains; sums along the residual stream stay fp32.
-- Linear layers are oneDNN's products, with the bias added in the same pass, where it is faster than MKL (`kernels.py`).
+- Linear layers are oneDNN's products, with the bias added in the same pass, where it is faster than MKL.
 - GPT-2's activation is one operation instead of the eight that the library writes. Compiled, all transformer blocks share one program.
 
 It applies to the families that are tested (GPT-2 and Llama-like), trained completely or by low-rank adapters beside frozen weights.
@@ -64,13 +64,16 @@ def can_score(model: Any) -> bool:
     """Return whether `FastPath.score` applies to `model`: of a tested family, on a CPU, in fp32, without an output bias."""
     plain = model.get_base_model() if has_adapters(model) else model
     head = plain.get_output_embeddings()
-    weights = list(plain.parameters())
     return (
         enabled()
         and getattr(plain.config, "model_type", None) in FAMILIES
         and getattr(head, "bias", None) is None
-        and all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)
+        and _is_fp32_on_cpu(plain)
     )
+
+
+def _is_fp32_on_cpu(model: Any) -> bool:
+    return all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in model.parameters())
 
 
 @contextlib.contextmanager
@@ -83,20 +86,22 @@ def faster_layers(model: Any, dtype: torch.dtype = torch.float32, right_padded: 
 
     For a training loop that computes everything else itself; where nothing is faster, the model stays as it is.
     """
-    weights = list(model.parameters())
-    fits = enabled() and all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)
-    replaced = list(_replacements(model, dtype, dtype != torch.float32 or onednn_is_faster())) if fits else []
+    if not (enabled() and _is_fp32_on_cpu(model)):
+        yield
+        return
+    onednn = torch.backends.mkldnn.is_available() if dtype == torch.bfloat16 else onednn_is_faster()
+    replaced, attention = list(_replacements(model, dtype, onednn)), model.config._attn_implementation
     for module, forward in replaced:
         module.forward = forward
-    attention = model.config._attn_implementation
-    if fits and right_padded and model.config.model_type in FAMILIES:
+    if right_padded and model.config.model_type in FAMILIES:
         model.set_attn_implementation(register())
     try:
         yield
     finally:
         for module, _ in replaced:
             del module.forward
-        model.set_attn_implementation(attention)
+        if model.config._attn_implementation != attention:
+            model.set_attn_implementation(attention)
 
 
 def _replacements(model: Any, dtype: torch.dtype, onednn: bool, skip: Any = None) -> Iterator[tuple[Any, Any]]:
