@@ -32,6 +32,7 @@ NAMES = (
     "time_to_perplexity",
     "generation",
     "scoring",
+    "learning_rates",
     "estimate",
     "attention_payload",
     "course",

@@ -203,6 +203,16 @@ def scoring(record: Record) -> list[Block]:
     return [Table(head, rows)]
 
 
+def learning_rates(record: Record) -> list[Block]:
+    rows = []
+    for name, one in record["summary"].items():
+        rows.append([name, "none", f"{one['before']:.3f}"])
+        for rate, bits in one["bits_per_byte"].items():
+            best = float(rate) == one["best_rate"]
+            rows.append([name, f"{float(rate):g}", f"**{bits:.3f}**" if best else f"{bits:.3f}"])
+    return [Table(["model", "learning rate", "bits per byte of held-out reviews"], rows)]
+
+
 TABLES: dict[str, Callable[[Record], list[Block]]] = {
     "finetune_throughput": finetune_throughput,
     "training_step": training_step,
@@ -210,6 +220,7 @@ TABLES: dict[str, Callable[[Record], list[Block]]] = {
     "time_to_perplexity": time_to_perplexity,
     "generation": generation,
     "scoring": scoring,
+    "learning_rates": learning_rates,
     "estimate": estimate,
     "attention_payload": attention_payload,
     "course": course,

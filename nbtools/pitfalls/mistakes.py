@@ -49,10 +49,10 @@ class Mistake:
 
 
 def _train(
-    experiment: Experiment, batches: Iterator[Batch], label: str, right: str, change: Change | None = None, use_cache: bool = False
+    experiment: Experiment, batches: Iterator[Batch], label: str, right: str, change: Change | None = None, **given: bool
 ) -> Finding:
     """Train with the mistake, and compare with the training on `right` batches, "packed" or "padded"."""
-    return _trained(experiment.train(batches, label, change, use_cache), experiment.right(right))
+    return _trained(experiment.train(batches, label, change, **given), experiment.right(right))
 
 
 def _trained(wrong: Run, right: Run) -> Finding:
@@ -62,7 +62,6 @@ def _trained(wrong: Run, right: Run) -> Finding:
         ("training loss that the loop shows (nats)", f"{wrong.loss:.2f}", f"{right.loss:.2f}"),
         ("chance of an end where reviews end", f"{wrong.ending:.2%}", f"{right.ending:.2%}"),
         ("positions that are text", f"{wrong.useful:.0%}", f"{right.useful:.0%}"),
-        ("seconds", f"{wrong.seconds:.0f}", f"{right.seconds:.0f}"),
     ]
     return Finding("perplexity of held-out reviews", wrong.perplexity / right.perplexity, rows, wrong, right)
 
@@ -234,7 +233,9 @@ MISTAKES = (
         "unmasked-padding",
         "Padding in the loss",
         "the training loss looks splendid: nearly half of it is padding that follows padding",
-        lambda experiment: _train(experiment, experiment.padded(fixed=True), "unmasked padding", "padded", _learn_padding),
+        lambda experiment: _train(
+            experiment, experiment.padded(fixed=True), "unmasked padding", "padded", _learn_padding, padding_learned=True
+        ),
     ),
     Mistake(
         "fixed-length",
@@ -261,6 +262,8 @@ MISTAKES = (
         "walkthrough",
         "The walkthrough as a whole",
         "three of these at once: labels shifted twice, padding learned, padded to 512",
-        lambda experiment: _train(experiment, experiment.padded(fixed=True), "walkthrough", "packed", _as_in_the_walkthrough),
+        lambda experiment: _train(
+            experiment, experiment.padded(fixed=True), "walkthrough", "packed", _as_in_the_walkthrough, padding_learned=True
+        ),
     ),
 )

@@ -242,6 +242,15 @@ def test_the_share_of_a_training_step_is_of_its_format_in_the_same_round() -> No
     assert [one["share_of_peak"]["median"] for one in found.values()] == [pytest.approx(0.6), pytest.approx(0.1)]
 
 
+@pytest.mark.slow(30)
+def test_learning_rates_end_to_end(tmp_path: Path) -> None:
+    record = quick("learning_rates", tmp_path)
+    found = record["summary"]["mini"]
+    assert found["best_rate"] in (5e-4, 1e-3) and set(found["bits_per_byte"]) == {"0.0005", "0.001"}
+    assert found["bits_per_byte"][str(found["best_rate"])] == min(found["bits_per_byte"].values()) != found["before"]
+    assert f"**{min(found['bits_per_byte'].values()):.3f}**" in shown_table("learning_rates", record)
+
+
 @pytest.mark.slow(6)
 def test_scoring(here: None, tmp_path: Path) -> None:
     record = quick("scoring", tmp_path)

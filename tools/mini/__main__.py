@@ -1,5 +1,7 @@
 """Make the model that ships with the course: compare recipes, pretrain on a corpus of plain text, write the model card.
 
+    python -m tools.mini generate runs/generated     # modern English from SmolLM2, to resume as often as you like
+    python -m tools.mini corpus runs/generated CORPUS --classics BOOKS    # what is good of it, after books
     python -m tools.mini experiments CORPUS          # every recipe of experiments.toml, at the same compute
     python -m tools.mini train CORPUS runs/mini      # the final recipe; Ctrl-C and --resume as often as you like
     python -m tools.mini card runs/mini              # the model and its card into nbtools/assets/mini
@@ -15,6 +17,8 @@ import sys
 import time
 import tomllib
 from dataclasses import replace
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +33,7 @@ from nbtools.training.checkpoints import check_output
 from nbtools.training.metrics import machine, versions
 from tools.mini.card import pretraining_card
 from tools.mini.corpus import Document, read_corpus, split_corpus
+from tools.mini.generate import TEACHER, generate_shards, read_shards, write_corpus
 from tools.mini.pretrain import check_fits, held_out_score, pretrain, tokenizer_for
 from tools.mini.recipe import Recipe
 
@@ -75,6 +80,34 @@ def _split(corpus: Path, hold_out: list[str]) -> tuple[list[Document], list[Docu
     size = sum(len(document.text) for document in documents)
     print(f"{len(documents)} documents, {size / 1e6:.1f} million characters; held out: {', '.join(hold_out) or 'none'}.")
     return split_corpus(documents, hold_out)
+
+
+@app.command(name="generate")
+def generate_texts(
+    out: Annotated[Path, typer.Argument(help="The folder of the shards.")],
+    shards: Annotated[int, typer.Option(min=1, help="Files of 2,048 texts, about 0.4 million tokens each.")] = 16,
+    rows: Annotated[int, typer.Option(min=1, help="Texts at a time; 256 take 3 GB.")] = 256,
+) -> None:
+    """Sample texts from SmolLM2 (`nbtools fetch smollm2`). Example: python -m tools.mini generate runs/generated --shards 4"""
+    generate_shards(load_model(TEACHER), out, shards, rows=rows)
+
+
+@app.command(name="corpus")
+def make_corpus(
+    shards: Annotated[Path, typer.Argument(help="The folder of the shards.")],
+    out: Annotated[Path, typer.Argument(help="The corpus, a .jsonl.xz file.")],
+    classics: Annotated[Path | None, typer.Option(help="A corpus of books, which comes first.")] = None,
+) -> None:
+    """Filter generated texts and write a corpus. Example: python -m tools.mini corpus runs/generated runs/corpus.jsonl.xz"""
+    if not out.name.endswith(".jsonl.xz"):
+        raise InputError(f"{out.name} does not end in .jsonl.xz.", "Give a name that does.")
+    counts: dict[str, int] = {}
+    books = read_corpus(classics) if classics else []
+    written = write_corpus(chain(books, read_shards(shards, counts)), out)
+    texts = sum(counts.values())
+    print(f"{written} documents in {out}, {len(books)} of them books; of {texts} generated texts:")
+    for reason, count in sorted(counts.items(), key=itemgetter(1), reverse=True):
+        print(f"  {reason:14} {count:7,}  {count / texts:.1%}")
 
 
 @app.command()
