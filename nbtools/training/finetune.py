@@ -104,7 +104,7 @@ def finetune(
     choices      of an estimate or of an earlier run's metrics.json, to be repeated instead of dtype, compile and threads
     callbacks    further callbacks of Trainer; with report_to="tensorboard" its files go to the run's folder `logs`
     draw         makes the live picture of the curve in a notebook (`nbtools.plots.training.draw_curve`)
-    prompts      continued greedily at the start and at every point of the curve, into `samples.jsonl`
+    prompts      continued at the start and at every point of the curve, sampled with a fixed seed, into `samples.jsonl`
     settings     the fields of `FinetuneConfig`: learning_rate, batch_size, gradient_accumulation_steps, epochs, max_steps, seed, lora,
                  dropout, dtype, compile, threads, checkpoint_steps, report_to. The two newest checkpoints are kept
 

@@ -19,6 +19,9 @@ from nbtools.training.checkpoints import BROKEN, unfinished
 
 SAMPLES = "samples.jsonl"
 SAMPLE_TOKENS = 40
+# As in the notebooks, with one seed, so that only the weights differ from text to text. Greedy text of a small model repeats itself and
+# hardly shows what training changes.
+DECODING = {"seed": 0, "temperature": 0.7, "top_k": 50, "top_p": 0.95}
 PLAN = {"max_steps": Maybe(Whole(1))}
 ROW = {"step": Whole(1), "seconds": float}
 SAMPLE = {"step": Whole(0), "texts": [[str]]}
@@ -70,11 +73,11 @@ def read_run(output_dir: str | Path) -> RunState:
 
 
 def log_samples(folder: Path, step: int, lm: LanguageModel, prompts: Sequence[str]) -> None:
-    """Continue each prompt greedily and append the texts to samples.jsonl.
+    """Sample a continuation of each prompt, always with the same seed, and append the texts to samples.jsonl.
 
     A resumed run reaches some steps twice: the later text counts.
     """
-    texts = generate(lm, list(prompts), max_new_tokens=min(SAMPLE_TOKENS, lm.context // 2))
+    texts = generate(lm, list(prompts), max_new_tokens=min(SAMPLE_TOKENS, lm.context // 2), **DECODING)
     row = {"step": step, "texts": [[prompt, text[len(prompt) :]] for prompt, text in zip(prompts, texts, strict=True)]}
     earlier = [sample for sample in read_json_lines(folder / SAMPLES, SAMPLE) if sample["step"] < step]
     write_text(folder / SAMPLES, "".join(json.dumps(sample) + "\n" for sample in [*earlier, row]))

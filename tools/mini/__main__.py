@@ -20,11 +20,11 @@ from dataclasses import replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nbtools import generate, load_model, load_reviews
+from nbtools import generate, load_model
 from nbtools.errors import CourseError, InputError
 from nbtools.models.loading import MINI_FOLDER
 from nbtools.storage import Kind, atomic_folder, destination, runs_folder, write_text
@@ -33,9 +33,12 @@ from nbtools.training.checkpoints import check_output
 from nbtools.training.metrics import machine, versions
 from tools.mini.card import pretraining_card
 from tools.mini.corpus import Document, read_corpus, split_corpus
-from tools.mini.generate import TEACHER, generate_shards, read_shards, write_corpus
+from tools.mini.generate import TEACHER, generate_shards, is_generated, read_shards, write_corpus
 from tools.mini.pretrain import check_fits, held_out_score, pretrain, tokenizer_for
 from tools.mini.recipe import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 HERE = Path(__file__).parent
 HELD_OUT = ("zane-grey_riders-of-the-purple-sage", "wilkie-collins_the-moonstone")
@@ -67,12 +70,21 @@ PRETRAINED = Kind("a saved model", lambda folder: folder == MINI_FOLDER.resolve(
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 Corpus = Annotated[Path, typer.Argument(help="The training corpus.")]
 HoldOut = Annotated[list[str], typer.Option("--hold-out", help="The source of a document that is only scored.")]
-Reviews = Annotated[bool, typer.Option(help="Whether the tokenizer (not the model) is also trained on reviews.")]
+Repeat = Annotated[int, typer.Option(min=1, help="How many times a generated text counts; a book counts once.")]
 
 
-def _texts(documents: list[Document], reviews: bool) -> list[str]:
-    """The tokenizer's training texts: the documents, and every second training review, but no validation or test review."""
-    return [document.text for document in documents] + (list(load_reviews("package").train["text"])[::2] if reviews else [])
+def _tokenizer(documents: list[Document], recipe: Recipe) -> PreTrainedTokenizerFast:
+    """The tokenizer for a corpus, trained on as many characters of books as of generated texts; on all where there is one kind only."""
+    generated = [document.text for document in documents if is_generated(document)]
+    books = [document.text for document in documents if not is_generated(document)]
+    if generated and books:
+        share = min(1.0, sum(map(len, generated)) / sum(map(len, books)))
+        books = [text[: round(share * len(text))] for text in books]
+    return tokenizer_for([*books, *generated], recipe)
+
+
+def _repeated(documents: list[Document], repeat: int) -> list[Document]:
+    return documents + (repeat - 1) * [document for document in documents if is_generated(document)]
 
 
 def _split(corpus: Path, hold_out: list[str]) -> tuple[list[Document], list[Document]]:
@@ -121,7 +133,7 @@ def train(
     resume: Annotated[bool, typer.Option(help="Continue the interrupted run.")] = False,
     checkpoint_steps: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 200,
     hold_out: HoldOut = list(HELD_OUT),  # noqa: B006
-    reviews: Reviews = True,
+    repeat: Repeat = 1,
 ) -> None:
     """Pretrain a model. Example: python -m tools.mini train books.jsonl runs/mini -r layers=8 -r steps=4000"""
     out = check_output(out)
@@ -129,8 +141,8 @@ def train(
     recipe = recipe.at(flops) if flops else recipe
     check_fits(recipe, STORED_BYTES)
     learned, held = _split(corpus, hold_out)
-    tokenizer = tokenizer_for(_texts(learned, reviews), recipe)
-    done = pretrain(learned, held, recipe, out, tokenizer=tokenizer, resume=resume, checkpoint_steps=checkpoint_steps)
+    tokenizer = _tokenizer(learned, recipe)
+    done = pretrain(_repeated(learned, repeat), held, recipe, out, tokenizer=tokenizer, resume=resume, checkpoint_steps=checkpoint_steps)
     record: dict[str, Any] = {
         "recipe": recipe.to_dict(),
         "flops": recipe.flops,
@@ -140,6 +152,9 @@ def train(
         "choices": done.choices,
         "documents": len(learned),
         "characters": sum(len(document.text) for document in learned),
+        "generated_documents": sum(map(is_generated, learned)),
+        "generated_characters": sum(len(document.text) for document in learned if is_generated(document)),
+        "repeat": repeat,
         "held_out": [document.source for document in held],
         "held_out_score": held_out_score(done.lm, held).to_dict() if held else None,
         "versions": versions(),
@@ -169,7 +184,6 @@ def experiments(
     done = {(row["name"], row["flops"], row["seed"]) for row in log}
     due = [one for one in plan if (not only or one["name"] in only) and (one["name"], flops, seed) not in done]
     learned, held = _split(corpus, hold_out)
-    texts = _texts(learned, reviews=True)
     for number, one in enumerate(due, 1):
         recipe = replace(Recipe().changed({**_base(), **one["change"]}), seed=seed).at(flops)
         print(f"[{number}/{len(due)}] {one['name']}: {recipe.steps} steps, {recipe.tokens:,} tokens")
@@ -177,7 +191,7 @@ def experiments(
         part = [Document(book.source, book.text[: _characters(recipe, len(learned), share)]) for book in learned]
         start = time.monotonic()
         place = runs_folder() / "mini-experiments" / f"{one['name'].replace(' ', '-')}-{seed}"
-        made = pretrain(part, [], recipe, place, tokenizer=tokenizer_for(texts, recipe))
+        made = pretrain(part, [], recipe, place, tokenizer=_tokenizer(learned, recipe))
         score = held_out_score(made.lm, held, SCORED_CHARACTERS)
         row = {
             "name": one["name"], "asks": one["asks"], "flops": flops, "seed": seed, "tokens": recipe.tokens, "steps": recipe.steps,

@@ -8,14 +8,18 @@ from typing import Any
 from nbtools.texts import escape_markdown
 
 FRONT = "---\nlanguage: en\nlicense: mit\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n"
-ABOUT_DATA = (
-    "Books in the public domain in the United States, plain English prose in the text of Standard Ebooks productions (CC0). "
-    "The model never saw a film review; its tokenizer learned from the books and from every second IMDB training review."
+BOOKS = "Books in the public domain in the United States, plain English prose in the text of Standard Ebooks productions (CC0)."
+GENERATED = (
+    "{documents:,} short texts of modern English, {characters:.1f} million characters, sampled from SmolLM2-135M-Instruct (Apache-2.0): "
+    "beginnings that it continued, and pieces about everyday things that it was asked for (`tools/mini/prompts.py`). Texts about films, "
+    "repetitive ones and near duplicates were left out (`tools/mini/filters.py`). Each counts {repeat} times in training. "
 )
+NO_REVIEWS = "Neither the model nor its tokenizer has seen a film review."
 LIMITS = (
-    "It writes in the style of old novels and loses its thread soon. It knows nothing of facts, and it carries the views of its books, "
-    "most of them a century old. It is for learning how such models work, and for nothing else."
+    "It loses its thread soon. It knows nothing of facts, it carries the views of its books, most of them a century old, and the manner of "
+    "the model that wrote the rest. It is for learning how such models work, and for nothing else."
 )
+LICENCE = "MIT, like the course. The books are in the public domain; the texts of SmolLM2 were made for this model."
 
 
 def pretraining_card(
@@ -53,8 +57,7 @@ def pretraining_card(
             ],
         ),
         "## Data",
-        f"{ABOUT_DATA} {record['documents']} documents, {record['characters'] / 1e6:.1f} million characters. Held out, whole: "
-        f"{', '.join(f'*{source}*' for source in record['held_out']) or 'none'}.",
+        _data(record),
         "## Training",
         _training(record),
     ]
@@ -76,8 +79,16 @@ def pretraining_card(
     parts += ["## Samples", f"{len(samples)} in a row, none left out: temperature 0.8, top-p 0.95, seeds 0, 1, 2 …"]
     texts = [(escape_markdown(sample["prompt"]), escape_markdown(sample["text"])) for sample in samples]
     parts += ["\n".join(f"{number}. **{prompt}** {text}" for number, (prompt, text) in enumerate(texts, 1))]
-    parts += ["## Limits", LIMITS, "## Licence", "MIT, like the course. The books are in the public domain."]
+    parts += ["## Limits", LIMITS, "## Licence", LICENCE]
     return "\n\n".join(parts) + "\n"
+
+
+def _data(record: Mapping[str, Any]) -> str:
+    documents, characters = record.get("generated_documents", 0), record.get("generated_characters", 0) / 1e6
+    books = f"{record['documents'] - documents} of them, {record['characters'] / 1e6 - characters:.1f} million characters. "
+    generated = GENERATED.format(documents=documents, characters=characters, repeat=record.get("repeat", 1)) if documents else ""
+    held = ", ".join(f"*{source}*" for source in record["held_out"]) or "none"
+    return f"{BOOKS} {books}Held out, complete: {held}.\n\n{generated}{NO_REVIEWS}"
 
 
 def _training(record: Mapping[str, Any]) -> str:

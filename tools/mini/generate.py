@@ -97,6 +97,11 @@ def read_shards(folder: Path, counts: dict[str, int]) -> Iterator[Document]:
         yield Document(f"{TEACHER}-{number:06d}", text)
 
 
+def is_generated(document: Document) -> bool:
+    """Whether a document of a corpus is the teacher's."""
+    return document.source.startswith(f"{TEACHER}-")
+
+
 def write_corpus(documents: Iterator[Document], path: Path) -> int:
     """Write documents as a corpus in the format .jsonl.xz. Returns their number."""
     partial = path.with_name(path.name + ".partial")

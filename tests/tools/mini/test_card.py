@@ -62,3 +62,10 @@ def test_experiments_are_compared_within_their_compute_and_seed() -> None:
 def test_a_sample_is_read_as_text() -> None:
     card = pretraining_card("mini", RECORD, [], [], [{"prompt": "He", "text": " said\n<b>*no*</b> | `x`"}])
     assert "1. **He** said \\<b\\>\\*no\\*\\</b\\> \\| \\`x\\`" in card
+
+
+def test_generated_texts_are_counted_apart_from_books() -> None:
+    record = RECORD | {"documents": 20_068, "characters": 90_000_000, "generated_documents": 20_000, "generated_characters": 24_000_000}
+    card = pretraining_card("mini", record | {"repeat": 3}, [], [], [])
+    assert "68 of them, 66.0 million characters" in card and "20,000 short texts of modern English, 24.0 million characters" in card
+    assert "counts 3 times" in card and "Neither the model nor its tokenizer has seen a film review." in card

@@ -39,19 +39,22 @@ def call(*arguments: str | Path, place: Path) -> subprocess.CompletedProcess[str
 @pytest.mark.slow(12)
 def test_a_short_training_makes_a_model_with_its_card(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    train = ["train", str(corpus), "m", *SHAPE, *HELD, "-r", "steps=2", "--no-reviews"]
+    with corpus.open("a", encoding="utf8") as file:
+        file.writelines(json.dumps({"source": f"smollm2-{number}", "text": f"We had {number} rooms. " * 9}) + "\n" for number in range(2))
+    train = ["train", str(corpus), "m", *SHAPE, *HELD, "-r", "steps=2", "--repeat", "3"]
     for arguments in (train, ["card", "m", "--to", "shipped", "--log", "none.json"]):
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "m" / "pretraining.json").read_text(encoding="utf8"))
-    assert record["tokens"] == 2 * 2 * 32 and record["documents"] == 5
+    assert record["tokens"] == 2 * 2 * 32 and record["documents"] == 7
+    assert record["generated_documents"] == 2 and record["generated_characters"] == 2 * 9 * 16 and record["repeat"] == 3
     assert "\n20. **" in (tmp_path / "shipped" / "README.md").read_text(encoding="utf8")
     assert load_model(str(tmp_path / "shipped"), verbose=False).parameters == record["parameters"]
 
 
 @pytest.mark.long(30)
 def test_from_a_corpus_to_a_model_with_its_card(tmp_path: Path, corpus: Path) -> None:
-    made = call("train", corpus, "m", *SHAPE, *HELD, "-r", "steps=12", "--no-reviews", place=tmp_path)
+    made = call("train", corpus, "m", *SHAPE, *HELD, "-r", "steps=12", place=tmp_path)
     assert made.returncode == 0, made.stderr
     record = json.loads((tmp_path / "m" / "pretraining.json").read_text(encoding="utf8"))
     assert record["tokens"] == 12 * 2 * 32 and record["held_out"] == ["book 5"] and record["documents"] == 5
@@ -64,7 +67,7 @@ def test_from_a_corpus_to_a_model_with_its_card(tmp_path: Path, corpus: Path) ->
 
 @pytest.mark.long(40)
 def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(tmp_path: Path, corpus: Path) -> None:
-    arguments = ["train", str(corpus), "m", *SHAPE, *HELD, "-r", "steps=3000", "--no-reviews"]
+    arguments = ["train", str(corpus), "m", *SHAPE, *HELD, "-r", "steps=3000"]
     command = [*COMMAND, *arguments]
     curve = tmp_path / "m.unfinished" / "curve.jsonl"
     child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
