@@ -48,7 +48,7 @@ class Contest:
 
 
 CONTESTS = {
-    "mini": Contest(60, 32, 2, 60, 12, 4, (0.05, 0.1, 0.25, 0.5, 1)),
+    "mini": Contest(60, 32, 2, 72, 12, 4, (0.25, 0.5, 1)),
     "smollm2": Contest(120, 8, 1, 40, 8, 2, (0.4, 0.8, 1.6)),
 }
 QUICK = {"mini": Contest(1.5, 2, 4, 6, 2, 2, (0.1, 1), 40)}

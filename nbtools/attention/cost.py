@@ -12,6 +12,8 @@ import torch
 from nbtools.attention.formulas import causal_mask, scaled_dot_product
 from nbtools.values import checked
 
+LONGEST = 3  # lengths that the growth is read from
+
 
 @dataclass(frozen=True)
 class AttentionCost:
@@ -29,13 +31,15 @@ class AttentionCost:
     """int64, bytes of the head's float32 scores"""
 
     def growth(self) -> dict[str, float]:
-        """The exponent with which each of the three times grows with the length: the slope of a line through the logarithms.
+        """The exponent with which each of the three times grows with the length: the slope of a line through the logarithms of the
+        LONGEST lengths, where fixed costs hardly matter.
 
-        Near 1 for the projection and near 2 for the other two; less where fixed costs still matter, more where the stored scores
-        exceed the processor's cache.
+        Near 1 for the projection and near 2 for the other two; more where the stored scores exceed the processor's cache.
         """
         times = {"projection": self.projection, "attention": self.attention, "fused": self.fused}
-        return {name: float(np.polyfit(np.log(self.lengths), np.log(seconds), 1)[0]) for name, seconds in times.items()}
+        return {
+            name: float(np.polyfit(np.log(self.lengths[-LONGEST:]), np.log(seconds[-LONGEST:]), 1)[0]) for name, seconds in times.items()
+        }
 
 
 @checked(lengths=(1, 65_536), width=(1, 65_536), d_k=(1, 65_536), rounds=(1, 1_000))

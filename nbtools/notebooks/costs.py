@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from nbtools.health.ladder import LIBRARIES_BYTES
 from nbtools.notebooks.injected import check_injected
 from nbtools.profiles import PROFILES
 from nbtools.storage import write_text
-from nbtools.system import available_memory, decoration, headless, measure_matmul, say
+from nbtools.system import available_memory, decoration, headless, measure_matmul, quiet_libraries, say
 from nbtools.values import checked
 
 COSTS_FILE = Path(__file__).parent.parent / "assets" / "costs.json"
@@ -67,6 +68,8 @@ def box(name: str, model: str = "mini", variables: Mapping[str, Any] | None = No
         if not isinstance(variables, Mapping):
             raise InputError(f"variables is of type {type(variables).__name__}.", "Give the notebook's globals().")
         check_injected(variables)
+    if "transformers" in sys.modules:  # a notebook that calls transformers itself shows no progress bar for a small model either
+        quiet_libraries()
     _print_costs(name, model)
 
 

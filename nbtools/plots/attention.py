@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,33 @@ def draw_head(trace: AttentionTrace, layer: int, head: int) -> Picture:
         f"attention matrix of layer {layer}, head {head} over {count} tokens: {first} rows are strongest at the first token, "
         f"{previous} at the token before",
     )
+
+
+def draw_matrices(matrices: Mapping[str, Any], rows: Sequence[str]) -> Picture:
+    """Small matrices as grids, four in a line, with the number in each cell.
+
+    matrices  by title: tensors or arrays [len(rows), columns]; blue is positive, orange negative
+    rows      the labels of the rows; also of the columns of a square matrix
+    """
+    across = 4
+    figure, axes = new_figure(-(-len(matrices) // across), across, width=9.5, height=2.5 * -(-len(matrices) // across), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for index, (ax, (title, matrix)) in enumerate(zip(axes.flat, matrices.items(), strict=False)):
+        values = np.asarray(matrix, dtype=float)
+        ax.set_axis_on()
+        limit = max(1e-9, float(np.abs(values[np.isfinite(values)]).max(initial=0)))
+        ax.imshow(values, cmap="PuOr", vmin=-2 * limit, vmax=2 * limit)
+        for (row, column), value in np.ndenumerate(values):
+            number = f"{value:.2f}".removesuffix(".00") if np.isfinite(value) else "-∞"
+            ax.text(column, row, number, ha="center", va="center", fontsize=9)
+        square = values.shape[1] == len(rows) and index > 0
+        ax.set_yticks(range(len(rows)), rows if index % across == 0 else [""] * len(rows), parse_math=False)
+        ax.set_xticks(range(values.shape[1]), rows if square else [""] * values.shape[1], fontsize=8, parse_math=False)
+        ax.tick_params(length=0)
+        ax.set_title(title, fontsize=10)
+    sizes = ", ".join(f"{title} ({' by '.join(map(str, np.shape(matrix)))})" for title, matrix in matrices.items())
+    return Picture(figure, f"matrices with their numbers, one row per token: {sizes}")
 
 
 def draw_positions(tables: dict[str, np.ndarray], columns: Sequence[str] | None = None) -> Picture:

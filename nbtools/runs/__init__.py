@@ -14,7 +14,7 @@ from nbtools.runs.refresh import refresh_notebooks
 from nbtools.runs.results import by_combination, read_table, write_tables
 from nbtools.runs.scheduler import Progress
 from nbtools.runs.store import RunStore, SharedStore
-from nbtools.runs.sweeps import fitting_workers, read_record, run_sweep, sweep
+from nbtools.runs.sweeps import read_record, run_sweep, sweep
 from nbtools.runs.worker import run_job
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "SweepPlan",
     "by_combination",
     "execute",
-    "fitting_workers",
     "make_executor",
     "plan_run",
     "read_plan",

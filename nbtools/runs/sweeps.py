@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import nbtools
 from nbtools.errors import RunError
-from nbtools.notebooks.costs import read_costs
 from nbtools.notebooks.fingerprint import describe_machine, hash_package, library_versions
 from nbtools.runs.executors import Executor, make_executor
 from nbtools.runs.identity import run_id
@@ -26,14 +25,12 @@ from nbtools.storage import destination, write_text
 from nbtools.storage.destinations import SWEEP
 from nbtools.storage.json_files import read_json
 from nbtools.storage.shapes import Is, Maybe
-from nbtools.system import allowed_processors, available_memory, device
 from nbtools.values import checked
 
 if TYPE_CHECKING:
     import pandas
 
 TRIES = 3  # of one run, where its kernel or its worker was lost; a notebook that raises is tried once
-MEMORY = 1.5e9  # bytes that a run is taken to need where none was recorded
 UNKNOWN = Maybe(str, "unknown")
 RECORD = {
     "schema": Is(SCHEMA), "runs": [{"id": re.compile(r"[\w-]{1,64}"), "parameters": dict}], "metric": str, "better": Is("lower", "higher"),
@@ -51,7 +48,7 @@ def sweep(
     plan: str | Path | Mapping[str, Any],
     out: str | Path,
     *,
-    workers: int | None = 1,
+    workers: int = 1,
     executor: str | Executor = "local",
     scheduler: str | None = None,
     retry_failed: bool = False,
@@ -60,7 +57,7 @@ def sweep(
 
     plan          a YAML file, or a mapping of the same form (see `nbtools.runs.plan`)
     out           the sweep's folder; the same call again resumes it
-    workers       runs at a time; None: as many as this machine has cores and memory for
+    workers       runs at a time
     executor      "local", "dask", "slurm", or an executor of your own
     scheduler     the address of a Dask scheduler
     retry_failed  make failed runs again
@@ -71,7 +68,6 @@ def sweep(
     from nbtools.runs.results import read_table, write_tables
 
     checked_plan, folder = read_plan(plan), destination(out, SWEEP, "out")
-    workers = workers or fitting_workers(checked_plan)
     made = executor if not isinstance(executor, str) else make_executor(executor, folder, workers, scheduler)
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     try:
@@ -83,15 +79,6 @@ def sweep(
     table = read_table(folder)
     write_tables(folder, table)
     return table
-
-
-def fitting_workers(plan: SweepPlan) -> int:
-    """How many runs of a plan this machine has cores and memory for, by the notebook's recorded peak; at least one, and one on a GPU."""
-    if device().type != "cpu":
-        return 1
-    record = read_costs().get(plan.notebook.name)
-    memory = record["peak_memory_bytes"] if record else MEMORY
-    return max(1, min(allowed_processors(), int(available_memory() / memory)))
 
 
 def jobs_of(plan: SweepPlan, folder: Path, threads: int | None = None, retry_failed: bool = False) -> list[Job]:

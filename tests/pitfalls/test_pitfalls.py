@@ -11,6 +11,7 @@ from nbtools.data.packing import IGNORED
 from nbtools.errors import InputError, MachineError
 from nbtools.evaluation import evaluate
 from nbtools.pitfalls import MISTAKES, WORDS, Experiment, Pitfalls, find_mistake, times
+from nbtools.pitfalls import experiment as experiments
 from nbtools.pitfalls import mistakes as switches
 from nbtools.pitfalls.mistakes import Finding
 from nbtools.plots.pitfalls import draw_mistakes, table_of_mistake, table_of_mistakes
@@ -54,6 +55,18 @@ class TestSymptoms:
     def test_the_walkthrough_has_all_of_it(self, pitfalls):
         found = pitfalls.measure("walkthrough")
         assert found.factor > 1.25 and found.wrong.useful < 0.9 and found.wrong.loss < math.log(found.wrong.perplexity)
+
+
+@pytest.mark.slow(12)
+@pytest.mark.parametrize("kind", ["packed", "padded"])
+def test_the_fast_passes_train_as_the_library_does(monkeypatch, kind):
+    made = []
+    for fast in (True, False):
+        if not fast:
+            monkeypatch.setattr(experiments, "fits", lambda model: False)
+        made.append(Experiment(max_steps=4, max_reviews=60, block_size=64, learning_rate=1e-3).right(kind))
+    assert made[0].loss == pytest.approx(made[1].loss, rel=1e-4) and made[0].perplexity == pytest.approx(made[1].perplexity, rel=1e-3)
+    assert made[0].useful == made[1].useful
 
 
 @measured_once

@@ -9,7 +9,7 @@ import pytest
 
 from nbtools.attention import AttentionCost, AttentionTrace
 from nbtools.errors import InputError
-from nbtools.plots.attention import MAX_LABELS, draw_cost, draw_head, draw_heads, draw_positions
+from nbtools.plots.attention import MAX_LABELS, draw_cost, draw_head, draw_heads, draw_matrices, draw_positions
 
 
 def trace_of(tokens: list[str], layers: int = 2, heads: int = 3) -> AttentionTrace:
@@ -85,3 +85,13 @@ def test_cost_shows_what_was_measured_in_milliseconds():
     # No measured number in the text form: it is stored in notebooks and must be the same on every machine.
     assert "10 to 40 tokens" in repr(picture) and "0.4" not in repr(picture)
     assert picture.png()
+
+
+def test_small_matrices_show_their_numbers():
+    X, scores = np.array([[1.0, 0.25, -3.0], [0.0, 2.0, 1.5]]), np.array([[1.0, -np.inf], [0.5, 0.5]])
+    picture = draw_matrices({"X": X, "scores": scores}, rows=["dogs", "$cats"])
+    first, second, *empty = picture.figure.axes
+    assert [text.get_text() for text in first.texts] == ["1", "0.25", "-3", "0", "2", "1.50"]
+    assert [text.get_text() for text in second.texts] == ["1", "-∞", "0.50", "0.50"]
+    assert labels(picture, "y") == ["dogs", "$cats"] and second.get_title() == "scores"
+    assert not any(ax.axison for ax in empty) and "X (2 by 3), scores (2 by 2)" in picture.alt and picture.png()

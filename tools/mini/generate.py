@@ -22,7 +22,7 @@ from tools.mini.teacher import BatchedLlama, Sampling, sample_texts
 
 TEACHER = "smollm2"
 SHARD = 2048  # prompts
-CHAT_SHARE = 0.6  # of the prompts; the others are beginnings that are continued freely
+CHAT_SHARE = 0.7  # of the prompts; the others are beginnings that are continued freely
 LONGEST_PROMPT = 96  # tokens
 
 

@@ -25,6 +25,7 @@ from nbtools.training.config import ResolvedConfig
 from nbtools.training.loop import Loop, override_dropout
 from tools.mini.blocks import OrderedBlocks
 from tools.mini.corpus import Document
+from tools.mini.generate import is_generated
 from tools.mini.muon import Muon
 from tools.mini.new_model import new_gpt2, train_tokenizer
 from tools.mini.recipe import Recipe
@@ -111,7 +112,9 @@ def pretrain(
     packed = pack([document.text for document in train], lm, recipe.context)
     count = recipe.steps * recipe.batch_size
     short_count = round(recipe.short_share * recipe.steps) * recipe.batch_size
-    blocks = OrderedBlocks(packed, count, recipe.seed, short_count, recipe.short)
+    late = [block for block, document in enumerate(packed.document_ids[:, 0]) if is_generated(train[document])]
+    late_count = round(recipe.late_share * recipe.steps) * recipe.batch_size
+    blocks = OrderedBlocks(packed, count, recipe.seed, short_count, recipe.short, late, late_count)
     plan = {
         **recipe.to_dict(),
         "max_steps": recipe.steps,

@@ -6,7 +6,7 @@ import random
 
 # A text that begins with one of these, or with nothing, is continued as the model likes.
 OPENINGS = (
-    "", "", "", "", "", "", "", "", "I", "I was", "I have", "I think", "I used to", "I went", "I bought", "I don't", "I really",
+    "", "", "I", "I was", "I have", "I think", "I used to", "I went", "I bought", "I don't", "I really",
     "I had never", "My", "My wife and I", "My brother", "My mother", "My friend", "We", "We were", "We stayed", "When I", "When we",
     "When my", "If you", "If I", "It was", "It is", "It's", "It's not", "There is", "There was", "There are", "This is", "This was",
     "That was", "The", "The first", "The best", "The worst", "The problem", "The people", "The story", "A few", "A friend", "At first",

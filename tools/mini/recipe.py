@@ -35,6 +35,7 @@ class Recipe:
     steps         number of optimizer steps
     short         length of the short rows, in tokens
     short_share   fraction of the steps, at the beginning, whose blocks are cut into short rows
+    late_share    fraction of the steps, at the end, that see generated texts only
     dropout       probability during training
     seed          of the weights and the order of the blocks
     """
@@ -56,6 +57,7 @@ class Recipe:
     steps: int = 1_000
     short: int = 128
     short_share: float = 0.0
+    late_share: float = 0.0
     dropout: float = 0.0
     seed: int = 0
 
@@ -66,7 +68,7 @@ class Recipe:
         for name in ("layers", "heads", "width", "context", "matrix_rate", "rate", "batch_size", "steps", "short"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}.", "It must be above zero.")
-        for name in ("warmup", "decay", "short_share", "dropout"):
+        for name in ("warmup", "decay", "short_share", "late_share", "dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}.", "It must be between 0 and 1.")
 

@@ -24,6 +24,15 @@ def test_every_epoch_has_every_block_once_in_an_order_of_its_own() -> None:
     assert list(ordered.order) != list(OrderedBlocks(blocks, 2 * len(blocks), seed=2).order)
 
 
+def test_the_last_blocks_are_of_the_late_ones_only() -> None:
+    blocks = packed()
+    late = [1, 3]
+    order = list(OrderedBlocks(blocks, len(blocks) + 5, seed=1, late=late, late_count=5).order)
+    assert sorted(order[:-5]) == list(range(len(blocks))) and sorted(order[-5:-1]) == [1, 1, 3, 3] and order[-1] in late
+    with pytest.raises(InputError, match="no generated texts"):
+        OrderedBlocks(blocks, 8, seed=1, late_count=5)
+
+
 def test_short_rows_hold_the_same_tokens_from_position_zero() -> None:
     blocks = packed()
     ordered = OrderedBlocks(blocks, 4, seed=0, short_count=2, short=8)
