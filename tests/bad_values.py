@@ -226,6 +226,7 @@ def good_arguments() -> dict[str, dict[str, Any]]:
         "nbtools.generation.next_logits": {"lm": lm, "prompt": "A film"},
         "nbtools.generation.next_tokens": {"lm": lm, "prompt": "A film"},
         "nbtools.models.inspect_model": {"name": "mini"},
+        "nbtools.models.locate": {"name": "mini"},
         "nbtools.models.parameter_table": {"loaded": lm},
         "nbtools.notebooks.box": {"name": "00_setup"},
         "nbtools.notebooks.expected": {"name": next(iter(look_up("nbtools.notebooks.read_expected")())), "value": 1.0},

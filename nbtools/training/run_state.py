@@ -21,7 +21,7 @@ SAMPLES = "samples.jsonl"
 SAMPLE_TOKENS = 40
 # As in the notebooks, with one seed, so that only the weights differ from text to text. Greedy text of a small model repeats itself and
 # hardly shows what training changes.
-DECODING = {"seed": 0, "temperature": 0.7, "top_k": 50, "top_p": 0.95}
+DECODING: dict[str, Any] = {"seed": 0, "temperature": 0.7, "top_k": 50, "top_p": 0.95}
 PLAN = {"max_steps": Maybe(Whole(1))}
 ROW = {"step": Whole(1), "seconds": float}
 SAMPLE = {"step": Whole(0), "texts": [[str]]}

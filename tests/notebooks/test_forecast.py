@@ -54,7 +54,7 @@ def test_without_bf16_units_it_does_not_rise_threefold_either() -> None:
 
 
 def test_on_any_machine_the_time_left_converges() -> None:
-    """Every estimate is within a half of the truth; in the last quarter within a quarter."""
+    """Every estimate is within a half of the truth or a minute; in the last quarter within a quarter or a minute."""
     draws = random.Random(0)
     for _ in range(60):
         names = sorted(draws.sample(sorted(read_costs()), draws.randint(1, 10)))
@@ -68,7 +68,7 @@ def test_on_any_machine_the_time_left_converges() -> None:
         for elapsed, left in seen:
             if left is not None:
                 wrong = abs(elapsed + left - took)
-                assert wrong < max(0.5 * took, 30), (names, long, short, elapsed, left, took)
+                assert wrong < max(0.5 * took, 60), (names, long, short, elapsed, left, took)
                 assert elapsed < 0.75 * took or wrong < max(0.25 * took, 60), (names, long, short, elapsed, left, took)
 
 

@@ -24,13 +24,14 @@ TEACHER = "smollm2"
 SHARD = 2048  # prompts
 CHAT_SHARE = 0.7  # of the prompts; the others are beginnings that are continued freely
 LONGEST_PROMPT = 96  # tokens
+ENDS = ("<|endoftext|>", "<|im_end|>", "<|im_start|>")
 
 
 def shard_prompts(tokenizer: Any, seed: int, count: int = SHARD) -> list[tuple[str, str, list[int]]]:
     """`count` prompts: the kind ("chat" or "free"), the request or the beginning, and the token ids."""
     draws = random.Random(seed)
     begin = tokenizer.convert_tokens_to_ids("<|endoftext|>")  # stands between documents in the teacher's pretraining
-    prompts = []
+    prompts: list[tuple[str, str, list[int]]] = []
     while len(prompts) < count:
         if draws.random() < CHAT_SHARE:
             text = request(draws)
@@ -61,7 +62,8 @@ def generate_shards(
     say(f"{shards - len(due)} of {shards} shards are there.")
     if not due:
         return
-    ends = [lm.tokenizer.convert_tokens_to_ids(token) for token in ("<|endoftext|>", "<|im_end|>", "<|im_start|>")]
+    vocabulary: dict[str, int] = lm.tokenizer.get_vocab()
+    ends = [vocabulary.get(token, lm.document_id) for token in ENDS]
     llama = BatchedLlama(lm.model, rows, LONGEST_PROMPT + sampling.max_new_tokens)
     made, begun = 0, time.monotonic()
     for done, number in enumerate(due):
@@ -69,7 +71,7 @@ def generate_shards(
         lines = []
         for sample in sample_texts(llama, [ids for _, _, ids in prompts], ends, sampling, number):
             kind, text, _ = prompts[sample.index]
-            written = lm.tokenizer.decode(sample.ids)
+            written = str(lm.tokenizer.decode(sample.ids))
             whole = f"{text}{written}" if kind == "free" else written
             lines.append({"kind": kind, "prompt": text, "text": whole.strip(), "tokens": len(sample.ids), "ended": sample.ended})
             lines[-1]["temperature"] = sample.temperature
