@@ -43,5 +43,7 @@ def quiet_libraries() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if not progress_wanted():
         quiet_hub()
+        if datasets := sys.modules.get("datasets"):
+            datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", message=".*pin_memory.*", category=UserWarning)
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)  # peft asks transformers for it
