@@ -66,9 +66,26 @@ EXERCISES = (
             "torch.softmax(scores / scores.max(dim=-1, keepdim=True).values, dim=-1)": (
                 "Dividing by the largest score changes the differences between scores, and with them the weights. Subtract it instead."
             ),
+            """
+                powers = (scores - scores.max()).exp()
+                return powers / powers.sum(dim=-1, keepdim=True)
+            """: "The largest score of the whole tensor leaves 0 / 0 in a row that is far below it: take each row's own.",
+            """
+                powers = (scores - scores.mean(dim=-1, keepdim=True)).exp()
+                return powers / powers.sum(dim=-1, keepdim=True)
+            """: "A score can still be far above its row's mean, and its exponential overflows: subtract the largest.",
         },
-        trials=[([1.0, 2.0, 3.0],), ([[0.0, 1.0, 2.0], [5.0, 1.0, 1.0]],), ([1000.0, 1001.0, 999.0],)],
+        # The third has rows far apart, so that the largest score of all rows leaves 0 / 0; the fourth a row far above its mean.
+        trials=[
+            ([1.0, 2.0, 3.0],),
+            ([[0.0, 1.0, 2.0], [5.0, 1.0, 1.0]],),
+            ([[1000.0, 1001.0, 999.0], [0.0, 1.0, 2.0]],),
+            ([0.0, 0.0, 900.0],),
+        ],
         tensors=True,
+        avoid=dict.fromkeys(
+            ("softmax", "log_softmax", "logsumexp"), "That calls PyTorch's own. Write it with exp, sum, max and arithmetic."
+        ),
         praise="Softmax depends only on differences between scores; subtracting the largest changes no weight and cannot overflow.",
     ),
     function_exercise(

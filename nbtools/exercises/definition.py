@@ -60,6 +60,7 @@ def function_exercise(
     imports: str = "",
     tensors: bool = False,
     tolerance: float = 1e-4,
+    avoid: Mapping[str, str] | None = None,
 ) -> Exercise:
     """Create an exercise whose answer is a function that is checked on `trials`.
 
@@ -71,6 +72,9 @@ def function_exercise(
     imports    lines before the function
     tensors    whether lists among the arguments become tensors
     tolerance  largest difference allowed between numbers, relative to the larger one (absolute below 1)
+    avoid      names that the answer may not use, because they are the answer, and what is said then
+
+    A function that changes its arguments, or returns a tensor of another type than the right answer's, does not pass.
     """
     source = function_source(signature, solution, imports)
     misconceptions = {function_source(signature, body, imports): misconception for body, misconception in wrong.items()}
@@ -78,10 +82,27 @@ def function_exercise(
     def results_of(function: Callable[..., Any]) -> list[Any]:
         return [_call(function, _arguments(trial, tensors)) for trial in trials]
 
+    def objection(answer: Callable[..., Any], results: list[Any], expected: list[Any]) -> str | None:
+        """Why a function whose results are right does not pass all the same."""
+        used = getattr(getattr(answer, "__code__", None), "co_names", ())
+        if found := [said for name, said in (avoid or {}).items() if name in used]:
+            return found[0]
+        for trial in trials:
+            arguments = _arguments(trial, tensors)
+            _call(answer, arguments)
+            if not all(same(got, want, 0.0) for got, want in zip(arguments, _arguments(trial, tensors), strict=True)):
+                return "The result is right, but an argument was changed in place: the caller still needs it. Return a new value."
+        for got, want in zip(results, expected, strict=True):
+            if _kind(got) != _kind(want):
+                return f"The values are right, but the result is {_kind(got)}, and {_kind(want)} was asked for."
+        return None
+
     def check(answer: Any) -> Verdict:
         if not callable(answer):
             return failed(f"The check takes the function itself, and got {show(answer)}.", "Leave out the parentheses after its name.")
         results, expected = results_of(answer), results_of(answer_of(source))
+        if all(result is None for result in results) and getattr(answer, "__name__", "") != "<lambda>":
+            return failed("The function returns nothing.", "Is `return` missing in front of the result?")
         if all(map(is_stub, results)):
             return UNSOLVED
         for trial, got, want in zip(trials, results, expected, strict=True):
@@ -89,7 +110,8 @@ def function_exercise(
                 known = (text for code, text in misconceptions.items() if same(results, results_of(answer_of(code)), tolerance))
                 outcome = str(got) if isinstance(got, Raised) else f"gave {show(got)}"
                 return failed(f"For ({', '.join(map(show, trial))}) it should give {show(want)}; it {outcome}.", next(known, ""))
-        return Verdict(True, praise)
+        problem = objection(answer, results, expected)
+        return Verdict(True, praise) if problem is None else Verdict(False, problem)
 
     return Exercise(exercise_id, title, hints, check, source, misconceptions)
 
@@ -170,6 +192,14 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _kind(value: Any) -> str:
+    """The type of a result as far as it matters for its use: of numbers inside a tensor, or a tensor against a Python value."""
+    if hasattr(value, "detach"):
+        dtype = str(value.dtype).removeprefix("torch.")
+        return "a tensor of " + ("bool" if dtype == "bool" else "floats" if value.is_floating_point() else "integers")
+    return "an array" if hasattr(value, "tolist") and getattr(value, "ndim", 0) else "a Python value"
 
 
 def show(value: Any) -> str:

@@ -62,7 +62,10 @@ def check(exercise_id: str, answer: Any) -> None:
         say(f"Exercise {exercise.id}: solved. {verdict.message}")
     else:
         say(f"Exercise {exercise.id}: not there yet. {verdict.message}")
-        hint(exercise.id)
+        if _hints_shown[exercise.id] < len(exercise.hints) - 1:
+            hint(exercise.id)
+        else:
+            say(f'hint("{exercise.id}") shows the last hint, which is nearly the answer.')
 
 
 @decoration

@@ -77,6 +77,7 @@ EXERCISES = (
             ([0.2, 0.2, 0.2, 0.2, 0.2], 0.5),
             ([0.04, 0.96], 0.95),
             ([0.125, 0.25, 0.5, 0.125], 0.75),
+            ([0.1] * 10, 1.0),  # they sum to a little less than 1
         ],
         tolerance=0.0,
         praise="Two tokens where the model is certain, many where it is not: the nucleus adapts to it.",
@@ -122,8 +123,9 @@ EXERCISES = (
             "int((probabilities.sort(descending=True).values.cumsum(0) < p).sum()) + 1": (
                 "That is top-p: it adds probabilities up until they reach `p`."
             ),
+            "int((probabilities > p * probabilities.max()).sum())": "A token of exactly `p` times the largest probability is kept.",
         },
-        trials=[([0.5, 0.3, 0.15, 0.05], 0.2), ([0.26, 0.25, 0.25, 0.24], 0.9), ([0.9, 0.06, 0.04], 0.06)],
+        trials=[([0.5, 0.3, 0.15, 0.05], 0.2), ([0.26, 0.25, 0.25, 0.24], 0.9), ([0.9, 0.06, 0.04], 0.06), ([0.5, 0.25, 0.25], 0.5)],
         tensors=True,
         praise="Where the model is certain, few tokens are kept; where it is not, many.",
     ),

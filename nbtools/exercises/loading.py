@@ -1,4 +1,4 @@
-"""The exercises of 02_loading: counting a block's parameters, reading the next token, and the tied output layer."""
+"""The exercises of 02_loading: a merge of byte-pair encoding, a layer norm, a block's parameters, and reading the next token."""
 
 from __future__ import annotations
 
@@ -82,20 +82,93 @@ EXERCISES = (
         praise="A logit is a dot product: a token scores high where the hidden state points in the direction of its embedding.",
     ),
     function_exercise(
-        "02-crumbs",
-        "How finely is it cut?",
+        "02-merge",
+        "One merge of byte-pair encoding",
         hints=(
-            "How many bytes does the text have? That is not its number of characters.",
-            '`len(text.encode("utf8"))` counts bytes.',
-            '`len(text.encode("utf8")) / count`',
+            "Walk through the pieces from left to right. When do two of them become one?",
+            "A `while` loop with an index: after a merge it moves on by two, else by one.",
+            "`if (pieces[i], pieces[i + 1]) == pair: merged.append(pieces[i] + pieces[i + 1]); i += 2`, as long as there is a next piece.",
         ),
-        signature="bytes_per_token(text, count)",
-        solution='len(text.encode("utf8")) / count',
+        signature="merge(pieces, pair)",
+        solution="""
+            merged, i = [], 0
+            while i < len(pieces):
+                if tuple(pieces[i : i + 2]) == pair:
+                    merged.append(pieces[i] + pieces[i + 1])
+                    i += 2
+                else:
+                    merged.append(pieces[i])
+                    i += 1
+            return merged
+        """,
         wrong={
-            "len(text) / count": "That counts characters: é has two bytes in UTF-8, 日 has three.",
-            'count / len(text.encode("utf8"))': "That is tokens per byte, the other way round.",
+            """
+                i = [tuple(two) for two in zip(pieces, pieces[1:])].index(pair) if pair in list(zip(pieces, pieces[1:])) else len(pieces)
+                return pieces[:i] + ["".join(pair)] * (i < len(pieces)) + pieces[i + 2 :]
+            """: "Only the first occurrence was merged: a merge applies wherever the pair stands.",
+            """
+                joined, first, second = "\\0".join(pieces), *pair
+                return joined.replace(f"{first}\\0{second}", first + second).split("\\0")
+            """: "A pair was found inside larger pieces: only complete pieces can be merged.",
+            """
+                merged = []
+                for i in range(len(pieces)):
+                    if tuple(pieces[i : i + 2]) == pair:
+                        merged.append(pieces[i] + pieces[i + 1])
+                    else:
+                        merged.append(pieces[i])
+                return merged
+            """: "The second piece of a merged pair was kept as well: after a merge, go on behind it.",
         },
-        trials=[("The film was good.", 5), ("café", 2), ("日本", 6)],
-        praise="A low number means long sequences, slow training, and a model that sees crumbs.",
+        trials=[
+            (["l", "o", "w", "e", "r"], ("l", "o")),
+            (["b", "a", "n", "a", "n", "a"], ("a", "n")),
+            (["a", "a", "a"], ("a", "a")),
+            (["lo", "w"], ("o", "w")),
+            (["x"], ("x", "y")),
+        ],
+        praise="A tokenizer is this function, applied for each merge of its list in order.",
+    ),
+    function_exercise(
+        "02-layer-norm",
+        "A layer norm",
+        hints=(
+            "Mean and variance are taken over the last axis, for each token by itself.",
+            "The variance divides by the number of columns, and eps is added to it before the root.",
+            "`(x - mean) / torch.sqrt(((x - mean) ** 2).mean(dim=-1, keepdim=True) + eps) * weight + bias`",
+        ),
+        signature="layer_norm(x, weight, bias, eps)",
+        solution="""
+            mean = x.mean(dim=-1, keepdim=True)
+            variance = ((x - mean) ** 2).mean(dim=-1, keepdim=True)
+            return (x - mean) / torch.sqrt(variance + eps) * weight + bias
+        """,
+        wrong={
+            "(x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True) + eps) * weight + bias": (
+                "`var` divides by one less than the number of columns; the layer divides by the number: unbiased=False."
+            ),
+            "(x - x.mean(0, keepdim=True)) / torch.sqrt(x.var(0, keepdim=True, unbiased=False) + eps) * weight + bias": (
+                "The mean ran over the tokens: each token is normalized by itself, over its columns."
+            ),
+            "(x - x.mean()) / torch.sqrt(x.var(unbiased=False) + eps) * weight + bias": (
+                "One mean for all tokens: each token has its own, over the last axis."
+            ),
+            "(x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True, unbiased=False) + eps)": (
+                "The learned scale and shift are missing: times `weight`, plus `bias`."
+            ),
+            "x / torch.sqrt((x ** 2).mean(-1, keepdim=True) + eps) * weight + bias": (
+                "That is RMSNorm, which Llama uses: it does not subtract the mean."
+            ),
+            "(x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True, unbiased=False) + eps) * weight + bias": (
+                "eps belongs to the variance, under the root."
+            ),
+        },
+        trials=[
+            ([[1.0, 2.0, 3.0, 6.0], [0.1, 0.1, 0.1, 0.5], [-4.0, 0.0, 4.0, 8.0]], [1.0, 2.0, 0.5, 1.0], [0.0, 0.5, -1.0, 0.2], 0.01),
+            ([[3.0, 3.0]], [1.0, 1.0], [0.25, -0.25], 1e-5),
+        ],
+        tensors=True,
+        avoid=dict.fromkeys(("layer_norm", "LayerNorm"), "That calls PyTorch's own. Write it with mean, square root and arithmetic."),
+        praise="Two of these are in every block of GPT-2, and one before its head.",
     ),
 )

@@ -32,6 +32,7 @@ EXERCISES = (
             (["A fine film.", "Bad  film"], ["a fine film.", "bad film", "Another one"]),
             (["x y"], ["x  Y", "X y", "z"]),
             (["one"], []),
+            (["to day it rained"], ["today it rained"]),
         ],
         praise="A test on training texts measures memorization.",
     ),

@@ -69,12 +69,14 @@ def test_an_unknown_wrong_answer_gets_the_expected_value_and_no_misconception(re
     assert judge("77-double", lambda x: 3).message == "For (2) it should give 4; it gave 3."
 
 
-def test_each_try_shows_the_next_hint_until_the_last(registry, capsys):
+def test_wrong_answers_show_the_next_hint_and_the_last_one_only_on_request(registry, capsys):
     check("77-double", ...)
-    for expected in ("Hint 2 of 2: second nudge", "Hint 2 of 2: second nudge"):
+    for _ in range(2):
         _output(capsys)
         check("77-double", lambda x: 3)
-        assert _output(capsys).splitlines()[-1] == expected
+        assert _output(capsys).splitlines()[-1] == 'hint("77-double") shows the last hint, which is nearly the answer.'
+    hint("77-double")
+    assert _output(capsys) == "Hint 2 of 2: second nudge\n"
     hint("77-number")
     assert _output(capsys) == "Hint 1 of 1: seven\n"
 
@@ -98,7 +100,7 @@ def test_check_never_raises_and_always_prints_a_line(registry, capsys, exercise_
     first, *rest = _output(capsys).splitlines()
     assert first.startswith(f"Exercise {exercise_id}: not there yet. ")
     assert len(rest) == 1
-    assert rest[0].startswith("Hint ")
+    assert rest[0].startswith(("Hint ", "hint("))
 
 
 def test_an_answer_that_forgets_to_return_in_one_case_is_wrong_not_a_stub(registry):
@@ -120,15 +122,24 @@ def test_an_unknown_id_prints_one_line_with_the_nearest(registry, capsys, functi
     assert out.count("\n") == 1
 
 
-def test_an_answer_may_modify_its_arguments(registry):
+def test_an_answer_that_changes_its_arguments_in_place_is_told_so(registry):
     def spoil(x):
         if isinstance(x, list):
             x += x
             return x
         return 2 * x
 
-    assert judge("77-double", spoil).passed
-    assert judge("77-double", spoil).passed
+    for _ in range(2):  # the exercise's own arguments are not spoilt
+        verdict = judge("77-double", spoil)
+        assert not verdict.passed and "changed in place" in verdict.message
+    assert judge("77-double", lambda x: x + x).passed
+
+
+def test_a_forgotten_return_is_told_as_such(registry):
+    def forgot(x):
+        x + x
+
+    assert "Is `return` missing" in judge("77-double", forgot).message
 
 
 def test_results_are_compared_by_value_and_tolerance():
