@@ -199,7 +199,7 @@ def _kind(value: Any) -> str:
     if hasattr(value, "detach"):
         dtype = str(value.dtype).removeprefix("torch.")
         return "a tensor of " + ("bool" if dtype == "bool" else "floats" if value.is_floating_point() else "integers")
-    return "an array" if hasattr(value, "tolist") and getattr(value, "ndim", 0) else "a Python value"
+    return "an array" if hasattr(value, "tolist") and value.ndim else "a Python value"
 
 
 def show(value: Any) -> str:
