@@ -24,6 +24,7 @@ from nbtools.values import CHECKS, Text, switch
 # A shorter run takes the fast path without a comparison, which would take longer than it can save. The limit is a count of operations
 # and not of seconds, so that a short run repeats bit for bit also where something else uses the machine.
 LEAST_PASSES, LEAST_OPERATIONS = 50, 8e12  # 8e12 take 20 s at 400 GFLOP/s
+SHORT = "taken without a comparison, because the run is short"
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 REQUIRED = frozenset({"device", "dtype", "threads", "compile", "loss", "bf16_copies"})  # fields without which nothing can be repeated
 MEASURE_AGAIN = "Leave choices out, so that they are measured again."
@@ -161,10 +162,10 @@ def _choose_path(model: Any, batch: dict[str, torch.Tensor], config: ResolvedCon
     """
     passes = config.max_steps * config.gradient_accumulation_steps
     if passes < LEAST_PASSES:
-        return replace(chosen, path_reason=f"not compared, for {passes} passes")
+        return replace(chosen, path_reason=SHORT)
     operations = 6 * sum(weight.numel() for weight in model.parameters()) * passes * batch["input_ids"].numel()
     if operations < LEAST_OPERATIONS:
-        return replace(chosen, path_reason=f"not compared, for {operations:.1g} operations")
+        return replace(chosen, path_reason=SHORT)
     block = {name: values[:1] for name, values in batch.items()}
     with undisturbed(model):
         fused = time_passes(model, block, fast_path(model, chosen), chosen.dtype)

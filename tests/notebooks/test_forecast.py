@@ -75,8 +75,8 @@ def test_on_any_machine_the_time_left_converges() -> None:
 def test_on_the_recorded_machine_every_estimate_is_right() -> None:
     said, took = said_in_all(list(read_costs()), lambda name, cell, seconds: seconds)
     assert said == pytest.approx([took] * len(said))
-    alone, took = said_in_all(["00_setup"], lambda name, cell, seconds: seconds)
-    assert len(alone) == 4 * len(read_costs()["00_setup"]["cell_seconds"]) + 1  # nothing in it is long, so it is forecast at once
+    alone, took = said_in_all(["02_loading"], lambda name, cell, seconds: seconds)
+    assert len(alone) == 4 * len(read_costs()["02_loading"]["cell_seconds"]) + 1  # nothing in it is long, so it is forecast at once
 
 
 @pytest.fixture

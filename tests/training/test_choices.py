@@ -41,8 +41,8 @@ def timed(monkeypatch, fast: float, library: float) -> None:
 @pytest.mark.parametrize(
     ("steps", "fast", "library", "loss", "why"),
     [
-        (10, 1.0, 0.4, "fused", "not compared, for 10 passes"),
-        (300, 1.0, 0.4, "fused", " operations"),
+        (10, 1.0, 0.4, "fused", choices.SHORT),
+        (300, 1.0, 0.4, "fused", choices.SHORT),
         (LONG, 0.4, 1.0, "fused", "a block takes 0.4 s instead of 1 s (measured)"),
         (LONG, 1.1, 1.0, "library", "a block takes 1 s, and 1.1 s on the fast path (measured)"),
     ],
