@@ -26,7 +26,7 @@ ATTRIBUTES = set(
 # The CSS that an output may bring: properties that fetch nothing and stay within the element, with words, numbers and colours as values.
 STYLE = re.compile(
     r"(background-color|border(-\w+)?|color|font(-\w+)?|(max-|min-)?(width|height)|overflow-wrap|padding(-\w+)?|text-align"
-    r"|text-decoration|vertical-align|white-space|word-break)\s*:([\w\s.,#%-]|rgba?\([\w\s.,%]*\))+"
+    r"|text-decoration|vertical-align|white-space|word-break)\s*:(?:[\w\s.,#%-]++|(?:(?<=rgb)|(?<=rgba))\([\w\s.,%]*+\))++"
 )
 # Of a formula: only what lays it out. A link, a class, a style or a handler in TeX (\href, \class, \style) is dropped.
 MATH_ATTRIBUTES = set(
