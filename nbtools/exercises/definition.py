@@ -82,15 +82,13 @@ def function_exercise(
     def results_of(function: Callable[..., Any]) -> list[Any]:
         return [_call(function, _arguments(trial, tensors)) for trial in trials]
 
-    def objection(answer: Callable[..., Any], results: list[Any], expected: list[Any]) -> str | None:
-        """Why a function whose results are right does not pass all the same."""
+    def objection(answer: Callable[..., Any], given: list[list[Any]], results: list[Any], expected: list[Any]) -> str | None:
+        """Why a function whose results are right does not pass all the same; `given` are the arguments after the calls."""
         used = getattr(getattr(answer, "__code__", None), "co_names", ())
         if found := [said for name, said in (avoid or {}).items() if name in used]:
             return found[0]
-        for trial in trials:
-            arguments = _arguments(trial, tensors)
-            _call(answer, arguments)
-            if not all(same(got, want, 0.0) for got, want in zip(arguments, _arguments(trial, tensors), strict=True)):
+        for trial, arguments in zip(trials, given, strict=True):
+            if not all(same(left, before, 0.0) for left, before in zip(arguments, _arguments(trial, tensors), strict=True)):
                 return "The result is right, but an argument was changed in place: the caller still needs it. Return a new value."
         for got, want in zip(results, expected, strict=True):
             if _kind(got) != _kind(want):
@@ -100,7 +98,8 @@ def function_exercise(
     def check(answer: Any) -> Verdict:
         if not callable(answer):
             return failed(f"The check takes the function itself, and got {show(answer)}.", "Leave out the parentheses after its name.")
-        results, expected = results_of(answer), results_of(answer_of(source))
+        given = [_arguments(trial, tensors) for trial in trials]
+        results, expected = [_call(answer, arguments) for arguments in given], results_of(answer_of(source))
         if all(result is None for result in results) and getattr(answer, "__name__", "") != "<lambda>":
             return failed("The function returns nothing.", "Is `return` missing in front of the result?")
         if all(map(is_stub, results)):
@@ -110,7 +109,7 @@ def function_exercise(
                 known = (text for code, text in misconceptions.items() if same(results, results_of(answer_of(code)), tolerance))
                 outcome = str(got) if isinstance(got, Raised) else f"gave {show(got)}"
                 return failed(f"For ({', '.join(map(show, trial))}) it should give {show(want)}; it {outcome}.", next(known, ""))
-        problem = objection(answer, results, expected)
+        problem = objection(answer, given, results, expected)
         return Verdict(True, praise) if problem is None else Verdict(False, problem)
 
     return Exercise(exercise_id, title, hints, check, source, misconceptions)

@@ -135,6 +135,12 @@ def test_an_answer_that_changes_its_arguments_in_place_is_told_so(registry):
     assert judge("77-double", lambda x: x + x).passed
 
 
+def test_an_answer_is_called_once_per_trial_so_that_what_it_prints_comes_once(registry, capsys):
+    assert judge("77-double", lambda x: print("looking at", x) or x + x).passed
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and len(lines) == len(set(lines))
+
+
 def test_a_forgotten_return_is_told_as_such(registry):
     def forgot(x):
         x + x

@@ -32,7 +32,7 @@ from nbtools.storage.destinations import MODEL
 from nbtools.training.checkpoints import check_output
 from nbtools.training.metrics import machine, versions
 from tools.mini.card import pretraining_card
-from tools.mini.corpus import Document, read_corpus, split_corpus
+from tools.mini.corpus import Document, is_corpus, read_corpus, split_corpus
 from tools.mini.generate import TEACHER, generate_shards, is_generated, read_shards, write_corpus
 from tools.mini.pretrain import check_fits, held_out_score, pretrain, tokenizer_for
 from tools.mini.recipe import Recipe
@@ -65,6 +65,7 @@ def _is_log(file: Path) -> bool:
 
 
 LOG = Kind("a log of experiments", _is_log, is_file=True)
+CORPUS = Kind("a corpus", is_corpus, is_file=True)
 PRETRAINED = Kind("a saved model", lambda folder: folder == MINI_FOLDER.resolve() or MODEL.is_made(folder))
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
@@ -113,6 +114,7 @@ def make_corpus(
     """Filter generated texts and write a corpus. Example: python -m tools.mini corpus runs/generated runs/corpus.jsonl.xz"""
     if not out.name.endswith(".jsonl.xz"):
         raise InputError(f"{out.name} does not end in .jsonl.xz.", "Give a name that does.")
+    out = destination(out, CORPUS, "OUT")
     counts: dict[str, int] = {}
     books = read_corpus(classics) if classics else []
     written = write_corpus(chain(books, read_shards(shards, counts)), out)

@@ -78,6 +78,14 @@ def _lines(path: Path) -> Iterator[Document]:
             yield Document(str(row.get("source") or f"line {number}"), repair(text))
 
 
+def is_corpus(path: Path) -> bool:
+    """Whether a file begins like a corpus in the format .jsonl or .jsonl.xz."""
+    try:
+        return path.name.endswith((".jsonl", ".jsonl.xz")) and next(_lines(path), None) is not None
+    except (DataError, OSError, ValueError, lzma.LZMAError):
+        return False
+
+
 def _open(path: Path) -> IO[str]:
     return lzma.open(path, "rt", encoding="utf8") if path.suffix == ".xz" else path.open(encoding="utf8")
 

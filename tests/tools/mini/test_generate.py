@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from nbtools.errors import InputError
 from tests.small_models import tiny
 from tests.tools.mini.test_filters import GOOD
+from tools.mini.__main__ import app
 from tools.mini.corpus import read_corpus
 from tools.mini.generate import generate_shards, read_shards, shard_prompts, write_corpus
 from tools.mini.teacher import Sampling
@@ -56,6 +58,18 @@ def test_the_corpus_holds_what_is_good_of_the_shards(tmp_path: Path) -> None:
     assert write_corpus(read_shards(tmp_path, counts), tmp_path / "corpus.jsonl.xz") == 1
     assert counts == {"kept": 1, "films": 1, "length": 1}
     assert [(book.source, book.text) for book in read_corpus(tmp_path / "corpus.jsonl.xz")] == [("smollm2-000000", GOOD)]
+
+
+def test_a_file_that_is_no_corpus_is_not_overwritten(tmp_path: Path) -> None:
+    make(tmp_path / "shards", 1)
+    mine, corpus = tmp_path / "mine.jsonl.xz", tmp_path / "corpus.jsonl.xz"
+    mine.write_bytes(b"a photograph")
+    done = CliRunner().invoke(app, ["corpus", str(tmp_path / "shards"), str(mine)])
+    assert isinstance(done.exception, InputError) and mine.read_bytes() == b"a photograph"
+    (tmp_path / "shards" / "shard-0000.jsonl").write_text(json.dumps({"text": GOOD}) + "\n")
+    for _ in range(2):  # a corpus is replaced
+        done = CliRunner().invoke(app, ["corpus", str(tmp_path / "shards"), str(corpus)])
+        assert done.exit_code == 0 and "1 documents in" in done.output and len(read_corpus(corpus)) == 1
 
 
 def test_a_folder_without_shards_and_a_file_are_refused(tmp_path: Path) -> None:
