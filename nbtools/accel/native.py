@@ -17,6 +17,7 @@ from nbtools.errors import MachineError
 from nbtools.storage import cached
 from nbtools.system import say
 
+HERE = Path(__file__).parent
 # Not -ffast-math: a library linked with it makes the complete process flush subnormal numbers to zero.
 FLAGS = (
     "-std=c++17 -O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -fopenmp -shared -fPIC".split()
@@ -34,25 +35,25 @@ def available(name: str) -> bool:
 
 
 @functools.cache
-def native_library(name: str) -> ctypes.CDLL | None:
-    """The C++ source `name` of this folder as a loaded library, or None where it cannot be compiled or is switched off.
+def native_library(name: str, folder: Path = HERE) -> ctypes.CDLL | None:
+    """The C++ source `name` of `folder` as a loaded library, or None where it cannot be compiled or is switched off.
 
     Compiling takes a few seconds, once per processor and compiler; the library is stored in the cache folder.
     """
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if sys.platform != "linux" or compiler is None or not enabled() or os.environ.get("NBTOOLS_KERNEL") == "0":
         return None
-    source = Path(__file__).with_name(f"{name}.cpp")
+    source = folder / f"{name}.cpp"
     try:
         # The macros say which instructions the processor has: different machines may share a home folder.
         macros = subprocess.run([compiler, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull], capture_output=True, check=True).stdout
-        sources = source.read_bytes() + source.with_name("numbers.h").read_bytes()
+        sources = source.read_bytes() + (HERE / "numbers.h").read_bytes()
         digest = hashlib.sha256(sources + macros + " ".join(FLAGS).encode()).hexdigest()[:16]
         library = cached("kernels", f"{name}-{digest}.so")
         if not library.is_file():
             with tempfile.TemporaryDirectory(dir=library.parent) as folder:
                 fresh = Path(folder) / library.name
-                subprocess.run([compiler, *FLAGS, "-o", str(fresh), str(source)], capture_output=True, check=True)
+                subprocess.run([compiler, *FLAGS, f"-I{HERE}", "-o", str(fresh), str(source)], capture_output=True, check=True)
                 fresh.replace(library)
         if (unsafe := _writable_by_others(library)) is not None:
             say(f"{unsafe} can be written by others, so {library.name} is not loaded and PyTorch does its work.", file=sys.stderr)

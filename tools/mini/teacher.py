@@ -6,12 +6,19 @@ position in one cache that is allocated once, and a row that has ended is replac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
+
+from nbtools.accel.native import native_library
+
+KERNEL_SIZE, KERNEL_SHARED = 64, 3  # head size, and heads per group, that `attend.cpp` is written for
+Attend = Callable[[int, torch.Tensor], torch.Tensor]  # the layer and its queries -> the mixed values, [rows, tokens, heads x size]
 
 REFILL = 1 / 16  # fraction of the rows that must have ended before new prompts are read: reading few at a time is slow
 
@@ -61,6 +68,8 @@ class BatchedLlama:
         self.cos, self.sin = cos[0].to(dtype), sin[0].to(dtype)
         shape = (len(self.layers), rows, self.groups, length, self.size)
         self.keys, self.values = torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype)
+        fits = dtype == torch.bfloat16 and self.size == KERNEL_SIZE and self.heads == KERNEL_SHARED * self.groups
+        self.kernel: Any = native_library("attend", Path(__file__).parent) if fits else None
 
     def _weights(self, layer: Any) -> dict[str, torch.Tensor]:
         attention, mlp = layer.self_attn, layer.mlp
@@ -85,12 +94,7 @@ class BatchedLlama:
         """
         count, width = ids.shape
         positions = starts[:, None] + torch.arange(width)
-        used = int(positions.max()) + 1
-        every = len(rows) == self.keys.shape[1]
-        mask = (torch.arange(used) <= positions[..., None])[:, None]  # [rows, 1, tokens, used]
-        per_group = self.heads // self.groups
-        mask = mask.repeat(1, 1, per_group, 1)  # queries of a group stand one after the other
-        bias = torch.zeros(mask.shape, dtype=self.dtype).masked_fill_(~mask, float("-inf"))
+        attend = self._attend_new_token(rows, starts) if width == 1 and self.kernel else self._attend(rows, positions)
         cos, sin = self.cos[positions][:, :, None], self.sin[positions][:, :, None]
         states = self.embedding[ids]
         for index, layer in enumerate(self.layers):
@@ -100,17 +104,45 @@ class BatchedLlama:
             query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
             self.keys[index][rows[:, None], :, positions] = key
             self.values[index][rows[:, None], :, positions] = value
-            keys, values = (cache[index][:, :, :used] if every else cache[index][rows, :, :used] for cache in (self.keys, self.values))
-            grouped = query.view(count, width, self.groups, per_group, self.size).permute(0, 2, 3, 1, 4)
-            grouped = grouped.reshape(count, self.groups, per_group * width, self.size)
-            mixed = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=bias)
-            mixed = mixed.view(count, self.groups, per_group, width, self.size).permute(0, 3, 1, 2, 4).reshape(count, width, -1)
-            states = states + functional.linear(mixed, layer["out"])
+            states = states + functional.linear(attend(index, query), layer["out"])
             normed = functional.rms_norm(states, (states.shape[-1],), layer["norm_2"], self.eps)
             gate, up = functional.linear(normed, layer["gate_up"]).chunk(2, dim=-1)
             states = states + functional.linear(functional.silu(gate) * up, layer["down"])
         final = states[torch.arange(count), last]
         return functional.linear(functional.rms_norm(final, (final.shape[-1],), self.norm, self.eps), self.head).float()
+
+    def _attend(self, rows: torch.Tensor, positions: torch.Tensor) -> Attend:
+        """Attention by PyTorch, over the cache up to the last of `positions`, [rows, tokens]."""
+        count, width = positions.shape
+        used = int(positions.max()) + 1
+        every = len(rows) == self.keys.shape[1]
+        mask = (torch.arange(used) <= positions[..., None])[:, None]  # [rows, 1, tokens, used]
+        per_group = self.heads // self.groups
+        mask = mask.repeat(1, 1, per_group, 1)  # queries of a group stand one after the other
+        bias = torch.zeros(mask.shape, dtype=self.dtype).masked_fill_(~mask, float("-inf"))
+
+        def attend(layer: int, query: torch.Tensor) -> torch.Tensor:
+            keys, values = (cache[layer][:, :, :used] if every else cache[layer][rows, :, :used] for cache in (self.keys, self.values))
+            grouped = query.view(count, width, self.groups, per_group, self.size).permute(0, 2, 3, 1, 4)
+            grouped = grouped.reshape(count, self.groups, per_group * width, self.size)
+            mixed = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=bias)
+            return mixed.view(count, self.groups, per_group, width, self.size).permute(0, 3, 1, 2, 4).reshape(count, width, -1)
+
+        return attend
+
+    def _attend_new_token(self, rows: torch.Tensor, starts: torch.Tensor) -> Attend:
+        """Attention of one token per row by `attend.cpp`, which reads each row of the cache only as far as it is filled."""
+        count, lengths, rows = len(rows), starts + 1, rows.contiguous()
+
+        def attend(layer: int, query: torch.Tensor) -> torch.Tensor:
+            query = query.contiguous()
+            mixed = torch.empty(count, 1, self.heads * self.size, dtype=self.dtype)
+            tensors = (query, self.keys[layer], self.values[layer], mixed, rows, lengths)
+            memory = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+            self.kernel.attend(*memory, count, self.groups, ctypes.c_int64(self.length), torch.get_num_threads())
+            return mixed
+
+        return attend
 
 
 def _rotate(values: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from nbtools.accel.native import available
 from tests.small_models import tiny
 from tools.mini.teacher import BatchedLlama, Sampling, sample_texts
 
@@ -27,6 +29,26 @@ def test_logits_are_those_of_the_library_for_prompts_of_different_length_and_for
         following = torch.tensor([50 + step, 60 + step, 70 + step])
         texts = [[*text, int(token)] for text, token in zip(texts, following, strict=True)]
         found = llama.logits(following[:, None], lengths + step, rows, torch.zeros_like(rows))
+
+
+@pytest.mark.skipif(not available("adamw"), reason="no C++ compiler here")
+def test_the_compiled_attention_gives_the_logits_of_pytorchs() -> None:
+    config = LlamaConfig(
+        vocab_size=300, hidden_size=384, intermediate_size=512, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).eval()
+    by_kernel, by_pytorch = (BatchedLlama(model, 3, 40) for _ in range(2))
+    assert by_kernel.kernel
+    by_pytorch.kernel = None
+    prompts, lengths, rows = torch.randint(0, 300, (3, 9)), torch.tensor([9, 5, 7]), torch.arange(3)
+    for llama in (by_kernel, by_pytorch):
+        llama.logits(prompts, torch.zeros_like(lengths), rows, lengths - 1)
+    rows = torch.tensor([2, 0])  # some rows of the cache, not in order
+    for step in range(4):
+        tokens = torch.randint(0, 300, (2, 1))
+        found, expected = (llama.logits(tokens, lengths[rows] + step, rows, torch.zeros_like(rows)) for llama in (by_kernel, by_pytorch))
+        torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)  # both round to bf16 after each operation
 
 
 def test_every_prompt_is_continued_once_with_fewer_rows_than_prompts() -> None:
