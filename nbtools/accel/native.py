@@ -51,8 +51,8 @@ def native_library(name: str, folder: Path = HERE) -> ctypes.CDLL | None:
         digest = hashlib.sha256(sources + macros + " ".join(FLAGS).encode()).hexdigest()[:16]
         library = cached("kernels", f"{name}-{digest}.so")
         if not library.is_file():
-            with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-                fresh = Path(folder) / library.name
+            with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+                fresh = Path(scratch) / library.name
                 subprocess.run([compiler, *FLAGS, f"-I{HERE}", "-o", str(fresh), str(source)], capture_output=True, check=True)
                 fresh.replace(library)
         if (unsafe := _writable_by_others(library)) is not None:

@@ -9,20 +9,28 @@ from typing import Any
 from nbtools.errors import InputError
 from nbtools.models import exclusive
 from nbtools.pitfalls.experiment import Experiment
-from nbtools.pitfalls.mistakes import MISTAKES, VERDICTS, Finding, Mistake
+from nbtools.pitfalls.mistakes import MISTAKES, VERDICTS, Finding, Mistake, over_seeds
 from nbtools.system import say
-from nbtools.values import check_names
+from nbtools.values import CHECKS, check_names
 
-__all__ = ["MISTAKES", "WORDS", "Experiment", "Pitfalls", "find_mistake", "times"]
+__all__ = ["MISTAKES", "WORDS", "Experiment", "Pitfalls", "find_mistake", "range_of", "times"]
 
 WORDS = tuple(word for _, word in VERDICTS)
+CLEAR = 1.5  # a factor above it, or below its inverse, is far beyond what another order of the reviews changes
 
 
 class Pitfalls:
-    """One experiment, the bets on its outcomes, and the findings. `settings` are the fields of `Experiment`."""
+    """One experiment, the bets on its outcomes, and the findings.
 
-    def __init__(self, **settings: Any) -> None:
+    seeds     of the order of the reviews, that a mistake is trained with where one seed leaves less than a factor of CLEAR
+    settings  the fields of `Experiment`; its seed is the first
+
+    Raises InputError for an invalid value.
+    """
+
+    def __init__(self, *, seeds: int = 3, **settings: Any) -> None:
         check_names("Pitfalls", settings, [field.name for field in fields(Experiment) if field.name != "runs"])
+        self.seeds = CHECKS["seeds"]("seeds", seeds)
         self.experiment = Experiment(**settings)
         self.bets: dict[str, str] = {}
         self.findings: dict[str, Finding] = {}
@@ -43,16 +51,41 @@ class Pitfalls:
         if name not in self.findings:
             mistake = find_mistake(name)
             with exclusive(self.experiment.lm.model):
-                self.findings[name] = mistake.measure(self.experiment)
+                self.findings[name] = self._over_seeds(mistake) if mistake.by_chance else mistake.measure(self.experiment)
         return self.findings[name]
+
+    def _over_seeds(self, mistake: Mistake) -> Finding:
+        """Measure with one seed, and with the others too where the difference might be chance."""
+        first, experiment = self.experiment.seed, self.experiment
+        findings = [mistake.measure(experiment)]
+        if 1 / CLEAR < findings[0].factor < CLEAR:
+            try:
+                for experiment.seed in range(first + 1, first + self.seeds):
+                    findings.append(mistake.measure(experiment))
+            finally:
+                experiment.seed = first
+        return over_seeds(findings)
+
+    def spread(self, kind: str = "packed") -> tuple[float, float]:
+        """Lowest and highest perplexity of the trainings without a mistake that were made, on "packed" or "padded" batches."""
+        found = [run.perplexity for (name, _), run in self.experiment.runs.items() if name == kind]
+        return min(found), max(found)
 
     def settle(self, name: str) -> str:
         """The outcome and the bet in one line."""
         finding = self.measure(name)
-        outcome = f"{finding.headline}: {times(finding.factor)}, {finding.verdict}."
+        outcome = f"{finding.headline}: {times(finding.factor)}{range_of(finding)}, {finding.verdict}."
         if name not in self.bets:
             return outcome
         return f"{outcome} You bet on “{self.bets[name]}”{': right' if self.bets[name] == finding.verdict else ''}."
+
+
+def range_of(finding: Finding) -> str:
+    """ " (0.99 to 1.05 over 3 seeds)", the 95 % confidence interval of the factor; empty for a single seed."""
+    if finding.interval is None:
+        return ""
+    low, high = finding.interval
+    return f" ({low:.3g} to {high:.3g} over {len(finding.factors)} seeds)"
 
 
 def times(factor: float) -> str:

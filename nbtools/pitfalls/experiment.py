@@ -7,9 +7,11 @@ see only what they should, the model's passes are the fast ones of `nbtools.acce
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from nbtools.accel.fast_path import FastPath, faster_layers, fits
@@ -36,24 +38,35 @@ Change = Callable[["Experiment", Batch], Batch]
 SCORED = 40  # validation reviews that a run is scored on
 ENDS = 24  # the shortest of them, on which the probability of end-of-text is measured
 PROMPT = "The movie was"
+LOGGED = 10  # steps per mean of the training loss, as in the walkthrough's log
+SAMPLED = 40  # tokens
 
 
 @dataclass(frozen=True)
 class Run:
-    """The result of one training run."""
+    """The result of one training run, or the untrained model."""
 
-    loss: float
-    """Mean of the last ten training losses as the loop saw them, in nats."""
+    losses: list[float]
+    """The training loss of each step, as the loop saw it, in nats per token; empty without a training."""
     perplexity: float
     """Perplexity of held-out reviews, always scored by `nbtools.evaluation`, regardless of how the model was trained."""
     ending: float
     """Mean probability of end-of-text where held-out reviews end."""
-    useful: float
-    """Fraction of the computed positions that are text and are predicted."""
-    seconds: float
-    """Duration of the training."""
     sample: str
-    """A text that the model writes afterwards."""
+    """A text that the model writes."""
+    useful: float = math.nan
+    """Fraction of the computed positions that are text and are predicted."""
+    seconds: float = 0.0
+    """Duration of the training."""
+
+    @property
+    def loss(self) -> float:
+        """Mean of the last ten losses, in nats per token; NaN without a training."""
+        return fmean(self.losses[-LOGGED:]) if self.losses else math.nan
+
+    def mean_losses(self, steps: int = LOGGED) -> list[float]:
+        """Means of `steps` losses each, from the first; the last one may be of fewer."""
+        return [fmean(self.losses[start : start + steps]) for start in range(0, len(self.losses), steps)]
 
 
 @dataclass
@@ -72,8 +85,9 @@ class Experiment:
     learning_rate: float | None = None
     """At the start, falling linearly to zero; None: the profile's."""
     seed: int = 0
-    runs: dict[str, Run] = field(default_factory=dict)
-    """The runs without a mistake, by kind of batch, each made once."""
+    """Of the order of the reviews, and of the sample."""
+    runs: dict[tuple[str, int], Run] = field(default_factory=dict)
+    """The runs without a mistake, by kind of batch and seed, each made once."""
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "max_reviews", "block_size", "batch_size", "learning_rate", "seed"):
@@ -135,9 +149,15 @@ class Experiment:
 
     def right(self, kind: str) -> Run:
         """The run without a mistake, on "packed" blocks or "padded" rows; made at the first call."""
-        if kind not in self.runs:
-            self.runs[kind] = self.train(self.packed() if kind == "packed" else self.padded(), f"right, {kind}")
-        return self.runs[kind]
+        key = (kind, self.seed)
+        if key not in self.runs:
+            self.runs[key] = self.train(self.packed() if kind == "packed" else self.padded(), f"right, {kind}")
+        return self.runs[key]
+
+    @functools.cached_property
+    def untrained(self) -> Run:
+        """The model as it was before any training."""
+        return self._measured(self.fresh(), losses=[])
 
     def train(
         self, batches: Iterator[Batch], label: str, change: Change | None = None, *, use_cache: bool = False, padding_learned: bool = False
@@ -177,16 +197,12 @@ class Experiment:
                 schedule.step()
                 losses.append(loss.item())
         seconds = time.perf_counter() - start
+        return self._measured(lm, losses=losses, useful=useful / computed, seconds=seconds)
+
+    def _measured(self, lm: LanguageModel, **training: Any) -> Run:
         texts = self.reviews.validation["text"][:SCORED]
-        sample = generate(lm, PROMPT, seed=self.seed, max_new_tokens=40, temperature=0.7, top_k=50)
-        return Run(
-            loss=sum(losses[-10:]) / len(losses[-10:]),
-            perplexity=evaluate(lm, texts).perplexity,
-            ending=self.ending(texts),
-            useful=useful / computed,
-            seconds=seconds,
-            sample=str(sample),
-        )
+        sample = generate(lm, PROMPT, seed=self.seed, max_new_tokens=SAMPLED, temperature=0.7, top_k=50)
+        return Run(perplexity=evaluate(lm, texts).perplexity, ending=self.ending(texts), sample=str(sample), **training)
 
     def ending(self, texts: Sequence[str]) -> float:
         """The mean probability of end-of-text after the last token of the shortest of `texts`."""

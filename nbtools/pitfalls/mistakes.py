@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from nbtools.attention.formulas import sinusoidal_positions
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 VERDICTS = ((0.98, "better"), (1.02, "no difference"), (1.25, "a little worse"), (2.0, "clearly worse"), (math.inf, "broken"))
+UNDECIDED = "undecided"
+PERPLEXITY = "perplexity of held-out reviews"
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,41 @@ class Finding:
     headline: str
     """Name of the figure that is predicted."""
     factor: float
-    """How many times worse that figure is with the mistake; below 1: better."""
-    rows: list[tuple[str, str, str]]
-    """(figure, with the mistake, without it), as texts."""
+    """How many times worse that figure is with the mistake; below 1: better. Over several seeds, the geometric mean."""
+    rows: Sequence[tuple[str, ...]]
+    """(figure, with the mistake, without it), as texts; after a training a fourth: without any training."""
     wrong: Run | None = None
     """The run with the mistake, where there was a training; its sample is shown."""
     right: Run | None = None
+    untrained: Run | None = None
+    factors: tuple[float, ...] = ()
+    """One per seed, where several were trained with."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % confidence interval of the factor, by Student's t of its logarithms; None for a single seed."""
+        if len(self.factors) < 2:
+            return None
+        from scipy.stats import t as student_t
+
+        logs = [math.log(factor) for factor in self.factors]
+        half = student_t.ppf(0.975, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
+        return math.exp(fmean(logs) - half), math.exp(fmean(logs) + half)
 
     @property
     def verdict(self) -> str:
+        """A word of VERDICTS, or UNDECIDED where the interval allows both a better and a worse figure."""
+        better, same = VERDICTS[0][0], VERDICTS[1][0]
+        low, high = self.interval or (self.factor, self.factor)
+        if low < 1 < high and not (better < low and high <= same):
+            return UNDECIDED
         return next(word for limit, word in VERDICTS if self.factor <= limit)
+
+
+def over_seeds(findings: Sequence[Finding]) -> Finding:
+    """The finding of the first seed, with the factors of all."""
+    factors = tuple(finding.factor for finding in findings)
+    return replace(findings[0], factor=math.exp(fmean(map(math.log, factors))), factors=factors)
 
 
 @dataclass(frozen=True)
@@ -46,24 +74,28 @@ class Mistake:
     title: str
     symptom: str
     measure: Callable[[Experiment], Finding]
+    by_chance: bool = False
+    """Whether the figure depends on the seed of a training, so that a small difference may be chance."""
 
 
 def _train(
     experiment: Experiment, batches: Iterator[Batch], label: str, right: str, change: Change | None = None, **given: bool
 ) -> Finding:
     """Train with the mistake, and compare with the training on `right` batches, "packed" or "padded"."""
-    return _trained(experiment.train(batches, label, change, **given), experiment.right(right))
+    return _trained(experiment, experiment.train(batches, label, change, **given), experiment.right(right))
 
 
-def _trained(wrong: Run, right: Run) -> Finding:
+def _trained(experiment: Experiment, wrong: Run, right: Run) -> Finding:
     """Compare two trainings by the perplexity of held-out reviews."""
+    runs = wrong, right, untrained = wrong, right, experiment.untrained
     rows = [
-        ("perplexity of held-out reviews", f"{wrong.perplexity:,.1f}", f"{right.perplexity:,.1f}"),
-        ("training loss that the loop shows (nats)", f"{wrong.loss:.2f}", f"{right.loss:.2f}"),
-        ("chance of an end where reviews end", f"{wrong.ending:.2%}", f"{right.ending:.2%}"),
-        ("positions that are text", f"{wrong.useful:.0%}", f"{right.useful:.0%}"),
+        (PERPLEXITY, *(f"{run.perplexity:,.1f}" for run in runs)),
+        ("the same in nats per token", *(f"{math.log(run.perplexity):.2f}" for run in runs)),
+        ("training loss that the loop shows (nats per token)", f"{wrong.loss:.2f}", f"{right.loss:.2f}", "–"),
+        ("probability of an end where reviews end", *(f"{run.ending:.2%}" for run in runs)),
+        ("positions that are text", f"{wrong.useful:.0%}", f"{right.useful:.0%}", "–"),
     ]
-    return Finding("perplexity of held-out reviews", wrong.perplexity / right.perplexity, rows, wrong, right)
+    return Finding(PERPLEXITY, wrong.perplexity / right.perplexity, rows, wrong, right, untrained)
 
 
 def _shift_labels(_: Experiment, batch: Batch) -> Batch:
@@ -84,9 +116,9 @@ def fixed_length(experiment: Experiment) -> Finding:
     rows = [
         ("positions that are text", f"{wrong.useful:.0%}", f"{right.useful:.0%} (packed: {packed.useful:.0%})"),
         ("seconds for the same steps", f"{wrong.seconds:.0f}", f"{right.seconds:.0f}"),
-        ("perplexity of held-out reviews", f"{wrong.perplexity:,.1f}", f"{right.perplexity:,.1f}"),
+        (PERPLEXITY, f"{wrong.perplexity:,.1f}", f"{right.perplexity:,.1f}"),
     ]
-    return Finding("positions computed for a token of text", right.useful / wrong.useful, rows, wrong, right)
+    return Finding("positions computed per token of text", right.useful / wrong.useful, rows, wrong, right)
 
 
 def _mask_every_end(experiment: Experiment, batch: Batch) -> Batch:
@@ -95,8 +127,8 @@ def _mask_every_end(experiment: Experiment, batch: Batch) -> Batch:
 
 def ends_masked(experiment: Experiment) -> Finding:
     wrong, right = experiment.train(experiment.padded(), "ends masked", _mask_every_end), experiment.right("padded")
-    rows = _trained(wrong, right).rows
-    return Finding("chance of an end where reviews end", right.ending / max(wrong.ending, 1e-12), rows, wrong, right)
+    factor = right.ending / max(wrong.ending, 1e-12)
+    return replace(_trained(experiment, wrong, right), headline="probability of an end where reviews end", factor=factor)
 
 
 def missing_mask(experiment: Experiment) -> Finding:
@@ -200,10 +232,10 @@ def wrong_positions(experiment: Experiment) -> Finding:
     scaled = evaluate(experiment.lm, texts).perplexity
     experiment.fresh()
     rows = [
-        ("perplexity of held-out reviews", f"{wrong:,.1f}", f"{right:,.1f}"),
+        (PERPLEXITY, f"{wrong:,.1f}", f"{right:,.1f}"),
         ("the same waves, as small as the learned positions", f"{scaled:,.1f}", f"{right:,.1f}"),
     ]
-    return Finding("perplexity of held-out reviews", wrong / right, rows)
+    return Finding(PERPLEXITY, wrong / right, rows)
 
 
 def _no_positions(experiment: Experiment) -> Finding:
@@ -212,7 +244,7 @@ def _no_positions(experiment: Experiment) -> Finding:
     right = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions)
     wrong = _perplexity(experiment, ids, mask, attention_mask=mask, position_ids=positions * 0)
     rows = [("perplexity with every token at position 0 (this model has no table of positions)", f"{wrong:,.1f}", f"{right:,.1f}")]
-    return Finding("perplexity of held-out reviews", wrong / right, rows)
+    return Finding(PERPLEXITY, wrong / right, rows)
 
 
 def _as_in_the_walkthrough(experiment: Experiment, batch: Batch) -> Batch:
@@ -228,14 +260,16 @@ MISTAKES = (
         "Labels shifted twice",
         "the model learns to predict the token after the next",
         lambda experiment: _train(experiment, experiment.packed(), "double shift", "packed", _shift_labels),
+        by_chance=True,
     ),
     Mistake(
         "unmasked-padding",
         "Padding in the loss",
-        "the training loss looks splendid: nearly half of it is padding that follows padding",
+        "the training loss looks very good: nearly half of it is padding that follows padding",
         lambda experiment: _train(
             experiment, experiment.padded(fixed=True), "unmasked padding", "padded", _learn_padding, padding_learned=True
         ),
+        by_chance=True,
     ),
     Mistake(
         "fixed-length",
@@ -243,7 +277,7 @@ MISTAKES = (
         "the result is the same; the time goes into padding",
         fixed_length,
     ),
-    Mistake("ends-masked", "The end masked away with the padding", "nothing teaches the model to stop", ends_masked),
+    Mistake("ends-masked", "The end masked away with the padding", "nothing teaches the model to stop", ends_masked, by_chance=True),
     Mistake("missing-mask", "No attention mask for a padded batch", "text depends on what else is in the batch", missing_mask),
     Mistake("chosen-on-test", "The test set chooses", "the reported figure is better than the model", chosen_on_test),
     Mistake(
@@ -251,6 +285,7 @@ MISTAKES = (
         "Documents in a block see each other",
         "each review is predicted with a stranger's review before it, at the same positions",
         lambda experiment: _train(experiment, experiment.packed(), "documents mixed", "packed", use_cache=True),
+        by_chance=True,
     ),
     Mistake(
         "wrong-positions",
@@ -260,10 +295,11 @@ MISTAKES = (
     ),
     Mistake(
         "walkthrough",
-        "The walkthrough as a whole",
-        "three of these at once: labels shifted twice, padding learned, padded to 512",
+        "The walkthrough's three, on this model",
+        "labels shifted twice, padding learned, rows padded to their longest",
         lambda experiment: _train(
             experiment, experiment.padded(fixed=True), "walkthrough", "packed", _as_in_the_walkthrough, padding_learned=True
         ),
+        by_chance=True,
     ),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from nbtools.pitfalls import MISTAKES, Pitfalls, times
+from nbtools.pitfalls import MISTAKES, Pitfalls, range_of, times
+from nbtools.pitfalls.mistakes import PERPLEXITY, UNDECIDED, Finding
 from nbtools.plots.picture import BLUE, GREY, ORANGE, Picture, name_bars, new_figure
 from nbtools.plots.table import Table
 
@@ -12,34 +13,47 @@ MAX_FACTOR = 100.0  # longer bars are cut there and labelled
 
 
 def table_of_mistake(pitfalls: Pitfalls, name: str) -> Table:
-    """A table of the metrics of one mistake, with and without it, a sample from each model, and the result of the bet."""
+    """A table of the metrics of one mistake, with it, without it and (of a training) before any training, with samples; and the bet."""
     finding = pitfalls.measure(name)
     rows = [list(row) for row in finding.rows]
-    if finding.wrong and finding.right:
-        rows.append(["what the model then writes", finding.wrong.sample, finding.right.sample])
-    return Table(["figure", "with the mistake", "without it"], rows, caption=pitfalls.settle(name))
+    runs = [run for run in (finding.wrong, finding.right, finding.untrained) if run]
+    if runs:
+        rows.append(["what the model then writes", *(run.sample for run in runs)])
+    columns = ["figure", "with the mistake", "without it", *(["untrained"] if finding.untrained else [])]
+    return Table(columns, rows, caption=pitfalls.settle(name))
 
 
 def table_of_mistakes(pitfalls: Pitfalls) -> Table:
-    """A table of every measured mistake: its main metric, how many times worse that is, the verdict, and the bet."""
+    """A table of no training at all and of every measured mistake: its metric, how many times worse that is, the verdict, and the bet."""
     rows = [
-        [mistake.title, mistake.symptom, finding.headline, times(finding.factor), finding.verdict, pitfalls.bets.get(mistake.name, "–")]
-        for mistake in MISTAKES
-        if (finding := pitfalls.findings.get(mistake.name))
+        [title, symptom, finding.headline, f"{times(finding.factor)}{range_of(finding)}", finding.verdict, pitfalls.bets.get(name, "–")]
+        for name, title, symptom, finding in _found(pitfalls)
     ]
     return Table(["mistake", "symptom", "figure", "with it", "in a word", "your bet"], rows)
 
 
+def _found(pitfalls: Pitfalls) -> list[tuple[str, str, str, Finding]]:
+    """Name, title, symptom and finding of everything that was measured; the untrained model first."""
+    untrained, right = pitfalls.experiment.untrained, pitfalls.experiment.right("packed")
+    found = [("", "No training at all", "the model as it was", Finding(PERPLEXITY, untrained.perplexity / right.perplexity, []))]
+    for mistake in MISTAKES:
+        if finding := pitfalls.findings.get(mistake.name):
+            found.append((mistake.name, mistake.title, mistake.symptom, finding))
+    return found
+
+
 def draw_mistakes(pitfalls: Pitfalls) -> Picture:
-    """How many times worse each measured mistake makes its main metric, on a log scale."""
-    found = [(mistake.title, pitfalls.findings[mistake.name]) for mistake in MISTAKES if mistake.name in pitfalls.findings]
+    """How many times worse each measured mistake makes its main metric, on a log scale, with an interval where there is one."""
+    found = [(title, finding) for _, title, _, finding in _found(pitfalls)]
     figure, ax = new_figure(width=7.5, height=0.7 + 0.34 * len(found))
     for row, (_, finding) in enumerate(found):
         shown = min(max(finding.factor, 1 / MAX_FACTOR), MAX_FACTOR)
-        colour = GREY if finding.verdict == "no difference" else BLUE if finding.verdict == "better" else ORANGE
+        colour = GREY if finding.verdict in ("no difference", UNDECIDED) else BLUE if finding.verdict == "better" else ORANGE
         ax.barh(row, shown - 1, left=1, height=0.6, color=colour)
+        if finding.interval:
+            ax.plot(finding.interval, (row, row), color="black", linewidth=1)
         label = f" {finding.factor:.3g} ×" if math.isclose(shown, finding.factor) else f" beyond {MAX_FACTOR:g} ×"
-        ax.text(max(shown, 1), row, label, va="center", fontsize=8)
+        ax.text(max(shown, 1, (finding.interval or (1, 1))[1]), row, label, va="center", fontsize=8)
     ax.set(xscale="log", xlim=(0.5, MAX_FACTOR * 5), xlabel="times as bad as without the mistake (log scale)")
     ax.axvline(1, color=GREY, linewidth=0.8)
     name_bars(ax, [title for title, _ in found])

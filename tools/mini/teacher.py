@@ -18,7 +18,8 @@ from torch.nn import functional
 from nbtools.accel.native import native_library
 
 KERNEL_SIZE, KERNEL_SHARED = 64, 3  # head size, and heads per group, that `attend.cpp` is written for
-Attend = Callable[[int, torch.Tensor], torch.Tensor]  # the layer and its queries -> the mixed values, [rows, tokens, heads x size]
+# The layer, queries, and new keys and values, which are stored -> the mixed values, [rows, tokens, heads x size].
+Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 REFILL = 1 / 16  # fraction of the rows that must have ended before new prompts are read: reading few at a time is slow
 
@@ -102,9 +103,7 @@ class BatchedLlama:
             qkv = functional.linear(normed, layer["qkv"]).view(count, width, -1, self.size)
             query, key, value = qkv.split((self.heads, self.groups, self.groups), dim=2)
             query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
-            self.keys[index][rows[:, None], :, positions] = key
-            self.values[index][rows[:, None], :, positions] = value
-            states = states + functional.linear(attend(index, query), layer["out"])
+            states = states + functional.linear(attend(index, query, key, value), layer["out"])
             normed = functional.rms_norm(states, (states.shape[-1],), layer["norm_2"], self.eps)
             gate, up = functional.linear(normed, layer["gate_up"]).chunk(2, dim=-1)
             states = states + functional.linear(functional.silu(gate) * up, layer["down"])
@@ -121,7 +120,9 @@ class BatchedLlama:
         mask = mask.repeat(1, 1, per_group, 1)  # queries of a group stand one after the other
         bias = torch.zeros(mask.shape, dtype=self.dtype).masked_fill_(~mask, float("-inf"))
 
-        def attend(layer: int, query: torch.Tensor) -> torch.Tensor:
+        def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            self.keys[layer][rows[:, None], :, positions] = key
+            self.values[layer][rows[:, None], :, positions] = value
             keys, values = (cache[layer][:, :, :used] if every else cache[layer][rows, :, :used] for cache in (self.keys, self.values))
             grouped = query.view(count, width, self.groups, per_group, self.size).permute(0, 2, 3, 1, 4)
             grouped = grouped.reshape(count, self.groups, per_group * width, self.size)
@@ -132,12 +133,12 @@ class BatchedLlama:
 
     def _attend_new_token(self, rows: torch.Tensor, starts: torch.Tensor) -> Attend:
         """Attention of one token per row by `attend.cpp`, which reads each row of the cache only as far as it is filled."""
-        count, lengths, rows = len(rows), starts + 1, rows.contiguous()
+        count, starts, rows = len(rows), starts.contiguous(), rows.contiguous()
 
-        def attend(layer: int, query: torch.Tensor) -> torch.Tensor:
-            query = query.contiguous()
+        def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
             mixed = torch.empty(count, 1, self.heads * self.size, dtype=self.dtype)
-            tensors = (query, self.keys[layer], self.values[layer], mixed, rows, lengths)
+            new = [tensor.contiguous() for tensor in (query, key, value)]
+            tensors = (*new, self.keys[layer], self.values[layer], mixed, rows, starts)
             memory = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
             self.kernel.attend(*memory, count, self.groups, ctypes.c_int64(self.length), torch.get_num_threads())
             return mixed
