@@ -124,9 +124,7 @@ EXERCISES = (
                 if padded:
                     return 'unmasked-padding'
                 return 'fixed-length' if run['useful'] < 0.6 else 'none'
-            """: (
-                "A model that predicts the token after the next also does not end where it should: ask for the end after the other two."
-            ),
+            """: ("A model that predicts the token after the next also does not end where it should: ask for the end after the other two."),
             """
                 if run['after'] > 2 * run['before']:
                     return 'double-shift'

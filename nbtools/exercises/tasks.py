@@ -1,4 +1,4 @@
-"""The exercises of notebook 08: baselines, intervals, confusion, calibration, and what ROUGE and BLEU count."""
+"""The exercises of notebook 08: the loss, intervals, confusion, calibration, and what ROUGE and BLEU count."""
 
 from __future__ import annotations
 
@@ -6,24 +6,42 @@ from nbtools.exercises.definition import function_exercise
 
 EXERCISES = (
     function_exercise(
-        "08-majority",
-        "The laziest classifier",
+        "08-cross-entropy",
+        "The loss from probabilities",
         hints=(
-            "How often is it right? As often as the label that it gives occurs.",
-            "The fraction of ones is `sum(labels) / len(labels)`; which fraction is the larger?",
-            "`max(share, 1 - share)`",
+            "Only the probability of the true label counts. What is the cost of having given it probability 1, and what that of 0.5?",
+            "The cost of one review is minus the natural logarithm of the probability of its true label; take the mean over reviews.",
+            "`-math.log(row[label])` for each row of `probabilities` with its label",
         ),
-        signature="majority(labels)",
-        solution="""
-            share = sum(labels) / len(labels)
-            return max(share, 1 - share)
-        """,
+        imports="import math",
+        signature="cross_entropy(probabilities, labels)",
+        solution="sum(-math.log(row[label]) for row, label in zip(probabilities, labels, strict=True)) / len(labels)",
         wrong={
-            "sum(labels) / len(labels)": "That always gives 1, also where 0 is more frequent.",
-            "0.5": "Only where both labels are equally frequent, as in our reviews.",
+            "sum(-math.log(row[label]) for row, label in zip(probabilities, labels))": "That is the sum; the loss is the mean.",
+            "sum(math.log(row[label]) for row, label in zip(probabilities, labels)) / len(labels)": (
+                "A logarithm of a probability is negative; the loss is its opposite, so that smaller is better."
+            ),
+            "sum(-math.log2(row[label]) for row, label in zip(probabilities, labels)) / len(labels)": (
+                "Those are bits; nats need the natural logarithm."
+            ),
+            "sum(-math.log(max(row)) for row in probabilities) / len(labels)": (
+                "That is the probability of what was predicted. The loss asks for the probability of what is true."
+            ),
+            "sum(-math.log(row[1]) for row in probabilities) / len(labels)": "Of a negative review the probability of label 0 counts.",
+            "-math.log(sum(row[label] for row, label in zip(probabilities, labels)) / len(labels))": (
+                "The logarithm is taken for each review and then averaged; the logarithm of the average is smaller."
+            ),
+            "sum(1 - row[label] for row, label in zip(probabilities, labels)) / len(labels)": (
+                "That is the mean error probability. The cross-entropy takes the logarithm, so a confident mistake costs without limit."
+            ),
         },
-        trials=[([1, 1, 0, 1],), ([0, 0, 0, 1],), ([0, 1],)],
-        praise="An accuracy of 90 % says nothing before you know this number.",
+        trials=[
+            ([[0.5, 0.5]], [1]),
+            ([[0.9, 0.1], [0.2, 0.8]], [0, 1]),
+            ([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]], [1, 1, 0]),
+            ([[0.01, 0.99]], [0]),
+        ],
+        praise="`torch.nn.functional.cross_entropy` computes the same from logits, and so does every training of this course.",
     ),
     function_exercise(
         "08-standard-error",

@@ -1,4 +1,4 @@
-"""Sentiment classification: a classification head on the language model, a bag of words, and the language model without a head."""
+"""Sentiment classification: a classification head on the language model, and the language model asked without a head."""
 
 from __future__ import annotations
 
@@ -88,6 +88,7 @@ class Classifier:
     """The language model that it was made from."""
     max_tokens: int
     """Tokens read from the end of each text."""
+    name: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry per epoch: epoch, mean loss and validation accuracy."""
 
@@ -105,24 +106,29 @@ class Classifier:
                 ids, mask = self.lm.pad([rows[index] for index in indices])
                 logits = self.model(ids, attention_mask=mask, use_cache=False).logits
                 found[indices] = logits.softmax(-1)[:, 1].double().cpu().numpy()
-        return Classified(f"{self.lm.name} with a head", found, np.asarray(part["label"]))
+        return Classified(self.name, found, np.asarray(part["label"]))
 
 
 @checked(epochs=(1, 10**5), max_tokens=(2, 10**6))
 def train_classifier(
-    model: str,
+    model: str | LanguageModel,
     train: Dataset,
     validation: Dataset,
     *,
+    name: str | None = None,
     epochs: int = 3,
     learning_rate: float = 3e-4,
     batch_size: int = 8,
     max_tokens: int = 192,
     seed: int = 0,
 ) -> Classifier:
-    """Put a new head for two labels on `model` and train all weights; the state after the best epoch on `validation` is kept.
+    """Put a new head for two labels on `model` and train all weights, with a learning rate that falls to zero.
 
-    max_tokens  tokens read from the end of each review, where most state their opinion
+    model       a language model, which is left as it is, or the name of one
+    train       labelled reviews
+    validation  labelled reviews that are classified after each epoch, for the history; they do not influence the training
+    name        of the classifier in tables and pictures
+    max_tokens  tokens read from the end of each review, where most state their opinion (`last_tokens`)
 
     transformers classifies at the last token that is not padding, and recognizes padding by its id. Padding is end-of-text here, so no
     review may end with end-of-text; each begins with it instead. Raises InputError for an invalid value and for fewer reviews than a
@@ -132,13 +138,13 @@ def train_classifier(
     from transformers import AutoModelForSequenceClassification
 
     quiet_libraries()
-    lm = load_model(model, verbose=False)
+    lm = load_model(model, verbose=False) if isinstance(model, str) else model
     _check_memory(lm)
     seed_everything(seed)  # the head is initialized now
     made = AutoModelForSequenceClassification.from_config(_with_labels(lm))
     made.base_model.load_state_dict(lm.model.base_model.state_dict())
     made.to(lm.device)
-    found = Classifier(made, lm, min(max_tokens, lm.context))
+    found = Classifier(made, lm, min(max_tokens, lm.context), name or f"{lm.name} with a head")
     rows, labels = _rows(train, lm, found.max_tokens), torch.tensor(train["label"], device=lm.device)
     steps = epochs * (len(rows) // batch_size)
     if steps < 1:
@@ -146,7 +152,7 @@ def train_classifier(
     optimizer = torch.optim.AdamW(made.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     bf16 = choose_dtype().name == "bf16"  # measured: where matrix products in 16 bits are faster on this machine
-    order, best, kept = torch.Generator().manual_seed(seed), -1.0, {}
+    order = torch.Generator().manual_seed(seed)
     bar = progress(range(0), "training the classifier", total=steps, unit="step")
     for epoch in range(epochs):
         made.train()
@@ -166,20 +172,16 @@ def train_classifier(
                 bar.update()
         accuracy = found.classify(validation).accuracy
         found.history.append({"epoch": epoch + 1, "loss": sum(losses) / len(losses), "validation_accuracy": accuracy})
-        if accuracy > best:
-            best, kept = accuracy, {name: weight.clone() for name, weight in made.state_dict().items()}
     bar.close()
-    made.load_state_dict(kept)
     return found
 
 
 def _check_memory(lm: LanguageModel) -> None:
     """Raise MachineError where memory is too small for any batch size.
 
-    Six values of 4 bytes per weight: the language model's (held already), the classifier's, its gradient, AdamW's two moments, and the
-    best state so far.
+    Five values of 4 bytes per weight: the language model's (held already), the classifier's, its gradient, and AdamW's two moments.
     """
-    needed, available = held_memory() + 20 * lm.parameters, held_memory() + free_memory()
+    needed, available = held_memory() + 16 * lm.parameters, held_memory() + free_memory()
     if needed > available:
         raise MachineError(
             f"Training a classifier on {lm.name} needs {needed / 1e9:.1f} GB of memory, "
@@ -197,30 +199,16 @@ def _with_labels(lm: LanguageModel) -> Any:
     return config
 
 
+def last_tokens(part: Dataset, lm: LanguageModel, max_tokens: int) -> Dataset:
+    """`part` with each text cut to what a classifier reads of it: its last max_tokens - 1 tokens, after end-of-text."""
+    return part.map(
+        lambda texts: {"text": lm.tokenizer.batch_decode([row[1:] for row in _rows(texts["text"], lm, max_tokens)])}, batched=True
+    )
+
+
 def _rows(part: Dataset | Sequence[str], lm: LanguageModel, max_tokens: int) -> list[list[int]]:
     tokens = tokenize(check_texts(part), lm)
     return [[lm.document_id, *tokens[index][-(max_tokens - 1) :].tolist()] for index in range(len(tokens))]
-
-
-def bag_of_words(train: Dataset, validation: Dataset, test: Dataset) -> Classified:
-    """Classify `test` by tf-idf of words and word pairs and logistic regression; its regularization is chosen on `validation`.
-
-    A baseline that is hard to beat (Wang and Manning, 2012, https://aclanthology.org/P12-2018). Raises MachineError where scikit-learn is
-    not installed.
-    """
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise MachineError("The baseline needs scikit-learn, which is not installed.", "Run: pip install scikit-learn") from None
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
-    features = words.fit_transform(train["text"])
-    best: tuple[float, Any] = (-1.0, None)
-    for strength in (1.0, 10.0, 100.0):
-        model = LogisticRegression(C=strength, max_iter=1_000).fit(features, train["label"])
-        score = float(model.score(words.transform(validation["text"]), validation["label"]))
-        best = max(best, (score, model), key=lambda pair: pair[0])
-    return Classified("bag of words", best[1].predict_proba(words.transform(test["text"]))[:, 1], np.asarray(test["label"]))
 
 
 def zero_shot(
