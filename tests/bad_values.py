@@ -219,7 +219,6 @@ def good_arguments() -> dict[str, dict[str, Any]]:
         "nbtools.data.find_personal_data": {"texts": ["A film."]},
         "nbtools.data.load_texts": {"source": lambda place: str(place / "texts.txt")},
         "nbtools.data.tokenize": {"texts": ["A film."], "lm": lm},
-        "nbtools.data.examples.write_bad_files": {"folder": lambda place: place / "made"},
         "nbtools.data.examples.write_example": {"folder": lambda place: place / "made", "count": 2},
         "nbtools.evaluation.copied_spans": {"text": "A film " * 9, "corpus": ["A film " * 9]},
         "nbtools.generation.decoder_name": {"lm": lm},

@@ -20,7 +20,7 @@ import nbtools
 from benchmarks import harness
 from nbtools.cli import main
 from nbtools.data import Packed
-from nbtools.data.examples import write_bad_files, write_example
+from nbtools.data.examples import write_example
 from nbtools.errors import InputError, RunError
 from nbtools.exercises.progress import Progress, write_progress
 from nbtools.models import LanguageModel, save_model
@@ -283,17 +283,14 @@ def test_another_notebook_or_table_is_not_overwritten(place) -> None:
     assert contents(place) == before
 
 
-def test_example_files_do_not_overwrite_files_of_the_same_name(place) -> None:
+def test_the_example_file_does_not_overwrite_a_file_of_its_name(place) -> None:
     write_text(Path("data/snippets.csv"), "my,own\n1,2\n")
-    write_text(Path("data/empty.txt"), "not so empty")
     before = contents(place)
-    for write in (write_example, write_bad_files):
-        with pytest.raises(InputError, match="already exists and is not"):
-            write("data")
+    with pytest.raises(InputError, match="already exists and is not"):
+        write_example("data")
     assert contents(place) == before
     first = write_example("examples", 60)
     assert write_example("~/work/examples", 60) == first and names(Path("examples")) == {"snippets.csv"}
-    assert write_bad_files("examples") == write_bad_files("examples")
 
 
 def test_a_users_page_is_not_overwritten_by_a_report(place) -> None:

@@ -1,9 +1,8 @@
-"""Example files: short film reviews with a few realistic defects, and ten files that cannot be used."""
+"""An example file: short film reviews with a few realistic defects."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 from pathlib import Path
 
@@ -45,30 +44,3 @@ def write_example(folder: str | Path, count: int = 4_000) -> Path:
         if number == 40:
             writer.writerow([number, label, "write to j.doe@example.org or ring +1 (555) 010-9999 for the full review"])
     return replace_text(file, out.getvalue())
-
-
-@checked()
-def write_bad_files(folder: str | Path) -> list[Path]:
-    """Write ten files that cannot be used, each for a different reason, and return them."""
-    folder = resolve_path(folder)
-    contents = {
-        "empty.txt": b"",
-        "a picture.txt": b"\x89PNG\r\n\x1a\n" + bytes(20),
-        "really a word file.csv": b"PK\x03\x04" + bytes(20),
-        "zeros.jsonl": bytes(100),
-        "cut off.jsonl.gz": gzip.compress(b'{"text": "one two three"}\n' * 999)[:-20],
-        "no json at all.jsonl": b"text\none two three\n",
-        "which column.csv": b"title,story of it\n" + b"A good film,it goes on and on\n" * 20,
-        "the same again.csv": b"text\n" + b"The same words in every row.\n" * 50,
-        "far too few.csv": b"text\nonly this one text\nand this one here\n",
-        "spreadsheet.xlsx": b"PK\x03\x04" + bytes(20),
-    }
-    files = [_bad_file(folder / name, content) for name, content in contents.items()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, content in zip(files, contents.values(), strict=True):
-        file.write_bytes(content)
-    return files
-
-
-def _bad_file(file: Path, content: bytes) -> Path:
-    return destination(file, Kind("an example of a bad file", lambda earlier: earlier.read_bytes() == content, is_file=True))
