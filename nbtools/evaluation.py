@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WINDOW = 512  # tokens per window; the same for every model, so that scores do not depend on the block size of training
 STRIDE = 256  # tokens by which the windows of a longer text move; every scored token has at least this much context
+Z95 = 1.959964  # standard deviations on either side of the mean that hold 95 % of a normal distribution
 BATCH_TOKENS = 2048  # scored in one pass without padding
 _MAX_LOGITS = 2**24  # of a padded batch: logits held in memory at a time (64 MiB in fp32)
 
@@ -44,6 +45,8 @@ class Score:
     """Number of texts."""
     per_review: np.ndarray
     """float64 [reviews]; negative log-likelihood of each text, in nats."""
+    review_bytes: np.ndarray
+    """int64 [reviews]; length of each text in UTF-8."""
 
     @property
     def perplexity(self) -> float:
@@ -55,6 +58,21 @@ class Score:
         """nll / (ln 2 * bytes); comparable between models with different tokenizers."""
         return self.nll / math.log(2) / self.bytes
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval of bits per byte for texts of this kind, from how much the texts differ; NaN for a single text."""
+        return _ratio_interval(self.per_review / math.log(2), self.review_bytes)
+
+    def change_from(self, before: Score) -> tuple[float, tuple[float, float]]:
+        """The difference in bits per byte from `before`, a score of the same texts, and its 95 % confidence interval.
+
+        Text by text, so what makes a text hard for both models cancels out. Raises InputError for a score of other texts.
+        """
+        if not np.array_equal(self.review_bytes, before.review_bytes):
+            raise InputError("The two scores are of different texts.", "Score both models on the same texts.")
+        changes = (self.per_review - before.per_review) / math.log(2)
+        return self.bits_per_byte - before.bits_per_byte, _ratio_interval(changes, self.review_bytes)
+
     def to_dict(self) -> dict[str, float | int]:
         """Return the scores as a dict that can be stored as JSON."""
         return {name: getattr(self, name) for name in ("perplexity", "bits_per_byte", "nll", "tokens", "bytes", "reviews")}
@@ -62,6 +80,15 @@ class Score:
     def __repr__(self) -> str:
         size = f"{self.tokens:,} tokens of {self.reviews:,} reviews"
         return f"perplexity {self.perplexity:,.1f}, {self.bits_per_byte:.3f} bits per byte ({size})"
+
+
+def _ratio_interval(amounts: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """The 95 % confidence interval of sum(amounts) / sum(sizes) over samples like these (the ratio estimator; Cochran, 1977, ch. 6)."""
+    count, ratio = len(sizes), amounts.sum() / sizes.sum()
+    if count < 2:
+        return math.nan, math.nan
+    half = Z95 * math.sqrt(count / (count - 1) * ((amounts - ratio * sizes) ** 2).sum()) / sizes.sum()
+    return float(ratio - half), float(ratio + half)
 
 
 @dataclass(frozen=True)
@@ -99,8 +126,8 @@ def evaluate(lm: LanguageModel, texts: Dataset | Sequence[str], label: str = "va
                 for window, nll in zip(batch, sums, strict=True):
                     per_review[window.review] += nll
     tokens = sum(window.scored for window in windows)
-    size = sum(len(text.encode("utf8")) for text in texts)
-    return Score(float(per_review.sum()), tokens, size, len(texts), per_review)
+    sizes = np.array([len(text.encode("utf8")) for text in texts])
+    return Score(float(per_review.sum()), tokens, int(sizes.sum()), len(texts), per_review, sizes)
 
 
 def computed_tokens(lm: LanguageModel, texts: Sequence[str]) -> int:

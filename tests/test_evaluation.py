@@ -6,7 +6,7 @@ import torch
 
 from nbtools import evaluation
 from nbtools.errors import InputError
-from nbtools.evaluation import WINDOW, copied_spans, evaluate
+from nbtools.evaluation import WINDOW, Score, copied_spans, evaluate
 from tests.small_models import mini, tiny
 
 
@@ -98,6 +98,35 @@ def test_evaluation_does_not_change_training_mode():
     lm.model.train()
     evaluate(lm, ["A film."])
     assert lm.model.training
+
+
+def score_of(nlls: np.ndarray, sizes: np.ndarray) -> Score:
+    return Score(float(nlls.sum()), int(sizes.sum()), int(sizes.sum()), len(sizes), nlls, sizes)
+
+
+def test_the_interval_of_bits_per_byte_holds_the_mean_of_all_in_95_of_100_samples():
+    draws = np.random.default_rng(0)
+    sizes = draws.integers(100, 3_000, 20_000)
+    nlls = sizes * draws.normal(1.2, 0.3, len(sizes)) * math.log(2)
+    truth = nlls.sum() / sizes.sum() / math.log(2)
+    held = 0
+    for _ in range(400):
+        sample = draws.choice(len(sizes), 100)
+        low, high = score_of(nlls[sample], sizes[sample]).interval
+        held += low <= truth <= high
+    assert 0.91 < held / 400 < 0.98
+
+
+def test_the_change_between_two_models_is_surer_than_either_score():
+    draws = np.random.default_rng(1)
+    sizes = draws.integers(100, 3_000, 100)
+    before = score_of(sizes * draws.normal(1.2, 0.3, 100), sizes)
+    after = score_of(before.per_review - 0.1 * sizes, sizes)
+    change, (low, high) = after.change_from(before)
+    assert change == pytest.approx(-0.1 / math.log(2)) == pytest.approx(low) == pytest.approx(high)
+    assert before.interval[1] - before.interval[0] > 0.05
+    with pytest.raises(InputError, match="different texts"):
+        after.change_from(score_of(before.per_review[1:], sizes[1:]))
 
 
 def test_no_texts_or_only_empty_ones_are_refused():

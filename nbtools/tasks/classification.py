@@ -12,6 +12,7 @@ import numpy as np
 from nbtools.accel.fast_path import faster_layers
 from nbtools.data import tokenize
 from nbtools.errors import InputError, MachineError
+from nbtools.evaluation import Z95
 from nbtools.models import evaluating, load_model
 from nbtools.system import choose_dtype, progress, quiet_libraries, seed_everything
 from nbtools.texts import check_texts
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from nbtools.models import LanguageModel
-
-Z95 = 1.959964  # standard deviations on either side of the mean that hold 95 % of a normal distribution
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from nbtools.evaluation import Score
 from nbtools.plots import Picture, Table, new_figure
 from nbtools.plots.compare import draw_moved_heads, draw_top_gains, table_of_pairs
 from nbtools.plots.reviews import draw_lengths
-from nbtools.plots.training import draw_before_after, draw_curve
+from nbtools.plots.training import draw_before_after, draw_curve, draw_schedules
 
 CURVE = [
     {"step": 1, "loss": 5.5, "tokens": 100},
@@ -18,13 +18,14 @@ CURVE = [
 
 
 def score(nll):
-    return Score(nll, 100, 400, 10, np.full(10, nll / 10))
+    return Score(nll, 100, 400, 10, np.full(10, nll / 10), np.full(10, 40))
 
 
 PICTURES = {
     "curve": lambda: draw_curve(CURVE, "title"),
     "curve of one row": lambda: draw_curve(CURVE[:1]),
     "before and after": lambda: draw_before_after({"validation": score(560.0)}, {"validation": score(480.0)}),
+    "schedules": lambda: draw_schedules({"linear": [1.0, 0.5, 0.0], "constant": [1.0, 1.0, 1.0]}, {1: 0.3, 4: 0.8}),
     "lengths": lambda: draw_lengths(np.array([10, 200, 700, 30]), [0, 1, 0, 1], 512),
     "likelier": lambda: draw_top_gains([Shift("␣film", 0.001, 0.05), Shift("$x$", 0.1, 0.2)], "The $5 film"),
     "moved heads": lambda: draw_moved_heads(np.array([[0.0, 0.2], [0.5, 0.1]])),
