@@ -1,4 +1,4 @@
-"""The exercises of notebook 09: how many runs a sweep makes, which run to choose, and when two results differ."""
+"""The exercises of notebook 09: reading a curve, which run to choose, and when two results differ."""
 
 from __future__ import annotations
 
@@ -13,28 +13,84 @@ _RUNS = [
 
 EXERCISES = (
     function_exercise(
-        "09-count",
-        "How many runs?",
+        "09-curve",
+        "What does the curve say?",
         hints=(
-            "Every value of the first parameter is combined with every value of the second. How many pairs is that?",
-            "Multiply the lengths of all lists; each combination is then run once with every seed.",
-            "`math.prod(len(values) for values in grid.values()) * seeds`",
+            "Which two numbers does each of the three questions compare? Negative indices count from the end.",
+            "Divergence is about `training[-1]` and `training[0]`; the other two are about `validation[-1]`.",
+            "Overfitting: `validation[-1] > min(validation) + 0.05`; too short: `validation[-1] < validation[-2] - 0.05`",
         ),
-        imports="import math",
-        signature="count_runs(grid, seeds)",
-        solution="math.prod(len(values) for values in grid.values()) * seeds",
+        signature="read_curve(training, validation)",
+        solution="""
+            if training[-1] > training[0]:
+                return 'diverged'
+            if validation[-1] > min(validation) + 0.05:
+                return 'overfitting'
+            if validation[-1] < validation[-2] - 0.05:
+                return 'too short'
+            return 'settled'
+        """,
         wrong={
-            "sum(len(values) for values in grid.values()) * seeds": (
-                "That adds the lists' lengths, which changes one parameter at a time; a grid tries all combinations."
+            """
+                if training[-1] > training[0]:
+                    return 'diverged'
+                if validation[-1] > validation[0]:
+                    return 'overfitting'
+                if validation[-1] < validation[-2] - 0.05:
+                    return 'too short'
+                return 'settled'
+            """: (
+                "Overfitting begins at the lowest point, not at the first: a run can end better than it began and still be past its best."
             ),
-            "math.prod(len(values) for values in grid.values())": "That leaves the seeds out: each combination is run once for every seed.",
+            """
+                if training[-1] > training[0]:
+                    return 'diverged'
+                if validation[-1] > training[-1] + 0.05:
+                    return 'overfitting'
+                if validation[-1] < validation[-2] - 0.05:
+                    return 'too short'
+                return 'settled'
+            """: (
+                "Validation is above training in almost every run, because the model was fitted to the latter. What matters is whether "
+                "validation rises."
+            ),
+            """
+                if training[-1] > training[0]:
+                    return 'diverged'
+                if validation[-1] > min(validation) + 0.05:
+                    return 'overfitting'
+                if training[-1] < training[-2] - 0.05:
+                    return 'too short'
+                return 'settled'
+            """: "A training loss can fall for ever. Ask the held-out loss whether more steps would help.",
+            """
+                if training[-1] > training[0]:
+                    return 'diverged'
+                if validation[-1] > min(validation):
+                    return 'overfitting'
+                if validation[-1] < validation[-2]:
+                    return 'too short'
+                return 'settled'
+            """: "Every curve trembles a little; changes below 0.05 are not to count.",
+            """
+                if validation[-1] > min(validation) + 0.05:
+                    return 'overfitting'
+                if training[-1] > training[0]:
+                    return 'diverged'
+                if validation[-1] < validation[-2] - 0.05:
+                    return 'too short'
+                return 'settled'
+            """: "When the training loss itself has risen, that is no overfitting: ask this first.",
         },
         trials=[
-            ({"learning_rate": [1e-4, 1e-3, 1e-2], "max_reviews": [400, 1200]}, 3),
-            ({"learning_rate": [1e-4, 1e-3]}, 5),
-            ({"a": [1, 2], "b": [1, 2], "c": [1, 2], "d": [1, 2, 3]}, 1),
+            ([5.5, 5.0, 4.8, 4.78], [5.4, 5.0, 4.9, 4.88]),
+            ([5.5, 4.0, 2.0, 0.9], [5.4, 4.9, 5.1, 5.3]),
+            ([5.5, 5.0, 4.6, 4.2], [5.4, 5.0, 4.7, 4.4]),
+            ([5.5, 5.2, 7.0, 9.1], [5.4, 5.3, 7.2, 9.0]),
+            ([5.5, 4.6, 4.0, 3.5], [5.4, 4.9, 4.85, 4.88]),
+            ([5.5, 4.6, 4.3], [5.4, 4.9, 4.87]),
         ],
-        praise="A grid grows by multiplication: one more parameter with three values takes three times as long.",
+        praise="Four words for most of the curves that you will meet; the limits depend on how noisy yours are.",
     ),
     function_exercise(
         "09-choose",

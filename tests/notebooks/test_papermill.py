@@ -24,9 +24,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "01_attention": {"prompt": "The sea looked back at him.", "layer": 1, "head": 3},
     "02_loading": {"prompt": "A film that I liked, twice.", "layer": 1, "head": 3},
     "03_generation": {"max_new_tokens": 10, "short_prompt": "The film", "seed": 3},
-    "04_finetuning": {"max_reviews": 80, "max_steps": 6, "block_size": 128, "max_new_tokens": 10},
+    "04_finetuning": {"max_reviews": 80, "max_steps": 6, "block_size": 128, "max_new_tokens": 10, "overfit_epochs": 1},
     "05_sampling": {"max_reviews": 80, "max_new_tokens": 10, "seed": 3},
-    "06_pitfalls": {"max_steps": 2, "max_reviews": 60, "block_size": 64},
+    "06_pitfalls": {"max_steps": 2, "max_reviews": 60, "block_size": 64, "seeds": 2},
     "07_your_own": {"max_texts": 300, "max_steps": 10, "block_size": 64},
     "08_other_tasks": {
         "max_reviews": 200,
@@ -34,9 +34,10 @@ SMALL: dict[str, dict[str, Any]] = {
         "epochs": 1,
         "max_tokens": 48,
         "rewriter_steps": 20,
+        "seeds": 1,
         "instruct_profile": "mini",
     },
-    "09_sweeps": {"max_steps": 3, "learning_rates": [1e-3], "sizes": [4], "seeds": 2},  # of the tiny notebook
+    "09_sweeps": {"learning_rates": [1e-3, 1e-2], "steps": [2], "seeds": 2},  # of the tiny notebook
 }  # fmt: skip
 
 
