@@ -38,7 +38,6 @@ def recorded(notebook: str, *cells: str, profile: str = "smollm2") -> None:
     outputs = found["outputs"].get(notebook, {})
     if missing := [cell for cell in cells if cell not in outputs]:
         raise InputError(f"Nothing was recorded of the cell {missing[0]!r} of {notebook}.", f"There are: {', '.join(outputs)}.")
-    say(
-        f"With {profile}, recorded on {found['date']} ({found['machine']}); run it yourself: nbtools run {notebook[:2]} --profile {profile}\n"
-    )
+    where = f"recorded on {found['date']} ({found['machine']})"
+    say(f"With {profile}, {where}; to run it: nbtools run {notebook[:2]} --profile {profile}\n")
     say("\n\n".join(outputs[cell].rstrip() for cell in cells))

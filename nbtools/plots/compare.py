@@ -10,18 +10,28 @@ import numpy as np
 from nbtools.plots.picture import GREEN, GREY, Picture, drawable, name_bars, new_figure
 from nbtools.plots.table import Table
 
+LEAST = 1e-6  # smaller probabilities are drawn there
+
 
 def draw_top_gains(shifts: Sequence[Any], prompt: str) -> Picture:
-    """The probability of each candidate before and after.
+    """The probability of each candidate before and after, on a log scale, because it is often small before.
 
     shifts  what `nbtools.compare.top_gains` returned
     prompt  the text after which the tokens were predicted
     """
     figure, ax = new_figure(width=7.5, height=0.5 + 0.3 * len(shifts))
     rows = np.arange(len(shifts))
-    ax.barh(rows - 0.2, [shift.before for shift in shifts], 0.38, color=GREY, label="before")
-    ax.barh(rows + 0.2, [shift.after for shift in shifts], 0.38, color=GREEN, label="after")
+    before, after = ([max(getattr(shift, name), LEAST) for shift in shifts] for name in ("before", "after"))
+    ax.hlines(rows, before, after, color=GREY, linewidth=1)
+    ax.plot(before, rows, "o", color=GREY, label="before")
+    ax.plot(after, rows, "o", color=GREEN, label="after")
+    for row, shift in enumerate(shifts):
+        label = f"{100 * shift.before:.2g} % → {100 * shift.after:.2g} %"
+        ax.annotate(label, (max(before[row], after[row]), row), (8, 0), textcoords="offset points", va="center", fontsize=8)
     name_bars(ax, [shift.text for shift in shifts])
+    ax.set_xscale("log")
+    ax.margins(x=0.25, y=0.12)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     ax.set_xlabel(drawable(f"probability of the next token after “{prompt}”"), parse_math=False)
     ax.legend(frameon=False, fontsize=8)
     words = ", ".join(f"{shift.text} {shift.before:.1%} to {shift.after:.1%}" for shift in list(shifts)[:3])

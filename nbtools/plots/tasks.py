@@ -45,9 +45,11 @@ def draw_looking(weights: np.ndarray, source: str, target: str) -> Picture:
     target   the text that the decoder wrote
     """
     figure, ax = new_figure(width=1.2 + 0.28 * len(source), height=1.0 + 0.26 * len(target))
-    ax.imshow(weights, cmap="cividis", vmin=0, aspect="auto")
+    image = ax.imshow(weights, cmap="cividis", vmin=0, aspect="auto")
+    figure.colorbar(image, ax=ax, label="attention weight", shrink=0.9)
     ax.set_xticks(range(len(source)), list(source.replace(" ", "␣")), fontsize=8)
     ax.set_yticks(range(len(target)), list(target), fontsize=8)
-    ax.set(xlabel="read", ylabel="written")
+    ax.set(xlabel="read by the encoder", ylabel="written by the decoder")
+    ax.set_title("cross-attention, mean of all heads of the last layer", fontsize=9, loc="left")
     pairs = ", ".join(f"{letter} at {source[int(row.argmax())]!r}" for letter, row in list(zip(target, weights, strict=True))[:4])
     return Picture(figure, f"cross-attention while writing {target} from “{source}”; most looked at: {pairs}")
