@@ -6,6 +6,72 @@ from nbtools.exercises.definition import function_exercise
 
 EXERCISES = (
     function_exercise(
+        "04-step",
+        "A step of the optimizer",
+        hints=(
+            "First update the two running means with the gradient; the new weight is computed from the updated ones.",
+            "At step 1 the means hold a tenth and a thousandth of the gradient only: divide them by `1 - 0.9**step` and `1 - 0.999**step`.",
+            "The weight moves by `-learning_rate * m / (v**0.5 + 1e-8)`, with the two corrected means m and v.",
+        ),
+        signature="adam_step(weight, gradient, mean, square, step, learning_rate)",
+        solution="""
+            mean = 0.9 * mean + 0.1 * gradient
+            square = 0.999 * square + 0.001 * gradient**2
+            unbiased = mean / (1 - 0.9**step), square / (1 - 0.999**step)
+            return weight - learning_rate * unbiased[0] / (unbiased[1] ** 0.5 + 1e-8), mean, square
+        """,
+        wrong={
+            """
+                mean = 0.9 * mean + 0.1 * gradient
+                square = 0.999 * square + 0.001 * gradient**2
+                unbiased = mean / (1 - 0.9**step), square / (1 - 0.999**step)
+                return weight + learning_rate * unbiased[0] / (unbiased[1] ** 0.5 + 1e-8), mean, square
+            """: ("The gradient points to where the loss grows: the weight moves the other way."),
+            """
+                mean = 0.9 * mean + 0.1 * gradient
+                square = 0.999 * square + 0.001 * gradient**2
+                unbiased = mean, square
+                return weight - learning_rate * unbiased[0] / (unbiased[1] ** 0.5 + 1e-8), mean, square
+            """: ("The running means begin at zero, so the first ones are too small: divide by 1 - 0.9**step and 1 - 0.999**step."),
+            """
+                mean = 0.9 * mean + 0.1 * gradient
+                square = 0.999 * square + 0.001 * gradient**2
+                unbiased = mean / (1 - 0.9**step), square / (1 - 0.999**step)
+                return weight - learning_rate * unbiased[0] / (unbiased[1] + 1e-8), mean, square
+            """: ("The mean of the squared gradients is in squared units: take its root before dividing."),
+            """
+                mean = gradient
+                square = 0.999 * square + 0.001 * gradient**2
+                unbiased = mean / (1 - 0.9**step), square / (1 - 0.999**step)
+                return weight - learning_rate * unbiased[0] / (unbiased[1] ** 0.5 + 1e-8), mean, square
+            """: ("That forgets the earlier gradients: the first running mean keeps nine tenths of its old value."),
+            """
+                mean = 0.9 * mean + 0.1 * gradient
+                square = 0.999 * square + 0.001 * gradient
+                unbiased = mean / (1 - 0.9**step), square / (1 - 0.999**step)
+                return weight - learning_rate * unbiased[0] / (unbiased[1] ** 0.5 + 1e-8), mean, square
+            """: ("The second running mean is that of the squared gradients."),
+            """
+                mean = 0.9 * mean + 0.1 * gradient
+                square = 0.999 * square + 0.001 * gradient**2
+                unbiased = mean / (1 - 0.9**step), square / (1 - 0.999**step)
+                return weight - learning_rate * unbiased[0] / (unbiased[1] + 1e-8) ** 0.5, mean, square
+            """: ("The 1e-8 is added to the root, not under it."),
+            """
+                mean, square = mean / (1 - 0.9**step), square / (1 - 0.999**step)
+                new = weight - learning_rate * mean / (square**0.5 + 1e-8)
+                return new, 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+            """: "The weight moved before the new gradient was used: update both running means first.",
+        },
+        trials=[
+            (1.0, 0.5, 0.0, 0.0, 1, 0.1),
+            (-2.0, 0.001, 0.05, 0.004, 3, 0.01),
+            (0.3, -4.0, 0.5, 0.2, 10, 0.001),
+            (0.0, 1e-6, 0.0, 0.0, 1, 1.0),
+        ],
+        praise="`optimizer.step()` does this for every weight (Adam; AdamW also pulls each weight a little towards zero).",
+    ),
+    function_exercise(
         "04-shift",
         "The loss, by hand",
         hints=(

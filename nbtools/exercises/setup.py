@@ -1,90 +1,50 @@
-"""The exercises of 00_setup: what `None` stands for, how a secret is reported, what training needs in memory."""
+"""The exercises of 00_setup: the smallest language model, and what training needs in memory."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from nbtools.exercises.definition import UNSOLVED, Exercise, Verdict, failed, function_exercise, function_source, is_stub
-
-REPORT = "report_secret(secret)"
-SAME_WORDS = 'Every secret should be reported with the same words, "set".'
-
-# Invented for the check; none of them is a real token.
-_EXAMPLES = ("hf_AbCdEfGhIj0123456789", "zq7!kM2#xW9$", "hf_AbCdEfGhIj9876543210wxyz")
-
-
-def _check_secret(answer: Any) -> Verdict:
-    if not callable(answer):
-        return failed("The check takes the function itself.", "Leave out the parentheses after its name.")
-    reports = [answer(secret) for secret in _EXAMPLES]
-    absent = [answer(nothing) for nothing in (None, "", "  \n")]
-    if all(map(is_stub, [*reports, *absent])):
-        return UNSOLVED
-    for secret, report in zip(_EXAMPLES, reports, strict=True):
-        for start in range(len(secret) - 2):
-            if secret[start : start + 3] in str(report):
-                return failed(
-                    SAME_WORDS,
-                    "The report shows characters of the secret: outputs are stored and shared, and each character makes a guess easier.",
-                )
-    if len({len(str(report)) for report in reports}) > 1:
-        return failed(SAME_WORDS, "The report's length follows the secret's length, and so reveals it.")
-    if len(set(map(str, reports))) > 1:
-        return failed(
-            SAME_WORDS,
-            "The report differs from secret to secret: a fingerprint lets anyone test a guess, or see that two people share a secret.",
-        )
-    if any(report != "set" for report in reports):
-        return failed(f'A secret that exists should give "set", and gave {reports[0]!r}.')
-    if any(report != "not set" for report in absent):
-        return failed(
-            'None, an empty text and white space alone should all give "not set".',
-            "A variable can exist and hold nothing: an empty variable is not a secret.",
-        )
-    return Verdict(True, "Three different secrets, the same report each time: the reader learns that one is set, and nothing else.")
-
+from nbtools.exercises.definition import function_exercise
 
 EXERCISES = (
     function_exercise(
-        "00-none",
-        "What None stands for",
+        "00-bigram",
+        "The smallest language model",
         hints=(
-            "Only `None` asks for the profile's value. Which other values does Python count as false?",
-            "A seed of 0 and a learning rate of 0.0 are values that somebody chose.",
-            "`given is None` is the question to ask.",
+            "Look at every word together with the one after it: `zip(words, words[1:])` gives these pairs.",
+            "Among the pairs that begin with `word`, which fraction ends with `following`? The last word of the text begins no pair.",
+            "`after = [second for first, second in zip(words, words[1:]) if first == word]`",
         ),
-        signature="chosen(given, profile_value)",
-        solution="profile_value if given is None else given",
+        signature="probability(words, word, following)",
+        solution="""
+            after = [second for first, second in zip(words, words[1:]) if first == word]
+            return after.count(following) / len(after) if after else 0.0
+        """,
         wrong={
-            "given or profile_value": "`or` replaces every false value, so a seed of 0 would silently become the profile's.",
-            "profile_value": "`given` is never used: the profile's value should be returned only when `given` is None.",
-            "given if given is None else profile_value": "The two branches are the wrong way round.",
+            """
+                after = [second for first, second in zip(words, words[1:]) if first == word]
+                return after.count(following)
+            """: "That is a count. A probability is a fraction of the times that `word` was followed by anything.",
+            """
+                after = [second for first, second in zip(words, words[1:]) if first == word]
+                return after.count(following) / words.count(word) if after else 0.0
+            """: "A `word` at the very end is followed by nothing, so it must not be counted below the fraction.",
+            """
+                after = [second for first, second in zip(words, words[1:]) if first == word]
+                return after.count(following) / len(words)
+            """: "Divide by how often `word` is followed by something, not by the length of the text.",
+            "words.count(following) / len(words)": "That ignores `word`: take the fraction among the words that come right after it.",
+            """
+                before = [first for first, second in zip(words, words[1:]) if second == word]
+                return before.count(following) / len(before) if before else 0.0
+            """: "That counts what comes before `word`; a language model predicts what comes after.",
         },
-        trials=[(None, 300), (20, 300), (0, 42), (0.0, 2e-5), ("", "gpt2"), (False, True)],
-        praise="None is replaced by the profile's value; 0, 0.0, False and an empty text are choices and stay.",
-    ),
-    Exercise(
-        "00-secret",
-        "Report that a secret exists, and nothing more",
-        hints=(
-            "Two different secrets must give exactly the same report.",
-            "Not its first characters, not as many stars as it has characters, not a hash: only the words.",
-            "An environment variable can exist and be empty: look at `secret.strip()`, but only where `secret` is not None.",
-        ),
-        check=_check_secret,
-        solution=function_source(REPORT, '"set" if secret and secret.strip() else "not set"'),
-        wrong={
-            function_source(REPORT, body): misconception
-            for body, misconception in {
-                'f"set: {secret[:5]}..." if secret and secret.strip() else "not set"': "The report shows characters of the secret",
-                '"*" * len(secret) if secret and secret.strip() else "not set"': "The report's length follows the secret's length",
-                """
-                    import hashlib
-                    return hashlib.sha256(secret.encode()).hexdigest()[:8] if secret and secret.strip() else "not set"
-                """: "a fingerprint lets anyone test a guess",
-                '"not set" if secret is None else "set"': "A variable can exist and hold nothing",
-            }.items()
-        },
+        trials=[
+            (["the", "film", "was", "the", "best", "film"], "the", "film"),
+            (["the", "film", "was", "the", "best", "film"], "film", "was"),
+            (["a", "b", "a", "b", "a", "c"], "a", "b"),
+            (["a", "b"], "z", "b"),
+            (["a", "b", "a"], "b", "a"),
+        ],
+        praise="A model that looks at one word. GPT-2 looks at all words before, and can do so for texts that it has never seen.",
     ),
     function_exercise(
         "00-memory",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from nbtools.exercises import answer_of, judge
+import pytest
+import torch
+
+from nbtools.exercises import EXERCISES, answer_of, judge
 from nbtools.exercises.definition import function_source
 
 WRONG = {
@@ -52,3 +55,16 @@ def test_a_wrong_answer_that_once_passed_fails(name: str) -> None:
     exercise, signature, body = WRONG[name]
     verdict = judge(exercise, answer_of(function_source(signature, body)))
     assert not verdict.passed and not verdict.unsolved and verdict.message, verdict
+
+
+def test_the_solution_of_04_step_is_torchs_adam() -> None:
+    scope: dict[str, Any] = {}
+    exec(EXERCISES["04-step"].solution, scope)
+    weight = torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([weight], lr=0.05)
+    found, mean, square = 0.7, 0.0, 0.0
+    for step, gradient in enumerate((0.3, -1.2, 1e-7, 4.0), 1):
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+        found, mean, square = scope["adam_step"](found, gradient, mean, square, step, 0.05)
+        assert found == pytest.approx(weight.item(), rel=1e-12)

@@ -54,7 +54,7 @@ def test_a_broken_file_gets_a_message_and_is_not_overwritten(capsys, content):
 
 
 def test_the_command_shows_what_is_solved_and_what_is_next(tmp_path):
-    check("00-none", answer_of(EXERCISES["00-none"].solution))
+    check("00-memory", answer_of(EXERCISES["00-memory"].solution))
     done = nbtools("--name", "Ada")
     assert done.returncode == 0 and f"1 of {len(EXERCISES)} exercises solved. Next: 00-memory" in done.stdout
     assert json.loads(progress_file().read_text())["name"] == "Ada"
@@ -67,27 +67,27 @@ def make(folder, name, solved, tries=1):
 
 def test_a_teacher_sees_every_learner_and_the_hardest_exercises(tmp_path):
     folder = tmp_path / "sent"
-    make(folder, "Ada", ["00-none", "01-scale"])
-    make(folder, "Ben", ["00-none"])
-    make(folder, "", ["00-none"], tries=2)
+    make(folder, "Ada", ["00-memory", "01-scale"])
+    make(folder, "Ben", ["00-memory"])
+    make(folder, "", ["00-memory"], tries=2)
     (folder / "broken.json").write_text("{")
     done = nbtools(folder, "--csv", tmp_path / "all.csv")
     assert done.returncode == 1 and "broken.json is not a progress file" in done.stdout.replace("\n", "")
     assert "Ada" in done.stdout and "Ben" in done.stdout and "nobody" in done.stdout
-    assert done.stdout.index("04-shift") < done.stdout.index("00-none")
+    assert done.stdout.index("04-shift") < done.stdout.index("00-memory")
     rows = list(csv.DictReader((tmp_path / "all.csv").open()))
     assert {row["name"] for row in rows} == {"Ada", "Ben", "nobody"} and len(rows) == 7
 
 
 def test_two_people_with_the_same_name_are_listed_separately(tmp_path):
-    files = [make(tmp_path / "a", "Ada", ["00-none"]), make(tmp_path / "b", "Ada", [])]
+    files = [make(tmp_path / "a", "Ada", ["00-memory"]), make(tmp_path / "b", "Ada", [])]
     people, problems = roll_up(files)
     assert list(people) == ["Ada", "Ada (2)"] and not problems
     assert hardest(people)[0] == ("04-shift", 0, 2, 9.0)
 
 
 def test_a_formula_in_a_name_stays_text_in_a_spreadsheet(tmp_path):
-    make(tmp_path / "sent", "=cmd()", ["00-none"])
+    make(tmp_path / "sent", "=cmd()", ["00-memory"])
     nbtools(tmp_path / "sent", "--csv", tmp_path / "all.csv")
     assert {row["name"] for row in csv.DictReader((tmp_path / "all.csv").open())} == {"'=cmd()"}
 

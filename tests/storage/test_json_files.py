@@ -44,18 +44,18 @@ def put(path, content):
 
 
 def progress_with(entry):
-    return json.dumps({"schema": 1, "name": "Eve", "exercises": {"00-none": entry}})
+    return json.dumps({"schema": 1, "name": "Eve", "exercises": {"00-memory": entry}})
 
 
 ODD_PROGRESS = ENDLESS | {
-    "deep entry": f'{{"schema": 1, "exercises": {{"00-none": {{"tries": {"[" * 900 + "]" * 900}}}}}}}',
+    "deep entry": f'{{"schema": 1, "exercises": {{"00-memory": {{"tries": {"[" * 900 + "]" * 900}}}}}}}',
     "huge tries": progress_with({"tries": 10**400}),
     "many tries": progress_with({"tries": 10**30}),
     "negative": progress_with({"hints": -1}),
     "nan": progress_with({"tries": float("nan")}),
     "half": progress_with({"tries": 0.5}),
     "true": progress_with({"tries": True}),
-    "entries in a list": json.dumps({"schema": 1, "exercises": [["00-none", {}]]}),
+    "entries in a list": json.dumps({"schema": 1, "exercises": [["00-memory", {}]]}),
     "a number for a day": progress_with({"solved": 3}),
     "schema true": json.dumps({"schema": True, "exercises": {}}),
     "a list for a name": json.dumps({"schema": 1, "name": [], "exercises": {}}),
@@ -109,10 +109,10 @@ def test_odd_files_are_named_beside_a_classs_table_and_break_nothing(tmp_path):
     for number, content in enumerate(ODD_PROGRESS.values()):
         put(tmp_path / f"odd-{number}.json", content)
     (tmp_path / "folder.json").mkdir()
-    half = put(tmp_path / "half.json", '\ufeff{"schema": 1, "name": "Zo\\ud83d\\nB", "exercises": {"00-none": {}}}')
-    write_progress(tmp_path / "ada.json", Progress("Ada", {"00-none": {"tries": 2, "hints": 0, "solved": "2026-01-01"}}))
+    half = put(tmp_path / "half.json", '\ufeff{"schema": 1, "name": "Zo\\ud83d\\nB", "exercises": {"00-memory": {}}}')
+    write_progress(tmp_path / "ada.json", Progress("Ada", {"00-memory": {"tries": 2, "hints": 0, "solved": "2026-01-01"}}))
     people, problems = roll_up(find_files([tmp_path]))
-    assert list(people) == ["Ada", "Zo\ufffd B"] and half.is_file() and hardest(people) == [("00-none", 1, 2, 1.0)]
+    assert list(people) == ["Ada", "Zo\ufffd B"] and half.is_file() and hardest(people) == [("00-memory", 1, 2, 1.0)]
     assert len(problems) == len(ODD_PROGRESS) + 1 and all(line.count("\n") == 0 for line in problems)
     done = CliRunner().invoke(app, ["progress", str(tmp_path), "--csv", str(tmp_path / "all.csv")])
     assert done.exit_code == 1 and "Ada" in done.output and isinstance(done.exception, (SystemExit, type(None)))
