@@ -54,7 +54,7 @@ def test_a_broken_file_gets_a_message_and_is_not_overwritten(capsys, content):
 
 
 def test_the_command_shows_what_is_solved_and_what_is_next(tmp_path):
-    check("00-memory", answer_of(EXERCISES["00-memory"].solution))
+    check("00-bigram", answer_of(EXERCISES["00-bigram"].solution))
     done = nbtools("--name", "Ada")
     assert done.returncode == 0 and f"1 of {len(EXERCISES)} exercises solved. Next: 00-memory" in done.stdout
     assert json.loads(progress_file().read_text())["name"] == "Ada"

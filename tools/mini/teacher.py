@@ -7,7 +7,7 @@ position in one cache that is allocated once, and a row that has ended is replac
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,7 @@ from torch.nn import functional
 
 from nbtools.accel.native import native_library
 
-KERNEL_SIZE, KERNEL_SHARED = 64, 3  # head size, and heads per group, that `attend.cpp` is written for
-# The layer, queries, and new keys and values, which are stored -> the mixed values, [rows, tokens, heads x size].
-Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-
+KERNEL_SIZE, KERNEL_SHARED = 64, 3  # head size, and heads per group, that `decode.cpp` is written for
 REFILL = 1 / 16  # fraction of the rows that must have ended before new prompts are read: reading few at a time is slow
 
 
@@ -70,7 +67,7 @@ class BatchedLlama:
         shape = (len(self.layers), rows, self.groups, length, self.size)
         self.keys, self.values = torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype)
         fits = dtype == torch.bfloat16 and self.size == KERNEL_SIZE and self.heads == KERNEL_SHARED * self.groups
-        self.kernel: Any = native_library("attend", Path(__file__).parent) if fits else None
+        self.kernel: Any = native_library("decode", Path(__file__).parent) if fits else None
 
     def _weights(self, layer: Any) -> dict[str, torch.Tensor]:
         attention, mlp = layer.self_attn, layer.mlp
@@ -94,8 +91,15 @@ class BatchedLlama:
         last    int64 [rows]: the index in `ids` of the token whose logits are wanted
         """
         count, width = ids.shape
+        if width == 1 and self.kernel:
+            return functional.linear(self._read_one(ids[:, 0], starts, rows), self.head).float()
         positions = starts[:, None] + torch.arange(width)
-        attend = self._attend_new_token(rows, starts) if width == 1 and self.kernel else self._attend(rows, positions)
+        used = int(positions.max()) + 1
+        every = len(rows) == self.keys.shape[1]
+        mask = (torch.arange(used) <= positions[..., None])[:, None]  # [rows, 1, tokens, used]
+        per_group = self.heads // self.groups
+        mask = mask.repeat(1, 1, per_group, 1)  # queries of a group stand one after the other
+        bias = torch.zeros(mask.shape, dtype=self.dtype).masked_fill_(~mask, float("-inf"))
         cos, sin = self.cos[positions][:, :, None], self.sin[positions][:, :, None]
         states = self.embedding[ids]
         for index, layer in enumerate(self.layers):
@@ -103,47 +107,48 @@ class BatchedLlama:
             qkv = functional.linear(normed, layer["qkv"]).view(count, width, -1, self.size)
             query, key, value = qkv.split((self.heads, self.groups, self.groups), dim=2)
             query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
-            states = states + functional.linear(attend(index, query, key, value), layer["out"])
+            self.keys[index][rows[:, None], :, positions] = key
+            self.values[index][rows[:, None], :, positions] = value
+            keys, values = (cache[index][:, :, :used] if every else cache[index][rows, :, :used] for cache in (self.keys, self.values))
+            grouped = query.view(count, width, self.groups, per_group, self.size).permute(0, 2, 3, 1, 4)
+            grouped = grouped.reshape(count, self.groups, per_group * width, self.size)
+            mixed = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=bias)
+            mixed = mixed.view(count, self.groups, per_group, width, self.size).permute(0, 3, 1, 2, 4).reshape(count, width, -1)
+            states = states + functional.linear(mixed, layer["out"])
             normed = functional.rms_norm(states, (states.shape[-1],), layer["norm_2"], self.eps)
             gate, up = functional.linear(normed, layer["gate_up"]).chunk(2, dim=-1)
             states = states + functional.linear(functional.silu(gate) * up, layer["down"])
         final = states[torch.arange(count), last]
         return functional.linear(functional.rms_norm(final, (final.shape[-1],), self.norm, self.eps), self.head).float()
 
-    def _attend(self, rows: torch.Tensor, positions: torch.Tensor) -> Attend:
-        """Attention by PyTorch, over the cache up to the last of `positions`, [rows, tokens]."""
-        count, width = positions.shape
-        used = int(positions.max()) + 1
-        every = len(rows) == self.keys.shape[1]
-        mask = (torch.arange(used) <= positions[..., None])[:, None]  # [rows, 1, tokens, used]
-        per_group = self.heads // self.groups
-        mask = mask.repeat(1, 1, per_group, 1)  # queries of a group stand one after the other
-        bias = torch.zeros(mask.shape, dtype=self.dtype).masked_fill_(~mask, float("-inf"))
+    def _read_one(self, ids: torch.Tensor, starts: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """The normalized final states, [rows, width], after one more token per row; between the matrix products by `decode.cpp`."""
+        count, threads, starts, rows = len(ids), torch.get_num_threads(), starts.contiguous(), rows.contiguous()
+        states, change = self.embedding[ids], None
+        normed = torch.empty_like(states)
+        mixed = torch.empty(count, self.heads * self.size, dtype=self.dtype)
 
-        def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-            self.keys[layer][rows[:, None], :, positions] = key
-            self.values[layer][rows[:, None], :, positions] = value
-            keys, values = (cache[layer][:, :, :used] if every else cache[layer][rows, :, :used] for cache in (self.keys, self.values))
-            grouped = query.view(count, width, self.groups, per_group, self.size).permute(0, 2, 3, 1, 4)
-            grouped = grouped.reshape(count, self.groups, per_group * width, self.size)
-            mixed = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=bias)
-            return mixed.view(count, self.groups, per_group, width, self.size).permute(0, 3, 1, 2, 4).reshape(count, width, -1)
+        def add_and_norm(weight: torch.Tensor) -> None:
+            tensors = _addresses(states, change, weight, normed)
+            self.kernel.add_and_norm(*tensors, ctypes.c_float(self.eps), *states.shape, threads)
 
-        return attend
+        for index, layer in enumerate(self.layers):
+            add_and_norm(layer["norm_1"])
+            qkv = functional.linear(normed, layer["qkv"])
+            tensors = _addresses(qkv, self.cos, self.sin, self.keys[index], self.values[index], mixed, rows, starts)
+            self.kernel.attend(*tensors, count, self.groups, ctypes.c_int64(self.length), threads)
+            change = functional.linear(mixed, layer["out"])
+            add_and_norm(layer["norm_2"])
+            both = functional.linear(normed, layer["gate_up"])
+            inner = torch.empty(count, both.shape[1] // 2, dtype=self.dtype)
+            self.kernel.gate(*_addresses(both, inner), *inner.shape, threads)
+            change = functional.linear(inner, layer["down"])
+        add_and_norm(self.norm)
+        return normed
 
-    def _attend_new_token(self, rows: torch.Tensor, starts: torch.Tensor) -> Attend:
-        """Attention of one token per row by `attend.cpp`, which reads each row of the cache only as far as it is filled."""
-        count, starts, rows = len(rows), starts.contiguous(), rows.contiguous()
 
-        def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-            mixed = torch.empty(count, 1, self.heads * self.size, dtype=self.dtype)
-            new = [tensor.contiguous() for tensor in (query, key, value)]
-            tensors = (*new, self.keys[layer], self.values[layer], mixed, rows, starts)
-            memory = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
-            self.kernel.attend(*memory, count, self.groups, ctypes.c_int64(self.length), torch.get_num_threads())
-            return mixed
-
-        return attend
+def _addresses(*tensors: torch.Tensor | None) -> list[ctypes.c_void_p | None]:
+    return [None if tensor is None else ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
 
 
 def _rotate(values: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
