@@ -52,9 +52,9 @@ def fault(text: str) -> str | None:
 
 
 def repeats(words: list[str], text: str) -> bool:
-    """Whether a text repeats itself: fewer than 95 % of its four-word sequences are different, or a sentence of five words comes twice."""
+    """Whether a text repeats itself: fewer than 90 % of its four-word sequences are different, or a sentence of five words comes twice."""
     grams = [tuple(words[index : index + 4]) for index in range(len(words) - 3)]
-    if len(set(grams)) < 0.95 * len(grams):
+    if len(set(grams)) < 0.9 * len(grams):
         return True
     sentences = [sentence.strip().lower() for sentence in re.split(r"[.!?\n]+", text) if len(sentence.split()) >= 5]
     return len(set(sentences)) < len(sentences)
