@@ -1,7 +1,7 @@
 """Make the model that ships with the course: compare recipes, pretrain on a corpus of plain text, write the model card.
 
     python -m tools.mini generate runs/generated     # modern English from SmolLM2, to resume as often as you like
-    python -m tools.mini corpus runs/generated CORPUS --classics BOOKS    # what is good of it, after books
+    python -m tools.mini corpus runs/generated CORPUS --after BOOKS    # what is good of it, after books
     python -m tools.mini experiments CORPUS          # every recipe of experiments.toml, at the same compute
     python -m tools.mini train CORPUS runs/mini      # the final recipe; Ctrl-C and --resume as often as you like
     python -m tools.mini card runs/mini              # the model and its card into nbtools/assets/mini
@@ -99,27 +99,29 @@ def _split(corpus: Path, hold_out: list[str]) -> tuple[list[Document], list[Docu
 def generate_texts(
     out: Annotated[Path, typer.Argument(help="The folder of the shards.")],
     shards: Annotated[int, typer.Option(min=1, help="Files of 2,048 texts, about 0.4 million tokens each.")] = 16,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first file; another one gives other texts.")] = 0,
     rows: Annotated[int, typer.Option(min=1, help="Texts at a time; 256 take 3 GB.")] = 256,
 ) -> None:
     """Sample texts from SmolLM2 (`nbtools fetch smollm2`). Example: python -m tools.mini generate runs/generated --shards 4"""
-    generate_shards(load_model(TEACHER), out, shards, rows=rows)
+    generate_shards(load_model(TEACHER), out, shards, first=first, rows=rows)
 
 
 @app.command(name="corpus")
 def make_corpus(
     shards: Annotated[Path, typer.Argument(help="The folder of the shards.")],
     out: Annotated[Path, typer.Argument(help="The corpus, a .jsonl.xz file.")],
-    classics: Annotated[Path | None, typer.Option(help="A corpus of books, which comes first.")] = None,
+    after: Annotated[list[Path], typer.Option(help="A corpus of books or of earlier texts, which comes first; may be repeated.")] = [],  # noqa: B006
 ) -> None:
     """Filter generated texts and write a corpus. Example: python -m tools.mini corpus runs/generated runs/corpus.jsonl.xz"""
     if not out.name.endswith(".jsonl.xz"):
         raise InputError(f"{out.name} does not end in .jsonl.xz.", "Give a name that does.")
     out = destination(out, CORPUS, "OUT")
     counts: dict[str, int] = {}
-    books = read_corpus(classics) if classics else []
-    written = write_corpus(chain(books, read_shards(shards, counts)), out)
+    before = [document for path in after for document in read_corpus(path)]
+    earlier = [document for document in before if is_generated(document)]
+    written = write_corpus(chain(before, read_shards(shards, counts, earlier)), out)
     texts = sum(counts.values())
-    print(f"{written} documents in {out}, {len(books)} of them books; of {texts} generated texts:")
+    print(f"{written} documents in {out}, {len(before)} of them from other corpora; of {texts} generated texts:")
     for reason, count in sorted(counts.items(), key=itemgetter(1), reverse=True):
         print(f"  {reason:14} {count:7,}  {count / texts:.1%}")
 

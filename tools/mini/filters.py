@@ -6,6 +6,8 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 
+from tools.mini.corpus import Document
+
 LEAST_WORDS, MOST_WORDS = 40, 400
 # The course says that the model has never seen a film review, so nothing about films is kept.
 FILMS = re.compile(
@@ -79,12 +81,17 @@ class Novelty:
         return True
 
 
-def kept(texts: Iterable[str], counts: dict[str, int]) -> Iterator[str]:
-    """The good ones among `texts`, cut after their last complete sentence. Counts in `counts` why texts were left out."""
+def kept(documents: Iterable[Document], counts: dict[str, int], earlier: Iterable[Document] = ()) -> Iterator[Document]:
+    """The good ones among `documents`, cut after their last complete sentence. Counts in `counts` why documents were left out.
+
+    earlier  documents that were kept before; what is too like them is left out, too
+    """
     novelty = Novelty()
-    for text in texts:
-        text = whole_sentences(text.replace("’", "'").replace("“", '"').replace("”", '"'))
+    for document in earlier:
+        novelty.is_new(document.text)
+    for document in documents:
+        text = whole_sentences(document.text.replace("’", "'").replace("“", '"').replace("”", '"'))
         reason = fault(text) or (None if novelty.is_new(text) else "near duplicate")
         counts[reason or "kept"] = counts.get(reason or "kept", 0) + 1
         if reason is None:
-            yield text
+            yield Document(document.source, text)

@@ -6,7 +6,7 @@ import json
 import lzma
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,12 @@ def shard_prompts(tokenizer: Any, seed: int, count: int = SHARD) -> list[tuple[s
 
 
 def generate_shards(
-    lm: LanguageModel, out: Path, shards: int, *, rows: int = 256, sampling: Sampling | None = None, count: int = SHARD
+    lm: LanguageModel, out: Path, shards: int, *, first: int = 0, rows: int = 256, sampling: Sampling | None = None, count: int = SHARD
 ) -> None:
     """Write `shards` files of `count` texts by the teacher `lm` into the folder `out`; those that are there are not made again.
 
-    rows  texts that are sampled at a time
+    first  number of the first shard, which is also its seed; another number gives other texts
+    rows   texts that are sampled at a time
 
     A line holds `kind`, `prompt`, `text`, `tokens`, `ended` and `temperature`. Nothing is filtered here (`read_shards`).
 
@@ -58,7 +59,7 @@ def generate_shards(
     if out.is_file():
         raise InputError(f"{out} is a file.", "Give a folder for the shards.")
     sampling = sampling or Sampling()
-    due = [number for number in range(shards) if not _path(out, number).is_file()]
+    due = [number for number in range(first, first + shards) if not _path(out, number).is_file()]
     say(f"{shards - len(due)} of {shards} shards are there.")
     if not due:
         return
@@ -79,24 +80,27 @@ def generate_shards(
         write_text(_path(out, number), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         seconds = time.monotonic() - begun
         left = seconds / (done + 1) * (len(due) - done - 1)
-        say(f"shard {number + 1} of {shards}: {made:,} tokens, {made / seconds:,.0f} per second, {left / 60:.0f} minutes left")
+        say(f"shard {number}, {done + 1} of {len(due)}: {made:,} tokens, {made / seconds:,.0f} per second, {left / 60:.0f} minutes left")
 
 
 def _path(out: Path, number: int) -> Path:
     return out / f"shard-{number:04d}.jsonl"
 
 
-def read_shards(folder: Path, counts: dict[str, int]) -> Iterator[Document]:
-    """The texts of all shards that are good enough, as documents. Counts in `counts` why others were left out.
+def read_shards(folder: Path, counts: dict[str, int], earlier: Iterable[Document] = ()) -> Iterator[Document]:
+    """The texts of all shards that are good enough and unlike `earlier` ones, as documents. Counts in `counts` why others were left out.
 
     Raises InputError if there is no shard.
     """
     paths = sorted(folder.glob("shard-*.jsonl"))
     if not paths:
         raise InputError(f"There is no shard in {folder}.", f"Run: python -m tools.mini generate {folder}")
-    texts = (row["text"] for path in paths for row in read_json_lines(path))
-    for number, text in enumerate(kept(texts, counts)):
-        yield Document(f"{TEACHER}-{number:06d}", text)
+    texts = (
+        Document(f"{TEACHER}-{path.stem.removeprefix('shard-')}-{row:04d}", line["text"])
+        for path in paths
+        for row, line in enumerate(read_json_lines(path))
+    )
+    yield from kept(texts, counts, earlier)
 
 
 def is_generated(document: Document) -> bool:

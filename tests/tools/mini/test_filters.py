@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from tools.mini.corpus import Document
 from tools.mini.filters import OPENINGS_MOST, fault, kept, whole_sentences
 
 GOOD = (
@@ -54,11 +55,13 @@ def test_a_text_ends_with_its_last_complete_sentence() -> None:
 def test_near_duplicates_and_beginnings_that_many_have_are_left_out() -> None:
     counts: dict[str, int] = {}
     changed = GOOD.replace("three nights", "four nights")
-    assert list(kept([GOOD, changed], counts)) == [GOOD] and counts == {"kept": 1, "near duplicate": 1}
+    good, like_it = Document("a", GOOD), Document("b", changed)
+    assert list(kept([good, like_it], counts)) == [good] and counts == {"kept": 1, "near duplicate": 1}
+    assert list(kept([like_it], {}, earlier=[good])) == []
     words = ["".join(pair) for pair in itertools.product("bcdfghklmnprst", "aeiou", "bcdfghklmnprst")]
     many = [
         f"It was in the summer of {' and my '.join(words[15 * number : 15 * number + 15])} that." for number in range(OPENINGS_MOST + 5)
     ]
     counts = {}
-    list(kept(many, counts))
+    list(kept([Document(str(number), text) for number, text in enumerate(many)], counts))
     assert counts["kept"] == OPENINGS_MOST and counts["near duplicate"] == 5

@@ -25,8 +25,8 @@ def teacher():
     return lm
 
 
-def make(folder: Path, shards: int) -> None:
-    generate_shards(teacher(), folder, shards, rows=4, sampling=Sampling(top_k=20, max_new_tokens=12), count=10)
+def make(folder: Path, shards: int, first: int = 0) -> None:
+    generate_shards(teacher(), folder, shards, first=first, rows=4, sampling=Sampling(top_k=20, max_new_tokens=12), count=10)
 
 
 def test_a_shard_holds_every_prompt_and_shards_that_are_there_are_not_made_again(tmp_path: Path, capsys) -> None:
@@ -44,6 +44,15 @@ def test_a_shard_holds_every_prompt_and_shards_that_are_there_are_not_made_again
         assert row["kind"] == "chat" or row["text"].startswith(row["prompt"].strip())
 
 
+def test_another_first_shard_gives_other_texts(tmp_path: Path) -> None:
+    make(tmp_path, 2)
+    again = tmp_path / "again"
+    make(again, 1, first=1)
+    assert [path.name for path in again.iterdir()] == ["shard-0001.jsonl"]
+    assert (again / "shard-0001.jsonl").read_text() == (tmp_path / "shard-0001.jsonl").read_text()
+    assert (tmp_path / "shard-0000.jsonl").read_text() != (tmp_path / "shard-0001.jsonl").read_text()
+
+
 def test_prompts_differ_from_seed_to_seed_and_ask_for_no_film() -> None:
     tokenizer = teacher().tokenizer
     prompts = [text for seed in range(3) for _, text, _ in shard_prompts(tokenizer, seed, 300)]
@@ -57,7 +66,7 @@ def test_the_corpus_holds_what_is_good_of_the_shards(tmp_path: Path) -> None:
     counts: dict[str, int] = {}
     assert write_corpus(read_shards(tmp_path, counts), tmp_path / "corpus.jsonl.xz") == 1
     assert counts == {"kept": 1, "films": 1, "length": 1}
-    assert [(book.source, book.text) for book in read_corpus(tmp_path / "corpus.jsonl.xz")] == [("smollm2-000000", GOOD)]
+    assert [(book.source, book.text) for book in read_corpus(tmp_path / "corpus.jsonl.xz")] == [("smollm2-0000-0000", GOOD)]
 
 
 def test_a_file_that_is_no_corpus_is_not_overwritten(tmp_path: Path) -> None:
