@@ -26,7 +26,6 @@ CELLS = {
     "03_generation": ("generate-text", "greedy-short", "distribution", "sampling", "repetition-text"),
     "04_finetuning": ("before", "after", "samples"),
     "05_sampling": ("score", "greedy", "sampled", "forgotten"),
-    "08_other_tasks": ("same", "tuned", "ask"),
 }
 
 
@@ -44,7 +43,7 @@ def printed(cell: dict[str, Any]) -> str:
 def main(
     profile: Annotated[str, typer.Argument(help="The larger model.")],
     out: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("runs/recorded"),
-    p: Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="A parameter of all notebooks.")] = ["seeds=1"],  # noqa: B006
+    p: Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="A parameter of all notebooks.")] = [],  # noqa: B006
 ) -> None:
     """Run notebooks with a larger model and store what they print."""
     parameters = [word for value in p for word in ("-p", *value.split("=", 1))]
