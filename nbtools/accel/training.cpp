@@ -216,8 +216,12 @@ template <class T> static void attend(const Attention &a, bool training) {
 extern "C" void attention_forward(const Attention *a, bool half) { half ? attend<bf16>(*a, false) : attend<float>(*a, false); }
 extern "C" void attention_backward(const Attention *a, bool half) { half ? attend<bf16>(*a, true) : attend<float>(*a, true); }
 
-// GELU in the form with tanh (Hendrycks and Gimpel, 2016).
-static inline float gate(float x) { return 1 / (1 + exponential(-1.5957691216f * (x + 0.044715f * x * x * x))); } // (1 + tanh(u)) / 2
+// GELU in the form with tanh (Hendrycks and Gimpel, 2016): x · (1 + tanh(u)) / 2. Below 2e-9 the factor is 0, as in PyTorch, which
+// computes 1 + tanh(u); see `exponential` for what tiny numbers cost.
+static inline float gate(float x) {
+    float twice = 1.5957691216f * (x + 0.044715f * x * x * x);
+    return twice < -20 ? 0.0f : 1 / (1 + exponential(-twice));
+}
 
 static const int64_t PIECE = 1 << 13;
 
