@@ -167,6 +167,7 @@ UNTRIED = {  # public names that are not walked, each with its reason
     "nbtools.CourseError": "an error", "nbtools.errors.CourseError": "an error", "nbtools.errors.InputError": "an error",
     "nbtools.write_metrics": "takes results only", "nbtools.TokenInspector": "its block is chosen by a control",
     "nbtools.tasks.zero_shot": "scores a data set", "nbtools.tasks.last_tokens": "takes data sets only",
+    "nbtools.tasks.Classified": "a result",
     "nbtools.tasks.train_classifier": "trains from its first line on", "nbtools.tasks.train_rewriter": "trains from its first line on",
     "nbtools.tuned_model": "trains where there is no tuned model",
     "nbtools.Microscope": "its values are those of PromptLab",
