@@ -44,6 +44,7 @@ def test_a_shard_holds_every_prompt_and_shards_that_are_there_are_not_made_again
         assert row["kind"] == "chat" or row["text"].startswith(row["prompt"].strip())
 
 
+@pytest.mark.slow(6)
 def test_another_first_shard_gives_other_texts(tmp_path: Path) -> None:
     make(tmp_path, 2)
     again = tmp_path / "again"
