@@ -13,7 +13,7 @@ from nbtools.evaluation import evaluate
 from nbtools.pitfalls import MISTAKES, WORDS, Experiment, Pitfalls, find_mistake, times
 from nbtools.pitfalls import experiment as experiments
 from nbtools.pitfalls import mistakes as switches
-from nbtools.pitfalls.mistakes import Finding
+from nbtools.pitfalls.mistakes import Finding, over_seeds
 from nbtools.plots.pitfalls import draw_mistakes, table_of_mistake, table_of_mistakes
 
 measured_once = pytest.mark.xdist_group("pitfalls")  # the tests that share the experiment share a process
@@ -102,7 +102,7 @@ def test_learned_positions_cannot_be_exchanged_and_are_put_back(pitfalls):
 
 
 @measured_once
-@pytest.mark.slow(10)
+@pytest.mark.slow(30)
 def test_a_mistake_is_measured_once_and_shown(pitfalls):
     assert pitfalls.measure("missing-mask") is pitfalls.measure("missing-mask")
     assert "perplexity in a left-padded batch" in repr(table_of_mistake(pitfalls, "missing-mask"))
@@ -176,6 +176,20 @@ def test_bets_are_words_and_are_settled(capsys):
 )
 def test_verdicts(factor, word):
     assert Finding("", factor, []).verdict == word and word in WORDS
+
+
+@pytest.mark.parametrize(
+    ("factors", "word"),
+    [
+        ((1.03, 0.98, 1.02), "undecided"), ((1.001, 0.999, 1.0), "no difference"), ((1.10, 1.12, 1.11), "a little worse"),
+        ((0.90, 0.91, 0.92), "better"), ((1.1,), "a little worse"),
+    ],
+)  # fmt: skip
+def test_over_several_seeds_the_interval_decides(factors, word):
+    found = over_seeds([Finding("", factor, []) for factor in factors])
+    assert found.verdict == word and (found.interval is None) == (len(factors) == 1)
+    if found.interval:
+        assert found.interval[0] < found.factor < found.interval[1]
 
 
 def test_factors_in_words():
