@@ -66,11 +66,6 @@ class Pitfalls:
                 experiment.seed = first
         return over_seeds(findings)
 
-    def spread(self, kind: str = "packed") -> tuple[float, float]:
-        """Lowest and highest perplexity of the trainings without a mistake that were made, on "packed" or "padded" batches."""
-        found = [run.perplexity for (name, _), run in self.experiment.runs.items() if name == kind]
-        return min(found), max(found)
-
     def settle(self, name: str) -> str:
         """The outcome and the bet in one line."""
         finding = self.measure(name)

@@ -33,9 +33,12 @@ def table_of_mistakes(pitfalls: Pitfalls) -> Table:
 
 
 def _found(pitfalls: Pitfalls) -> list[tuple[str, str, str, Finding]]:
-    """Name, title, symptom and finding of everything that was measured; the untrained model first."""
-    untrained, right = pitfalls.experiment.untrained, pitfalls.experiment.right("packed")
-    found = [("", "No training at all", "the model as it was", Finding(PERPLEXITY, untrained.perplexity / right.perplexity, []))]
+    """Name, title, symptom and finding of everything that was measured; the untrained model first, if one was trained without mistakes."""
+    found = []
+    experiment = pitfalls.experiment
+    if right := experiment.runs.get(("packed", experiment.seed)):  # drawing does not train
+        factor = experiment.untrained.perplexity / right.perplexity
+        found.append(("", "No training at all", "the model as it was", Finding(PERPLEXITY, factor, [])))
     for mistake in MISTAKES:
         if finding := pitfalls.findings.get(mistake.name):
             found.append((mistake.name, mistake.title, mistake.symptom, finding))
