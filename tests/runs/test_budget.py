@@ -224,4 +224,7 @@ def test_the_cells_of_the_course_that_call_what_is_estimated_have_its_tag() -> N
                 {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
                 for tree in trees
             ]
-            assert all(tagged or not names & found for tagged, found in zip(notebook.tagged(tag), called, strict=True)), notebook.name
+            # A training on twenty reviews takes as long whatever the parameters are, so the record says how long.
+            fixed = ["overfit_epochs" in source for source in notebook.code]
+            untagged = [bool(names & found) for found, has, same in zip(called, notebook.tagged(tag), fixed, strict=True) if not has and not same]
+            assert not any(untagged), notebook.name
