@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Templates:
-    """The templates in one folder, by file name.
+    """The templates in one folder, or in several, by file name; of two with the same name the one in the earlier folder.
 
-    folder   where they are
+    folders  where they are
     filters  functions that the templates call as `value|name`
     """
 
-    def __init__(self, folder: Path, **filters: Callable[..., object]) -> None:
-        self.folder, self.filters = folder, filters
+    def __init__(self, *folders: Path, **filters: Callable[..., object]) -> None:
+        self.folders, self.filters = folders, filters
 
     def render(self, name: str, /, **values: Any) -> Markup:
         """The template filled with `values`, which are escaped unless they are Markup.
@@ -36,7 +36,7 @@ class Templates:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined  # when it is needed: `import nbtools` stays quick
 
         environment = Environment(
-            loader=FileSystemLoader(self.folder), autoescape=True, undefined=StrictUndefined, auto_reload=False, trim_blocks=True
+            loader=FileSystemLoader(self.folders), autoescape=True, undefined=StrictUndefined, auto_reload=False, trim_blocks=True
         )
         environment.filters.update(self.filters)
         return environment

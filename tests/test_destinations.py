@@ -25,8 +25,9 @@ from nbtools.errors import InputError, RunError
 from nbtools.exercises.progress import Progress, write_progress
 from nbtools.models import LanguageModel, save_model
 from nbtools.models.smollm2 import fetch
-from nbtools.report import write_page, write_site
+from nbtools.report import write_page
 from nbtools.runs import plan_run, refresh_notebooks
+from nbtools.site import write_site
 from nbtools.storage import destination, keep_backup, write_text
 from nbtools.storage.destinations import BUNDLE, FETCHED, FINETUNE, MODEL, RUN, SITE, SWEEP
 from nbtools.training import TrainingChoices, checkpoints

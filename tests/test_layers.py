@@ -15,7 +15,7 @@ PACKAGE = Path(nbtools.__file__).parent
 # Rooms that are not built yet have their place already.
 ORDER = """
     errors texts values templates system storage profiles tokens models accel health data attention evaluation generation training compare
-    pitfalls tasks exercises notebooks runs plots widgets report bundle cli
+    pitfalls tasks exercises notebooks runs plots widgets report site bundle cli
 """.split()
 NOT_ROOMS = {"__init__", "__main__", "assets", "__pycache__"}
 

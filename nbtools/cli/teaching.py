@@ -85,9 +85,14 @@ def solve(
 @command(example="nbtools site --out site")
 def site(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the pages.")],
+    model: Annotated[str, typer.Option(metavar="DIR", help="A run of notebook 04, or a saved model: shown beside the base.")] = "",
 ) -> int:
-    """Write the course as web pages from the outputs stored in the notebooks; nothing is run and no network is needed."""
-    from nbtools.report import write_site
+    """Write the course as web pages, with views that run the model in the browser. They open from a disk and from any server.
 
-    print(f"Open {write_site(out)}")
+    The outputs are those stored in the notebooks. The fine-tuned model is that of `--model`, else of runs/tuned/mini, else a quick one is
+    trained.
+    """
+    from nbtools.site import write_site
+
+    print(f"Open {write_site(out, model or None)}")
     return 0

@@ -1,4 +1,4 @@
-"""Static pages about a run, a sweep and the course, from templates: no network, no script, all values escaped."""
+"""Static pages about a run or a sweep, from templates: no network, no script, all values escaped."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 
 from nbtools.report.layout import PAGES
 from nbtools.report.page import write_run_page
-from nbtools.report.site import write_site
 from nbtools.storage import resolve_path
 from nbtools.system import headless
 from nbtools.values import checked
 
-__all__ = ["PageView", "show_page", "write_page", "write_run_page", "write_site"]
+__all__ = ["PageView", "show_page", "write_page", "write_run_page"]
 
 
 class PageView:

@@ -49,15 +49,16 @@ def join_words(values: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-PAGES = Templates(
-    Path(__file__).parent / "templates",
-    number=number,
-    duration=duration,
-    gigabytes=gigabytes,
-    words=join_words,
-    shell=shlex.join,
-    json=functools.partial(json.dumps, ensure_ascii=False, default=str),
-)
+FOLDER = Path(__file__).parent / "templates"
+FILTERS: dict[str, Any] = {
+    "number": number,
+    "duration": duration,
+    "gigabytes": gigabytes,
+    "words": join_words,
+    "shell": shlex.join,
+    "json": functools.partial(json.dumps, ensure_ascii=False, default=str),
+}
+PAGES = Templates(FOLDER, **FILTERS)
 
 
 PAGE = Kind("a page of a report", lambda file: POLICY.encode() in file.read_bytes()[:1_000], is_file=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -26,16 +26,17 @@ def render_notebook(path: Path, title: str, others: Sequence[str], home: str = "
     glossary  whether there is a page glossary.html in the same folder
     """
     relink = link_to_pages(others, glossary)
-    name = path.stem.removesuffix(".failed")
+    cells = [shown for cell in as_node(read_content(path)).cells if (shown := show_cell(cell, relink))]
+    return render_page("notebook.html", title=title, home=home, cells=cells, **neighbours(path.stem.removesuffix(".failed"), others))
+
+
+def neighbours(name: str, others: Sequence[str]) -> dict[str, str]:
+    """The names of the notebooks before and after one, "" where there is none."""
     index = others.index(name) if name in others else len(others)
-    return render_page(
-        "notebook.html",
-        title=title,
-        home=home,
-        previous=others[index - 1] if 0 < index < len(others) else "",
-        next=others[index + 1] if index + 1 < len(others) else "",
-        cells=[shown for cell in as_node(read_content(path)).cells if (shown := _cell(cell, relink))],
-    )
+    return {
+        "previous": others[index - 1] if 0 < index < len(others) else "",
+        "next": others[index + 1] if index + 1 < len(others) else "",
+    }
 
 
 def link_to_pages(names: Sequence[str], glossary: bool) -> Relink:
@@ -53,8 +54,12 @@ def link_to_pages(names: Sequence[str], glossary: bool) -> Relink:
     return relink
 
 
-def _cell(cell: dict[str, Any], relink: Relink) -> dict[str, Any] | None:
-    """What the template shows of a cell: `kind` and its content; None for an empty one."""
+def show_cell(cell: dict[str, Any], relink: Relink, live: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None) -> Any:
+    """What the template shows of a cell: `kind` and its content; None for an empty one.
+
+    live  finds the view that a cell displays, and its options, where pages have live views
+    """
+    place = {"id": cell.get("id", "") if live else "", "live": live(cell) if live else None}
     source, tags = cell["source"], cell["metadata"].get("tags", [])
     if cell["cell_type"] == "markdown":
         if "papermill-error-cell-tag" in tags:
@@ -63,12 +68,12 @@ def _cell(cell: dict[str, Any], relink: Relink) -> dict[str, Any] | None:
             for mime, value in forms.items():
                 if mime in PICTURES:
                     source = source.replace(f"attachment:{name}", f"data:{mime};base64,{value}")
-        return {"kind": "text", "body": render_markdown(source, relink)}
+        return {"kind": "text", "body": render_markdown(source, relink), **place}
     if cell["cell_type"] != "code" or not source.strip():
         return None
     label = "Parameters given for this run" if "injected-parameters" in tags else f"[{cell.get('execution_count') or ' '}]"
     outputs = [shown for output in _join_streams(cell.get("outputs", [])) if (shown := _output(output))]
-    return {"kind": "code", "label": label, "source": highlight(source), "outputs": outputs}
+    return {"kind": "code", "label": label, "source": highlight(source), "outputs": outputs, **place}
 
 
 def _join_streams(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:

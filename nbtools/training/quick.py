@@ -36,7 +36,8 @@ def tuned_model(base: LanguageModel, folder: str | Path | None = None, *, datase
     packed = pack(reviews.train, fresh)
     settings: dict[str, Any] = {"output_dir": runs_folder() / "tuned" / f"{name}-quick", "max_steps": quick_steps(base), "seed": seed}
     say(estimate(fresh, packed, **settings))
-    return finetune(fresh, packed, **settings).lm
+    finetune(fresh, packed, **settings)
+    return load_model(str(settings["output_dir"] / "model"), verbose=False)
 
 
 def quick_steps(base: LanguageModel) -> int:

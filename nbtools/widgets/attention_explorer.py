@@ -169,7 +169,7 @@ class AttentionExplorer(LiveView):
         return TEMPLATES.render("picture.html", picture=draw_heads(self.reading.trace))
 
     def describe(self) -> str:
-        return f"AttentionExplorer({self.title})"
+        return f"AttentionExplorer({self.lm.name!r}, {self.text!r}, mode={self.mode!r}, layer={self.layer}, head={self.head})"
 
 
 def triangles(weights: np.ndarray) -> bytes:

@@ -79,7 +79,7 @@ class LiveView(RequestWidget):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def describe(self) -> str:
-        """The view's `repr` while it is open, the same on every machine."""
+        """The view's `repr` while it is open, the same on every machine: a call with literal values, of which pages make a live view."""
         raise NotImplementedError(type(self).__name__)
 
     def __repr__(self) -> str:

@@ -118,4 +118,6 @@ class Microscope(LiveView):
         )
 
     def describe(self) -> str:
-        return f"Microscope({self.title}, {self.prompt!r}, seed={self.seed})"
+        chosen = {name: getattr(self.params, name) for name in ("max_new_tokens", "temperature", "top_k", "top_p")}
+        values = ", ".join(f"{name}={value!r}" for name, value in {**chosen, "seed": self.seed}.items())
+        return f"Microscope({self.base.name!r}, {self.tuned.name!r}, {self.prompt!r}, {values})"

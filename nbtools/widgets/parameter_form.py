@@ -120,4 +120,4 @@ class ParameterForm(LiveView):
 
     def describe(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.values.items())
-        return f"ParameterForm({self.notebook.name}{', ' if given else ''}{given})"
+        return f"ParameterForm({self.notebook.name!r}{', ' if given else ''}{given})"

@@ -278,7 +278,7 @@ class PromptLab(LiveView):
     def describe(self) -> str:
         # Without the text: stored outputs are compared, and a text may differ from one machine to another.
         values = ", ".join(f"{name}={value}" for name, value in self.settings.items())
-        return f"PromptLab({self.lm.name}, {self.prompt!r}, {values})"
+        return f"PromptLab({self.lm.name!r}, {self.prompt!r}, {values})"
 
 
 def parting(before: Sequence[Any], after: Sequence[Any]) -> int:

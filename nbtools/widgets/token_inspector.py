@@ -70,4 +70,4 @@ class TokenInspector(LiveView):
         return Table(COLUMNS, rows, f"{self.title}; the first {len(rows)} tokens")._repr_html_()
 
     def describe(self) -> str:
-        return f"TokenInspector({self.lm.name}, {self.title})"
+        return f"TokenInspector({self.lm.name!r}, block={self.block})"

@@ -162,7 +162,7 @@ class TrainingMonitor(LiveView):
         return curve._repr_html_() + (Table(["step", "text"], texts)._repr_html_() if texts else "")
 
     def describe(self) -> str:
-        return f"TrainingMonitor({self.output_dir.name}, {self.steps} steps)"
+        return f"TrainingMonitor({self.output_dir.name!r}, steps={self.steps})"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

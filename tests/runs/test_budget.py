@@ -226,5 +226,7 @@ def test_the_cells_of_the_course_that_call_what_is_estimated_have_its_tag() -> N
             ]
             # A training on twenty reviews takes as long whatever the parameters are, so the record says how long.
             fixed = ["overfit_epochs" in source for source in notebook.code]
-            untagged = [bool(names & found) for found, has, same in zip(called, notebook.tagged(tag), fixed, strict=True) if not has and not same]
+            untagged = [
+                bool(names & found) for found, has, same in zip(called, notebook.tagged(tag), fixed, strict=True) if not has and not same
+            ]
             assert not any(untagged), notebook.name

@@ -93,4 +93,4 @@ def test_its_static_form_and_its_plain_text() -> None:
     form = ParameterForm("04")
     fill(form, prompt="<b>bold</b>")
     assert "<b>" not in form.static_html() and "&lt;b&gt;" in form.static_html()
-    assert repr(form) == "ParameterForm(04_finetuning, prompt='<b>bold</b>')"
+    assert repr(form) == "ParameterForm('04_finetuning', prompt='<b>bold</b>')"

@@ -56,4 +56,4 @@ def test_the_static_form_is_a_table_of_text(packed: Packed) -> None:
     inspector = TokenInspector(mini(), packed, 0)
     markup = inspector.static_html()
     assert markup.count("<tr>") == 13 and "<b>" not in markup and "Ġ" not in markup
-    assert repr(inspector) == f"TokenInspector(mini, {inspector.title})"
+    assert repr(inspector) == "TokenInspector('mini', block=0)"

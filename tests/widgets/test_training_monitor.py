@@ -34,7 +34,7 @@ def test_a_run_in_another_process_is_followed_to_its_end(tmp_path: Path) -> None
     assert (tmp_path / "run" / "metrics.json").is_file()
     replayed = TrainingMonitor(tmp_path / "run")
     assert (replayed.state, replayed.rows, replayed.samples) == ("finished", curve, monitor.samples)
-    assert "<b>I" not in replayed.static_html() and repr(replayed) == "TrainingMonitor(run, 20 steps)"
+    assert "<b>I" not in replayed.static_html() and repr(replayed) == "TrainingMonitor('run', steps=20)"
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.report import write_site
+from nbtools.site import write_site
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,0 +1,60 @@
+// The worker of a page: it holds the models and answers the views. Messages from the page:
+//   {load: ROLE, model}                   a model: {name, kind, config, tokenizer, weights (base64), sum, plus (a role, or null)}
+//   {blocks}                              blocks of packed reviews for the token inspector
+//   {open: KEY, view: NAME, options}      a new view; the answer is {key, opened: TRAITS} or {key, failed: TEXT}
+//   {key: KEY, content}                   a request of that view, as in nbtools/widgets/requests.py
+
+const VIEWS = { PromptLab, AttentionExplorer, Microscope, TokenInspector };
+const site = { models: {}, blocks: [] };
+const files = {}; // the weights as they came, by role
+const open = new Map();
+
+/** The checksum CRC-32 of bytes, as Python's zlib.crc32 gives it. */
+function checksum(bytes) {
+  const table = new Uint32Array(256);
+  for (let index = 0; index < 256; index += 1) {
+    let value = index;
+    for (let bit = 0; bit < 8; bit += 1) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
+    table[index] = value;
+  }
+  let sum = 0xffffffff;
+  for (let at = 0; at < bytes.length; at += 1) sum = (sum >>> 8) ^ table[(sum ^ bytes[at]) & 255];
+  return (sum ^ 0xffffffff) >>> 0;
+}
+
+/** Make a model from what the page has: its own weights, or differences from those of another one. */
+function load(role, { name, kind, config, tokenizer, weights, sum, plus }) {
+  const bytes = fromBase64(weights);
+  if (checksum(bytes) !== sum) throw new Error(`The weights of ${name} are damaged. Copy the pages again.`);
+  files[role] = new Safetensors(bytes);
+  const base = plus ? files[plus] : null;
+  const fill = (weight, out) => files[role].fill(weight, out, base);
+  const words = tokenizer ? new Tokenizer(tokenizer) : site.models[plus].tokenizer;
+  site.models[role] = new LanguageModel({ name, kind, config, tokenizer: words, fill });
+}
+
+async function openView(key, name, options) {
+  const post = (content, buffers) => self.postMessage({ key, content, buffers });
+  const tell = (traits) => self.postMessage({ key, traits });
+  try {
+    const view = new VIEWS[name]({ post, tell }, site, options);
+    open.set(key, view);
+    await view.begin; // what a view computes before it can be shown
+    self.postMessage({ key, opened: view.start() });
+  } catch (error) {
+    self.postMessage({ key, failed: error.message });
+  }
+}
+
+self.addEventListener("message", ({ data }) => {
+  if (data.load) {
+    try {
+      load(data.load, data.model);
+      self.postMessage({ loaded: data.load });
+    } catch (error) {
+      self.postMessage({ broken: data.load, why: error.message });
+    }
+  } else if (data.blocks) site.blocks = data.blocks;
+  else if (data.open) openView(data.open, data.view, data.options);
+  else open.get(data.key)?.receive(data.content);
+});

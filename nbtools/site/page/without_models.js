@@ -1,0 +1,49 @@
+// Views that need no model of language: the monitor of a stored run, and the form of a notebook's parameters.
+
+/** The training monitor of the run that is stored with the pages. */
+function monitorModel(options, { run }) {
+  if (!run) throw new Error("No run was stored with these pages.");
+  const traits = { title: run.title, state: "finished", line: run.line, rows: run.rows, samples: run.samples, steps: run.steps };
+  return new HostModel({ ...traits, left: -1, can_stop: false, shown: {}, revision: 0 }, () => {});
+}
+
+const KINDS = {
+  int: [/^[+-]?\d+$/, "a whole number"],
+  float: [/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i, "a number"],
+  bool: [/^(True|False)$/, "True or False"],
+};
+
+/** The form of a notebook's parameters: it checks what kind a value is, and makes the command. */
+function formModel({ notebook, values = {} }, { forms }) {
+  const fields = forms[notebook];
+  const given = { ...Object.fromEntries(fields.map((field) => [field.name, field.default])), ...values };
+  const check = (texts) => {
+    const problems = {};
+    let command = `papermill notebooks/${notebook}.ipynb out.ipynb`;
+    for (const { name, kind, default: own, optional } of fields) {
+      const text = texts[name];
+      if (text === own) continue;
+      const [pattern, words] = KINDS[kind] ?? [/^/, ""];
+      if (!pattern.test(text) && !(optional && text === "None")) problems[name] = `${name} is ${text || "empty"}. Give ${words}.`;
+      const word = /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\"'\"'")}'`;
+      command += ` -p ${name} ${word}`;
+    }
+    return { problems, command: Object.keys(problems).length ? "" : command, cost: "", notice: "" };
+  };
+  const shown = { title: notebook, fields, running: "", ...check(given) };
+  const model = new HostModel({ texts: given, shown, revision: 0 }, ({ id, kind, name, text }) => {
+    if (kind === "cancel") return;
+    if (!["edit", "reset"].includes(kind)) {
+      const error = "This needs the notebook, with Python behind it.";
+      queueMicrotask(() => model.emit("msg:custom", { id, error }, []));
+      return;
+    }
+    const texts = kind === "edit" ? { ...model.get("texts"), [name]: text } : Object.fromEntries(fields.map((field) => [field.name, field.default]));
+    model.traits.texts = texts;
+    queueMicrotask(() => {
+      model.emit("msg:custom", { id, result: check(texts) }, []);
+      model.emit("change:texts");
+    });
+  });
+  return model;
+}

@@ -1,0 +1,188 @@
+"""The pages of the course: every notebook with its stored outputs and live views, the glossary, a front page, a search index."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from nbtools.errors import InputError
+from nbtools.exercises import EXERCISES
+from nbtools.models import LanguageModel, load_model
+from nbtools.notebooks import Notebook, choose_notebooks, read_costs
+from nbtools.report.layout import FILTERS, FOLDER
+from nbtools.report.markup import render_markdown
+from nbtools.report.notebook_page import link_to_pages, neighbours, show_cell
+from nbtools.site.live import live_view, stored_data
+from nbtools.site.scripts import HERE, page_script, page_style, register
+from nbtools.site.weights import model_name, pack_model
+from nbtools.storage import atomic_folder, destination, resolve_path, runs_folder, write_text
+from nbtools.storage.destinations import SITE
+from nbtools.storage.json_files import read_object
+from nbtools.templates import Templates
+from nbtools.training import tuned_model
+
+# Scripts come from the pages' own folder alone, and nothing is sent anywhere; the worker is made from text, because a page that was opened
+# from a disk may load no other. Styles stand in the pages too: outputs of notebooks bring them.
+POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'"
+)
+TEMPLATES = Templates(HERE / "templates", FOLDER, **FILTERS)
+LAB: dict[str, Any] = {
+    "prompt": "The old house at the end of the road",
+    "temperature": 0.7,
+    "top_k": 50,
+    "top_p": 0.95,
+    "max_new_tokens": 40,
+}
+# Stored pictures that the front page shows, by notebook and cell.
+PICTURES = (("04_finetuning", "curve"), ("05_sampling", "likelier"), ("01_attention", "heads-figure"), ("06_pitfalls", "picture"))
+BARE = {"install"}  # cells that a reader of pages has no use for
+
+
+def write_site(out: str | Path, model: str | Path | None = None) -> Path:
+    """Write the pages into `out` and return the front page. An earlier site there is replaced once the new one is complete.
+
+    model  the folder of a fine-tuning, or of a saved model of GPT-2's kind: it is what the views call the fine-tuned model, and gets a
+           page of its own. None: that of runs/tuned/mini, or else a quick one
+
+    Raises InputError where `out` holds something else, and what `pack_model` raises.
+    """
+    out = destination(out, SITE, "--out")
+    base = load_model("mini", verbose=False)
+    run = resolve_path(model) if model is not None else runs_folder() / "tuned" / "mini"
+    tuned = _load(run) if model is not None else tuned_model(base)
+    notebooks = choose_notebooks(())
+    names = [notebook.name for notebook in notebooks]
+    packed = {"base": pack_model(base, "mini"), "tuned": pack_model(tuned, model_name(run) if model else "mini, fine-tuned", base)}
+    with atomic_folder(out, "site") as folder:
+        live = folder / "live"
+        for role, data in packed.items():
+            write_text(live / f"{role}.js", register(role, data))
+        write_text(live / "data.js", register("data", stored_data(base, run, notebooks)))
+        write_text(live / "search.js", register("search", {"sections": [one for notebook in notebooks for one in _sections(notebook)]}))
+        write_text(live / "course.js", page_script())
+        write_text(live / "course.css", page_style())
+        for notebook in notebooks:
+            write_text(folder / "notebooks" / f"{notebook.name}.html", render_notebook(notebook, names))
+        glossary = notebooks[0].path.parent / "glossary.md"
+        write_text(folder / "notebooks" / "glossary.html", render_glossary(glossary, names))
+        pictures = _write_pictures(notebooks, live)
+        mine = {"name": packed["tuned"]["name"]} if model is not None else None
+        if mine:
+            write_text(folder / "model.html", _model_page(run, packed["tuned"]))
+        front = {"rows": _rows(notebooks), "pictures": pictures, "lab": LAB, "mine": mine, "links": []}
+        write_text(folder / "index.html", render("front.html", root="", millions=round(base.parameters / 1e6), **front))
+    return out / "index.html"
+
+
+def _load(folder: Path) -> LanguageModel:
+    """The model of a fine-tuning or of a saved model."""
+    for place in (folder / "model", folder):
+        if (place / "config.json").is_file():
+            return load_model(str(place), verbose=False)
+    raise InputError(f"There is no model in {folder}.", "Give the folder of a fine-tuning, such as runs/tuned/mini.")
+
+
+def render(template: str, /, **values: Any) -> str:
+    """A page of the site; `root` leads to its front page."""
+    return TEMPLATES.render(template, policy=Markup(POLICY), layout="course.html", **values)
+
+
+def render_notebook(notebook: Notebook, names: Sequence[str]) -> str:
+    """The page of a notebook; `names` are those that have a page in the same folder."""
+    relink = link_to_pages(names, glossary=True)
+    cells = [shown for cell in notebook.cells if cell["id"] not in BARE and (shown := show_cell(_joined(cell), relink, live_view))]
+    values = {"name": notebook.name, "title": notebook.title, "home": "The course", **neighbours(notebook.name, names)}
+    return render("course_notebook.html", root="../", cells=cells, **values)
+
+
+def _joined(cell: dict[str, Any]) -> Any:
+    """A cell as nbformat's reader gives it, with texts that are lists of lines joined."""
+    from nbformat.v4 import to_notebook
+
+    return to_notebook({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}).cells[0]
+
+
+def _rows(notebooks: Sequence[Notebook]) -> list[dict[str, Any]]:
+    """Name, title, first sentence, number of exercises and minutes of each notebook; None where the minutes were not measured."""
+    costs = read_costs()
+    return [
+        {
+            "name": notebook.name,
+            "title": notebook.title,
+            "about": _first_sentence(notebook),
+            "exercises": sum(exercise.startswith(notebook.name[:2]) for exercise in EXERCISES),
+            "minutes": costs[notebook.name]["seconds"] / 60 if notebook.name in costs else None,
+        }
+        for notebook in notebooks
+    ]
+
+
+def _plain(markdown: str) -> str:
+    """The words of Markdown: without markup, tags and the targets of links."""
+    text = re.sub(r"<[^>]+>|^#+ |^>|```\w*|[*`]", " ", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown), flags=re.MULTILINE)
+    return " ".join(text.split())
+
+
+def _first_sentence(notebook: Notebook) -> str:
+    paragraphs = [part for part in notebook.cells[0]["source"].split("\n\n") if not part.startswith(("#", ">"))]
+    return re.split(r"(?<=[.?!]) ", _plain(paragraphs[0]))[0] if paragraphs else ""
+
+
+def _sections(notebook: Notebook) -> list[dict[str, str]]:
+    """What the search looks through: for each heading its text up to the next one, and where it stands."""
+    found: list[dict[str, str]] = []
+    for cell in notebook.cells:
+        if cell["cell_type"] == "markdown":
+            heading = re.search(r"^(?:#+ +(.+)|\*\*(Exercise .+?)\*\*)$|^\*\*(Exercise [^*]+)\*\*", cell["source"], re.MULTILINE)
+            if heading or not found:
+                words = next((group for group in heading.groups() if group), "") if heading else notebook.title
+                found.append(
+                    {"title": notebook.title, "heading": _plain(words), "text": "", "page": f"notebooks/{notebook.name}.html#{cell['id']}"}
+                )
+            found[-1]["text"] += f" {_plain(cell['source'])}"
+        elif found and cell["id"] not in BARE:
+            found[-1]["text"] += f" {cell['source']}"
+    return found
+
+
+def _write_pictures(notebooks: Sequence[Notebook], live: Path) -> list[dict[str, str]]:
+    """Pictures for the front page, from the notebooks' stored outputs."""
+    cells = {(notebook.name, cell["id"]): cell for notebook in notebooks for cell in notebook.cells}
+    found = []
+    for name, cell in PICTURES:
+        for output in cells.get((name, cell), {}).get("outputs", []):
+            if png := output.get("data", {}).get("image/png"):
+                file = f"{name}-{cell}.png"
+                (live / file).write_bytes(base64.b64decode("".join(png)))
+                about = "".join(output["data"].get("text/plain", "")).strip("[]").removeprefix("picture: ")
+                found.append({"file": file, "page": f"{name}.html#{cell}", "about": about})
+    return found
+
+
+def _model_page(run: Path, packed: dict[str, Any]) -> str:
+    metrics = read_object(run / "metrics.json")
+    before, after = (metrics.get(name, {}).get("test", {}) for name in ("before", "after"))
+    measures = ("perplexity", "bits_per_byte")
+    scores = [{"name": name.replace("_", " "), "before": before.get(name), "after": after.get(name)} for name in measures if name in after]
+    lab = {**LAB, "model": "tuned", "prompt": "The movie was"}
+    microscope = {"prompt": "The movie was", "seed": 0}
+    values = {"name": packed["name"], "scores": scores, "lab": lab, "microscope": microscope, "same_tokens": bool(packed["plus"])}
+    return render("model.html", root="", **values)
+
+
+def render_glossary(path: Path, names: Sequence[str]) -> str:
+    """The glossary as a page with a section for each word; `names` are the notebooks that have a page in the same folder."""
+    relink = link_to_pages(names, glossary=True)
+    intro, *entries = re.split(r"^### +(.+)$", path.read_text(encoding="utf8"), flags=re.MULTILINE)
+    words = [
+        {"anchor": word.strip().lower().replace(" ", "-"), "word": word, "text": render_markdown(text, relink)}
+        for word, text in zip(entries[::2], entries[1::2], strict=True)
+    ]
+    return render("course_glossary.html", root="../", intro=render_markdown(intro, relink), words=words)
