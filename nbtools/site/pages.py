@@ -20,7 +20,7 @@ from nbtools.report.notebook_page import link_to_pages, neighbours, show_cell
 from nbtools.site.live import live_view, stored_data
 from nbtools.site.scripts import HERE, page_script, page_style, register
 from nbtools.site.weights import model_name, pack_model
-from nbtools.storage import atomic_folder, destination, resolve_path, runs_folder, write_text
+from nbtools.storage import atomic_folder, destination, resolve_path, write_text
 from nbtools.storage.destinations import SITE
 from nbtools.storage.json_files import read_object
 from nbtools.templates import Templates
@@ -55,8 +55,8 @@ def write_site(out: str | Path, model: str | Path | None = None) -> Path:
     """
     out = destination(out, SITE, "--out")
     base = load_model("mini", verbose=False)
-    run = resolve_path(model) if model is not None else runs_folder() / "tuned" / "mini"
-    tuned = _load(run) if model is not None else tuned_model(base)
+    tuned = _load(resolve_path(model)) if model is not None else tuned_model(base)
+    run = Path(tuned.name).parent if Path(tuned.name).name == "model" else Path(tuned.name)
     notebooks = choose_notebooks(())
     names = [notebook.name for notebook in notebooks]
     packed = {"base": pack_model(base, "mini"), "tuned": pack_model(tuned, model_name(run) if model else "mini, fine-tuned", base)}
@@ -64,12 +64,14 @@ def write_site(out: str | Path, model: str | Path | None = None) -> Path:
         live = folder / "live"
         for role, data in packed.items():
             write_text(live / f"{role}.js", register(role, data))
-        write_text(live / "data.js", register("data", stored_data(base, run, notebooks)))
+        stored = stored_data(base, run, notebooks)
+        write_text(live / "data.js", register("data", stored))
         write_text(live / "search.js", register("search", {"sections": [one for notebook in notebooks for one in _sections(notebook)]}))
         write_text(live / "course.js", page_script())
         write_text(live / "course.css", page_style())
         for notebook in notebooks:
-            write_text(folder / "notebooks" / f"{notebook.name}.html", render_notebook(notebook, names))
+            page = render_notebook(notebook, names, but=() if stored["run"] else ("TrainingMonitor",))
+            write_text(folder / "notebooks" / f"{notebook.name}.html", page)
         glossary = notebooks[0].path.parent / "glossary.md"
         write_text(folder / "notebooks" / "glossary.html", render_glossary(glossary, names))
         pictures = _write_pictures(notebooks, live)
@@ -94,10 +96,15 @@ def render(template: str, /, **values: Any) -> str:
     return TEMPLATES.render(template, policy=Markup(POLICY), layout="course.html", **values)
 
 
-def render_notebook(notebook: Notebook, names: Sequence[str]) -> str:
-    """The page of a notebook; `names` are those that have a page in the same folder."""
+def render_notebook(notebook: Notebook, names: Sequence[str], but: Sequence[str] = ()) -> str:
+    """The page of a notebook; `names` are those that have a page in the same folder, `but` views that stay as they are stored."""
     relink = link_to_pages(names, glossary=True)
-    cells = [shown for cell in notebook.cells if cell["id"] not in BARE and (shown := show_cell(_joined(cell), relink, live_view))]
+
+    def live(cell: dict[str, Any]) -> dict[str, Any] | None:
+        found = live_view(cell)
+        return None if found and found["view"] in but else found
+
+    cells = [shown for cell in notebook.cells if cell["id"] not in BARE and (shown := show_cell(_joined(cell), relink, live))]
     values = {"name": notebook.name, "title": notebook.title, "home": "The course", **neighbours(notebook.name, names)}
     return render("course_notebook.html", root="../", cells=cells, **values)
 

@@ -17,6 +17,7 @@ class LanguageModel {
     this.vocabulary = this.network.vocabulary;
     this.document = config.eos_token_id;
     this.ends = new Set([this.document]);
+    this.arrays = distributionArrays(this.vocabulary);
     this.cache = this.network.newCache();
     this.cached = []; // the tokens in the cache
   }

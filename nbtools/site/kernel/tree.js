@@ -29,7 +29,7 @@ class TextTree {
 
   /** The distribution after `ids`, and the token that `uniform` selects of it; the likeliest one in greedy decoding. */
   choose(ids, settings, uniform) {
-    const ranking = ranked(this.lm.logits(ids), ids, settings.repetition_penalty ?? 1);
+    const ranking = ranked(this.lm.logits(ids), ids, settings.repetition_penalty ?? 1, this.lm.arrays);
     const greedy = settings.temperature < GREEDY_BELOW;
     const { probabilities, order } = warp(ranking, greedy ? PLAIN : settings);
     const token = greedy ? order[0] : sampleInverseCdf(probabilities, uniform).id;

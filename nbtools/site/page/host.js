@@ -75,7 +75,8 @@ class Kernel {
     if (model.plus) await this.need(model.plus);
     const loaded = new Promise((resolve, reject) => this.opening.set(role, { resolve, reject }));
     this.worker.postMessage({ load: role, model });
-    delete model.weights; // the worker has a copy
+    course.parts[role] = {}; // the worker has its copy
+    document.head.querySelector(`script[src$="/${role}.js"]`).remove();
     return loaded;
   }
 

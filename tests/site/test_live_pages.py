@@ -1,0 +1,275 @@
+"""The pages in a real Chromium without a network: from a disk and from a server, by mouse and keyboard, on a desktop and on a phone."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from nbtools import generate
+from nbtools.generation import next_tokens
+from nbtools.models import load_model, save_model
+from nbtools.site import write_site
+from nbtools.site.pages import LAB
+from nbtools.tokens import visible
+from tests.browser.jupyterlab import find_browser, open_page
+from tests.site.conftest import changed
+from tests.small_models import mini
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+pytestmark = [pytest.mark.xdist_group("site-pages"), pytest.mark.slow(20)]
+PHONE, DESKTOP = {"width": 380, "height": 720}, {"width": 1280, "height": 900}
+HOSTILE = "<img src=x onerror=window.harmed=1> \u202e<script>window.harmed=1</script>"
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model like mini, moved as far as a fine-tuning moves it."""
+    folder = tmp_path_factory.mktemp("model") / "mine"
+    save_model(changed(load_model("mini", verbose=False), by=0.05), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(tuned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_site(tmp_path_factory.mktemp("site") / "pages", tuned).parent
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    """A page without a network but loopback. A test fails where a script did, or where something was asked for from elsewhere."""
+    with open_page(find_browser(), tmp_path) as page:
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda request: wrong.append(request.url) if not re.match(r"file:|data:|blob:|http://127", request.url) else None)
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.set_viewport_size(DESKTOP)
+        yield page
+        assert not wrong
+
+
+@pytest.fixture(scope="module")
+def served(site: Path) -> Iterator[str]:
+    """The pages from a plain static server on loopback."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+def live(page: Page, view: str = "", index: int = 0) -> Locator:
+    """The place of a view, once it is live."""
+    place = page.locator(f'.live[data-view="{view}"]' if view else ".live").nth(index)
+    place.scroll_into_view_if_needed()
+    place.and_(page.locator("[data-state]")).wait_for(timeout=120_000)
+    assert place.get_attribute("data-state") == "live", place.inner_text()
+    return place
+
+
+def written(place: Locator) -> str:
+    """Press Generate and wait for the end of the text."""
+    place.get_by_role("button", name="Generate", exact=True).click()
+    place.locator(".nbt-status", has_text="done").wait_for(timeout=120_000)
+    return "".join(place.locator(".nbt-text").first.locator("span, button").all_text_contents())
+
+
+def expected_text(prompt: str = LAB["prompt"], **changes: Any) -> str:
+    options = {name: value for name, value in LAB.items() if name != "prompt"}
+    return str(generate(mini(), prompt, **{**options, **changes}))
+
+
+@pytest.mark.parametrize("way", ["disk", "server"])
+def test_the_front_page_runs_the_model_and_says_what_python_says(site: Path, served: str, page: Page, way: str) -> None:
+    page.goto((site / "index.html").as_uri() if way == "disk" else f"{served}/index.html")
+    lab = live(page)
+    shown = [(row.locator(".nbt-label").inner_text(), row.locator(".nbt-value").inner_text()) for row in lab.locator(".nbt-top-token").all()]
+    top = next_tokens(mini(), LAB["prompt"], **{name: LAB[name] for name in ("temperature", "top_k", "top_p")})
+    expected = [(visible(text), f"{100 * share:.1f} %") for text, share in zip(top.texts(10), top.probabilities, strict=False)]
+    assert shown[:10] == expected
+    assert written(lab) == expected_text()
+
+
+def test_every_view_of_every_page_is_live_on_a_desktop_and_on_a_phone(site: Path, page: Page) -> None:
+    seen = set()
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)
+        for file in [site / "index.html", site / "model.html", *sorted((site / "notebooks").glob("*.html"))]:
+            page.goto(file.as_uri())
+            for index in range(page.locator(".live").count()):
+                place = live(page, index=index)
+                seen.add(place.get_attribute("data-view"))
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 1, f"{file.name} is wider than {size['width']} pixels by {wide}"
+    assert seen >= {"PromptLab", "AttentionExplorer", "Microscope", "TokenInspector", "ParameterForm"}
+
+
+def test_the_lab_by_keyboard(site: Path, page: Page) -> None:
+    page.goto((site / "index.html").as_uri())
+    lab = live(page)
+    temperature = lab.get_by_label("temperature", exact=True)
+    before = lab.locator(".nbt-top-tokens").get_attribute("aria-label")
+    temperature.focus()
+    for _ in range(14):
+        page.keyboard.press("ArrowLeft")
+    assert "greedy" in lab.inner_text() and lab.locator(".nbt-top-tokens").get_attribute("aria-label") != before
+    lab.get_by_role("button", name="Generate", exact=True).focus()
+    page.keyboard.press("Enter")
+    lab.locator(".nbt-status", has_text="done").wait_for()
+    text = "".join(lab.locator(".nbt-text").first.locator("span, button").all_text_contents())
+    assert text == expected_text(temperature=0.0, top_k=None, top_p=None)
+    lab.locator(".nbt-token").nth(3).focus()
+    page.keyboard.press("Enter")
+    choices = lab.locator(".nbt-detail button[data-token]")
+    other = choices.nth(1)
+    word = other.inner_text().rpartition(" ")[0].rpartition(" ")[0]
+    other.focus()
+    page.keyboard.press("Enter")
+    lab.locator("h4", has_text="2 branches").wait_for()
+    assert visible(lab.locator(".nbt-token").nth(3).inner_text()) == word or word in lab.inner_text()
+
+
+def test_the_explorer_and_the_microscope_by_mouse(site: Path, page: Page) -> None:
+    page.goto((site / "notebooks" / "02_loading.html").as_uri())
+    explorer = live(page, "AttentionExplorer")
+    explorer.locator('button[data-layer="4"][data-head="2"]').click()
+    explorer.locator("h4", has_text="Layer 4, head 2").wait_for()
+    explorer.locator("canvas.nbt-matrix").click(position={"x": 4, "y": 200})
+    explorer.get_by_text("weight = exp(score) / sum").wait_for()
+    explorer.get_by_role("button", name="Apply to every layer").click()
+    explorer.get_by_text("the prediction").wait_for()
+    explorer.get_by_role("button", name="Ablate each head").click()
+    explorer.get_by_text("Orange: the head raised").wait_for(timeout=120_000)
+    page.goto((site / "model.html").as_uri())
+    microscope = live(page, "Microscope")
+    microscope.get_by_role("textbox", name="Prompt").fill("I hated")
+    microscope.get_by_role("button", name="Compare").click()
+    microscope.locator(".nbt-line", has_text="I hated").first.wait_for(timeout=60_000)
+    microscope.locator('button[data-layer="1"][data-head="7"]').click()
+    microscope.get_by_text("Layer 1, head 7").wait_for()
+
+
+def test_hostile_text_is_text(site: Path, page: Page) -> None:
+    page.goto((site / "index.html").as_uri())
+    lab = live(page)
+    lab.get_by_role("textbox", name="Prompt").fill(HOSTILE)
+    lab.get_by_role("button", name="Generate", exact=True).focus()
+    assert written(lab).startswith(HOSTILE)
+    assert page.evaluate("window.harmed") is None and lab.locator("img, script").count() == 0
+
+
+def test_two_tabs_and_a_reload_in_the_middle_of_a_text(site: Path, page: Page) -> None:
+    address = (site / "index.html").as_uri()
+    page.goto(address)
+    other = page.context.new_page()
+    other.goto(address)
+    first, second = live(page), live(other)
+    first.get_by_role("button", name="Generate", exact=True).click()
+    assert written(second) == expected_text()
+    page.reload()
+    assert written(live(page)) == expected_text()
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "missing"])
+def test_a_damaged_file_of_weights_is_one_clear_line(site: Path, tmp_path: Path, damage: str) -> None:
+    copy = shutil.copytree(site, tmp_path / "copy")
+    file = copy / "live" / "base.js"
+    text = file.read_text(encoding="utf8")
+    if damage == "missing":
+        file.unlink()
+    elif damage == "cut":
+        file.write_text(text[: len(text) // 2], encoding="utf8")
+    else:
+        place = text.index('"weights": "') + 100_000
+        file.write_text(text[:place] + ("B" if text[place] == "A" else "A") + text[place + 1 :], encoding="utf8")
+    with open_page(find_browser(), tmp_path) as page:
+        page.goto((copy / "index.html").as_uri())
+        place = page.locator(".live[data-state]").first
+        place.wait_for(timeout=120_000)
+        assert place.get_attribute("data-state") == "failed"
+        [line] = page.locator(".live [role=alert]").all_inner_texts()
+        assert "damaged" in line and "Copy the pages again." in line
+        assert "needs scripts" in page.locator(".live").first.inner_text(), "the stored form stays"
+
+
+def test_without_scripts_the_stored_forms_show(site: Path, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        page = browser.new_context(java_script_enabled=False).new_page()
+        page.goto((site / "notebooks" / "02_loading.html").as_uri())
+        assert page.locator(".live img, .live table").count() > 0 and page.locator(".nbt-frame").count() == 0
+        assert not page.locator("#search").is_visible()
+        browser.close()
+
+
+def test_search_theme_and_progress_are_kept(site: Path, page: Page) -> None:
+    page.goto((site / "notebooks" / "03_generation.html").as_uri())
+    page.get_by_label("Search").fill("overfitting")
+    link = page.locator("#search a").first
+    link.wait_for()
+    assert "04_finetuning.html#" in (link.get_attribute("href") or "")
+    link.click()
+    page.wait_for_url("**/04_finetuning.html#*")
+    assert page.locator(f"[id='{page.url.partition('#')[2]}']").count() == 1
+    page.get_by_label("Search").fill("xyzzy")
+    page.get_by_text("Nothing found.").wait_for()
+    page.locator("#theme").click()
+    page.get_by_label("I have read this notebook").check()
+    page.goto((site / "index.html").as_uri())
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert "read" in page.locator('[data-notebook="04_finetuning"] .read-mark').inner_text()
+    assert page.locator('[data-notebook="03_generation"] .read-mark').inner_text() == ""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(site: Path, page: Page, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    for name in ("index.html", "model.html", "notebooks/02_loading.html", "notebooks/04_finetuning.html"):
+        page.goto((site / name).as_uri())
+        for index in range(page.locator(".live").count()):
+            live(page, index=index)
+        found = Axe().run(page, options={"preload": False}).response["violations"]
+        serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+        assert not serious, name
+
+
+def test_memory_stays_flat_over_a_hundred_texts(site: Path, page: Page) -> None:
+    page.goto((site / "index.html").as_uri())
+    lab = live(page)
+
+    browser = page.context.new_cdp_session(page)
+
+    def memory() -> float:
+        """The tab's memory in MB without what is garbage already."""
+        browser.send("HeapProfiler.collectGarbage")
+        page.wait_for_timeout(1000)
+        renderers = [one for one in psutil.Process().children(recursive=True) if "--type=renderer" in " ".join(one.cmdline())]
+        return max(one.memory_info().rss for one in renderers) / 1e6
+
+    used = []
+    for number in range(100):
+        seed = lab.get_by_role("spinbutton", name="seed")
+        seed.fill(str(number))
+        seed.blur()
+        written(lab)
+        if number in (29, 99):
+            used.append(memory())
+    early, late = used
+    assert late < early + 40 and late < 400, f"{early:.0f} MB, then {late:.0f} MB"
