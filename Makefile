@@ -7,6 +7,8 @@
 #   make check-all  the long checks: the notebooks with their stored parameters, two hundred runs of a sweep with random kills,
 #                   and the environments in which people open the course (hours)
 #   make refresh    run the notebooks and store their outputs
+#   make site       the course as pages with live views, in runs/site/: open index.html there
+#   make publish    give the project its public address: make publish ADDRESS=https://github.com/OWNER/REPO
 #   make pictures   update the README's pictures of the live views, with Chromium
 #   make bench      measure speed and memory and update the pages with the results; run nothing else meanwhile
 #
@@ -19,7 +21,7 @@
 #   TESTS=tests/data                                   the tests that `make check` runs; default: all
 #   BENCH=--again                                      options of `make bench`: --plan, --again, or names of benchmarks
 
-.PHONY: course lab check style test check-all refresh pictures bench
+.PHONY: course lab check style test check-all refresh site publish pictures bench
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := course
 
@@ -54,6 +56,12 @@ refresh: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/i
 	.venv/bin/python tools/install_cell.py
 	$(OFFLINE) $(RUN) nbtools refresh
 	.venv/bin/python tools/refresh_readme.py
+
+site: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/installed-course)
+	$(OFFLINE) $(RUN) nbtools site --out runs/site
+
+publish: $(firstword $(wildcard .venv/installed-dev .venv/installed-lab) .venv/installed-course)
+	.venv/bin/python tools/publish.py "$(ADDRESS)"
 
 pictures: .venv/installed-dev
 	$(OFFLINE) .venv/bin/python tools/picture_views.py

@@ -35,6 +35,7 @@ NAMES = (
     "learning_rates",
     "estimate",
     "attention_payload",
+    "site",
     "course",
     "profile",
     "adapters",

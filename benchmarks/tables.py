@@ -119,6 +119,20 @@ def attention_payload(record: Record) -> list[Block]:
     return [Table(head, rows), "" if record["settings"]["bertviz"] else "BertViz was not installed."]
 
 
+def site(record: Record) -> list[Block]:
+    one, peer = record["summary"], record["settings"]["peer"]
+    size = f"{one['total_bytes'] / 1e6:.1f} ({one['base_bytes'] / 1e6:.1f})"
+    ours = [
+        "**the course's pages**, mini", "8", size, ranged(one["first_seconds"]),
+        ranged(one["first_visit_seconds"]), ranged(one["distribution_seconds"]), ranged(one["tokens_per_second"]),
+        ranged(one["memory_bytes"], 1e6),
+    ]  # fmt: skip
+    theirs = [peer["name"], f"{peer['parameters'] / 1e6:.0f}", f"{peer['bytes'] / 1e6:.0f}", *[""] * 5]
+    head = ["pages", "million parameters", "MB in all (of them the model)", "from a disk, s", "from a server, s"]
+    head += ["of that once loaded, s", "tokens/s", "the tab's memory, MB"]
+    return [Table(head, [ours, theirs])]
+
+
 def course(record: Record) -> list[Block]:
     rows = [[name, f"{one['seconds']:.0f}", f"{one['peak_memory_bytes'] / 1e9:.2f}"] for name, one in record["summary"].items()]
     return [Table(["notebook", "seconds", "peak memory, GB"], rows)]
@@ -223,6 +237,7 @@ TABLES: dict[str, Callable[[Record], list[Block]]] = {
     "learning_rates": learning_rates,
     "estimate": estimate,
     "attention_payload": attention_payload,
+    "site": site,
     "course": course,
     "profile": profile,
     "adapters": adapters,

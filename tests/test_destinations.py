@@ -152,7 +152,7 @@ def test_a_value_that_is_not_a_path_is_refused(place, writer, given) -> None:
 def test_a_tilde_is_the_home_folder_and_an_empty_folder_may_be_filled(place) -> None:
     (place / "models" / "m").mkdir(parents=True)
     assert save_model(tiny(), "~/models/m") == place / "models" / "m"
-    assert write_site("~/pages") == place / "pages" / "index.html"
+    assert write_site("~/pages", "~/models/m") == place / "pages" / "index.html"
     command("solve", "01", "--out=~/solved.ipynb")
     to_csv("~/class.csv")
     benchmark("~/result.json")

@@ -24,21 +24,25 @@ from nbtools.storage import write_text
 ROOT = Path(__file__).parents[1]
 ID = "install"
 
-CODE = """\
-# In Colab this installs the course where it is missing; elsewhere it does nothing.{first}
+BEGIN = """\
+# In Colab this installs the course where it is missing; elsewhere it does nothing.
 import importlib.util, os
 if "COLAB_RELEASE_TAG" in os.environ and importlib.util.find_spec("nbtools") is None:
-    get_ipython().run_line_magic("pip", 'install -q "{what}"')"""
-FROM_ADDRESS = "attention-to-finetuning[course] @ git+{address}@v{version}"
-FROM_WHEEL = "/content/attention_to_finetuning-{version}-py3-none-any.whl[course]"
+"""
+FROM_ADDRESS = """\
+    get_ipython().run_line_magic("pip", 'install -q "attention-to-finetuning[course] @ git+{address}@v{version}"')"""
+FROM_WHEEL = """\
+    wheel = "/content/attention_to_finetuning-{version}-py3-none-any.whl"
+    if os.path.exists(wheel):
+        get_ipython().run_line_magic("pip", f'install -q "{{wheel}}[course]"')
+    else:
+        print("The course is not installed here. Put its wheel among Colab's files (the folder on the left) and run this cell again.")
+        print("In a clone, `pip wheel --no-deps .` makes the wheel.")"""
 
 
 def source(address: str, version: str) -> str:
     """The cell's code for a repository's address; without one, `address` is empty."""
-    if address:
-        return CODE.format(first="", what=FROM_ADDRESS.format(address=address.rstrip("/"), version=version))
-    first = "\n# First put its wheel among Colab's files; in a clone, `pip wheel --no-deps .` makes it."
-    return CODE.format(first=first, what=FROM_WHEEL.format(version=version))
+    return BEGIN + (FROM_ADDRESS.format(address=address.rstrip("/"), version=version) if address else FROM_WHEEL.format(version=version))
 
 
 def with_cell(content: dict[str, Any], code: str) -> dict[str, Any]:

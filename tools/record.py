@@ -25,8 +25,11 @@ from nbtools.training.metrics import machine, versions
 CELLS = {
     "03_generation": ("generate-text", "greedy-short", "distribution", "sampling", "repetition-text"),
     "04_finetuning": ("before", "after", "samples"),
-    "05_sampling": ("score", "greedy", "sampled", "forgotten"),
+    "05_sampling": ("score", "greedy", "sampled", "forgotten", "label-score", "label-texts"),
+    "08_other_tasks": ("baseline", "same", "tuned", "ask", "paired"),
 }
+# What would take a larger model long and is not recorded, left out or shortened.
+SHORTER = ("overfit_epochs=0", "label_steps=60", "seeds=1")
 
 
 def printed(cell: dict[str, Any]) -> str:
@@ -43,7 +46,7 @@ def printed(cell: dict[str, Any]) -> str:
 def main(
     profile: Annotated[str, typer.Argument(help="The larger model.")],
     out: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("runs/recorded"),
-    p: Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="A parameter of all notebooks.")] = [],  # noqa: B006
+    p: Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the notebooks that have it.")] = list(SHORTER),  # noqa: B006
 ) -> None:
     """Run notebooks with a larger model and store what they print."""
     parameters = [word for value in p for word in ("-p", *value.split("=", 1))]

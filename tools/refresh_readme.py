@@ -13,6 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 
@@ -50,9 +51,15 @@ def links(course: dict[str, str]) -> str:
     name = address.removeprefix("https://github.com/")
     colab = f"https://colab.research.google.com/github/{name}/blob/{branch}/notebooks/00_setup.ipynb"
     binder = f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/notebooks/00_setup.ipynb"
+    owner, repository = name.split("/")
+    place = quote(f"lab/tree/{repository}/notebooks", safe="")
+    hub = f"/hub/user-redirect/git-pull?repo={quote(address, safe='')}&branch={branch}&urlpath={place}"
+    pages = f"https://{owner.lower()}.github.io/{repository}/"
     return (
+        f"[The course in the browser]({pages}): read it, and try the model, with nothing installed\n\n"
         f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})\n"
-        f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})"
+        f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})\n\n"
+        f"On a JupyterHub with nbgitpuller, this after the hub's address opens a copy: `{hub}`"
     )
 
 

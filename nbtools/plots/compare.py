@@ -19,6 +19,11 @@ def draw_top_gains(shifts: Sequence[Any], prompt: str) -> Picture:
     shifts  what `nbtools.compare.top_gains` returned
     prompt  the text after which the tokens were predicted
     """
+    if not shifts:
+        figure, ax = new_figure(width=7.5, height=1.0)
+        ax.set_axis_off()
+        ax.text(0.5, 0.5, "No next token became likelier.", ha="center", va="center")
+        return Picture(figure, "no next token became likelier")
     figure, ax = new_figure(width=7.5, height=0.5 + 0.3 * len(shifts))
     rows = np.arange(len(shifts))
     before, after = ([max(getattr(shift, name), LEAST) for shift in shifts] for name in ("before", "after"))

@@ -18,13 +18,13 @@ from nbtools.report.layout import FILTERS, FOLDER
 from nbtools.report.markup import render_markdown
 from nbtools.report.notebook_page import link_to_pages, neighbours, show_cell
 from nbtools.site.live import live_view, stored_data
-from nbtools.site.scripts import HERE, page_script, page_style, register
-from nbtools.site.weights import model_name, pack_model
 from nbtools.storage import atomic_folder, destination, resolve_path, write_text
 from nbtools.storage.destinations import SITE
 from nbtools.storage.json_files import read_object
 from nbtools.templates import Templates
 from nbtools.training import tuned_model
+from nbtools.widgets.browser.scripts import page_script, register, view_styles
+from nbtools.widgets.browser.weights import model_name, pack_model
 
 # Scripts come from the pages' own folder alone, and nothing is sent anywhere; the worker is made from text, because a page that was opened
 # from a disk may load no other. Styles stand in the pages too: outputs of notebooks bring them.
@@ -32,6 +32,7 @@ POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'"
 )
+HERE = Path(__file__).parent
 TEMPLATES = Templates(HERE / "templates", FOLDER, **FILTERS)
 LAB: dict[str, Any] = {
     "prompt": "The old house at the end of the road",
@@ -67,8 +68,9 @@ def write_site(out: str | Path, model: str | Path | None = None) -> Path:
         stored = stored_data(base, run, notebooks)
         write_text(live / "data.js", register("data", stored))
         write_text(live / "search.js", register("search", {"sections": [one for notebook in notebooks for one in _sections(notebook)]}))
-        write_text(live / "course.js", page_script())
-        write_text(live / "course.css", page_style())
+        report_style = (FOLDER / "report.css").read_text(encoding="utf8")
+        write_text(live / "course.js", page_script((HERE / "reading.js").read_text(encoding="utf8")))
+        write_text(live / "course.css", "\n".join([report_style, *view_styles(), (HERE / "course.css").read_text(encoding="utf8")]))
         for notebook in notebooks:
             page = render_notebook(notebook, names, but=() if stored["run"] else ("TrainingMonitor",))
             write_text(folder / "notebooks" / f"{notebook.name}.html", page)

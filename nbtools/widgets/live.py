@@ -89,6 +89,20 @@ class LiveView(RequestWidget):
         """The view as HTML without scripts, for stored outputs and for places without widgets."""
         raise NotImplementedError(type(self).__name__)
 
+    def to_html(self, *, model: bool = False) -> str:
+        """The view as one page that needs no network, no kernel and no other file.
+
+        model  whether its models go into the page, so that it goes on computing there; GPT-2's kind only. Otherwise it shows what it has
+               computed so far
+
+        Raises InputError where there is no model to put in, ModelError for a model that pages cannot run.
+
+        Example: `Path("lab.html").write_text(lab.to_html(model=True), encoding="utf8")`
+        """
+        from nbtools.widgets.browser.one_page import view_page
+
+        return view_page(self, model)
+
     def _repr_mimebundle_(self, **keywords: Any) -> Any:
         if self._replacement:
             return {"text/plain": self._replacement, "text/html": as_text(self._replacement)}

@@ -93,6 +93,17 @@ def test_attention_payload(here: None, tmp_path: Path) -> None:
     assert "| **ours**, 16 tokens |" in shown_table("attention_payload", record)
 
 
+@pytest.mark.slow(20)
+@pytest.mark.browser
+def test_site(here: None, tmp_path: Path) -> None:
+    find_browser()
+    record = quick("site", tmp_path)
+    [row] = record["raw"]["visit"]
+    assert row["tokens_per_second"] > 0 and 0 < row["distribution_seconds"] <= row["first_seconds"]
+    assert row["total_bytes"] > row["base_bytes"] > row["tuned_bytes"] > 8e6 and row["memory_bytes"] > 10**7
+    assert "Transformer Explainer" in shown_table("site", record)
+
+
 @pytest.mark.long(10)
 def test_course(here: None, tmp_path: Path) -> None:
     record = quick("course", tmp_path)

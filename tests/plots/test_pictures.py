@@ -27,6 +27,7 @@ PICTURES = {
     "before and after": lambda: draw_before_after({"validation": score(560.0)}, {"validation": score(480.0)}),
     "schedules": lambda: draw_schedules({"linear": [1.0, 0.5, 0.0], "constant": [1.0, 1.0, 1.0]}, {1: 0.3, 4: 0.8}),
     "lengths": lambda: draw_lengths(np.array([10, 200, 700, 30]), [0, 1, 0, 1], 512),
+    "none likelier": lambda: draw_top_gains([], "The film"),
     "likelier": lambda: draw_top_gains([Shift("␣film", 0.001, 0.05), Shift("$x$", 0.1, 0.2)], "The $5 film"),
     "moved heads": lambda: draw_moved_heads(np.array([[0.0, 0.2], [0.5, 0.1]])),
     "nothing moved": lambda: draw_moved_heads(np.zeros((2, 2))),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nbtools.models import LanguageModel
-from nbtools.site.weights import pack_model, unpacked
+from nbtools.widgets.browser.weights import pack_model, unpacked
 from tests.browser.jupyterlab import find_browser, open_page
 from tests.site.worker import PageWithWorker
 from tests.small_models import mini, tiny

@@ -52,7 +52,9 @@ def page(tmp_path: Path) -> Iterator[Page]:
     with open_page(find_browser(), tmp_path) as page:
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: wrong.append(request.url) if not re.match(r"file:|data:|blob:|http://127", request.url) else None)
+        page.on(
+            "request", lambda request: wrong.append(request.url) if not re.match(r"file:|data:|blob:|http://127", request.url) else None
+        )
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.set_viewport_size(DESKTOP)
         yield page
@@ -98,7 +100,9 @@ def expected_text(prompt: str = LAB["prompt"], **changes: Any) -> str:
 def test_the_front_page_runs_the_model_and_says_what_python_says(site: Path, served: str, page: Page, way: str) -> None:
     page.goto((site / "index.html").as_uri() if way == "disk" else f"{served}/index.html")
     lab = live(page)
-    shown = [(row.locator(".nbt-label").inner_text(), row.locator(".nbt-value").inner_text()) for row in lab.locator(".nbt-top-token").all()]
+    shown = [
+        (row.locator(".nbt-label").inner_text(), row.locator(".nbt-value").inner_text()) for row in lab.locator(".nbt-top-token").all()
+    ]
     top = next_tokens(mini(), LAB["prompt"], **{name: LAB[name] for name in ("temperature", "top_k", "top_p")})
     expected = [(visible(text), f"{100 * share:.1f} %") for text, share in zip(top.texts(10), top.probabilities, strict=False)]
     assert shown[:10] == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nbtools.site.scripts import worker_script
+from nbtools.widgets.browser.scripts import worker_script
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -25,7 +25,7 @@ OTHERS: list[dict[str, str]] = [{}, {"TERM": "xterm"}, {"BINDER_SERVICE_HOST": "
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a cell's code as a kernel would; the lines it gave to %pip."""
 
-    def run(code: str, variables: dict[str, str], missing: bool = True) -> list[str]:
+    def run(code: str, variables: dict[str, str], missing: bool = True, wheel: bool = True) -> list[str]:
         asked: list[str] = []
 
         class Shell:
@@ -40,6 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
         find = importlib.util.find_spec
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if missing and name == "nbtools" else find(name))
         monkeypatch.setattr(builtins, "get_ipython", Shell, raising=False)
+        monkeypatch.setattr(os.path, "exists", lambda path: wheel)
         exec(code, {})
         return asked
 
@@ -69,7 +70,12 @@ def test_where_the_course_is_installed_it_does_nothing(address: str, run: Any) -
 def test_without_an_address_it_installs_the_learners_wheel_of_this_version(run: Any) -> None:
     code = source("", "1.2.3")
     assert run(code, COLAB) == ['install -q "/content/attention_to_finetuning-1.2.3-py3-none-any.whl[course]"']
-    assert "wheel among Colab's files" in code and "pip wheel" in code
+
+
+def test_without_an_address_and_a_wheel_it_says_what_to_do(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(source("", "1.2.3"), COLAB, wheel=False) == []
+    said = capsys.readouterr().out
+    assert said.startswith("The course is not installed here. Put its wheel among Colab's files") and "pip wheel" in said
 
 
 def test_with_an_address_it_installs_the_tag_of_this_version_and_never_the_constraints(run: Any) -> None:

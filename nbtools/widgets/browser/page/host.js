@@ -3,11 +3,12 @@
 
 const course = { views: {}, parts: {} }; // renderers by the name of the view; what the files of the folder `live` register, by name
 globalThis.course = course;
-const LIVE = new URL(".", document.currentScript.src); // the folder of this script
+const LIVE = new URL(".", document.currentScript.src || location.href); // the folder of this script
 const scripts = new Map();
 
 /** Run a script of the folder `live` once. From a disk nothing else may be read: neither modules nor fetch. */
 function loadScript(name) {
+  if (course.parts[name] && !scripts.has(name)) return Promise.resolve(course.parts[name]); // it stands in the page
   if (!scripts.has(name)) {
     const script = Object.assign(document.createElement("script"), { src: new URL(`${name}.js`, LIVE).href });
     const done = new Promise((resolve, reject) => {
@@ -76,7 +77,7 @@ class Kernel {
     const loaded = new Promise((resolve, reject) => this.opening.set(role, { resolve, reject }));
     this.worker.postMessage({ load: role, model });
     course.parts[role] = {}; // the worker has its copy
-    document.head.querySelector(`script[src$="/${role}.js"]`).remove();
+    document.head.querySelector(`script[src$="/${role}.js"]`)?.remove();
     return loaded;
   }
 

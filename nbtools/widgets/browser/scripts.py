@@ -1,9 +1,10 @@
-"""The scripts of the pages: concatenated from the JavaScript of the views, of the engine and of the page, without a build step."""
+"""The scripts of pages with live views: the JavaScript of views, engine and host, concatenated; there is no build step."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from nbtools.widgets import AttentionExplorer, Microscope, ParameterForm, PromptLab, TokenInspector, TrainingMonitor
@@ -23,7 +24,7 @@ KERNEL = (
     "kernel/inspector",
     "kernel/worker",
 )
-PAGE = ("page/host", "page/without_models", "page/reading")
+HOST = ("page/host", "page/without_models")
 VIEWS: tuple[type[LiveView], ...] = (PromptLab, AttentionExplorer, Microscope, TokenInspector, TrainingMonitor, ParameterForm)
 EXPORTS = re.compile(r"^export (default )?\{[^}]*\};?$", re.MULTILINE)
 
@@ -39,21 +40,23 @@ def worker_script() -> str:
     return "\n".join([*shared, read_scripts(ENGINE), read_scripts(KERNEL)])
 
 
-def page_script() -> str:
-    """course.js: each view in its own scope, the worker's source as text, and what starts the page."""
-    views = []
-    for view in VIEWS:
-        source = EXPORTS.sub("", script(*view.modules, view.view))
-        views.append(f"course.views.{view.__name__} = (() => {{\n{source}\nreturn render;\n}})();")
-    host, *rest = (read_scripts((name,)) for name in PAGE)
-    return "\n".join(['"use strict";', "(() => {", f"const KERNEL = {json.dumps(worker_script())};", host, *views, *rest, "})();\n"])
+def page_script(start: str, views: Sequence[type[LiveView]] = VIEWS, worker: bool = True) -> str:
+    """One script for a page: the worker's source as text, the host, each view in its own scope, and `start`, which begins.
+
+    views   those that the page may show
+    worker  whether the page has models of language
+    """
+    source = json.dumps(worker_script() if worker else "").replace("</", "<\\/")  # it may stand in a page
+    parts = ['"use strict";', "(() => {", f"const KERNEL = {source};", read_scripts(HOST)]
+    for view in views:
+        module = EXPORTS.sub("", script(*view.modules, view.view))
+        parts.append(f"course.views.{view.__name__} = (() => {{\n{module}\nreturn render;\n}})();")
+    return "\n".join([*parts, start, "})();\n"])
 
 
-def page_style() -> str:
-    """course.css: the pages' own rules after those of a report and of the views."""
-    report = HERE.parent / "report" / "templates" / "report.css"
-    views = [WIDGETS / f"{name}.css" for name in ("shared", *(view.view for view in VIEWS))]
-    return "\n".join(file.read_text(encoding="utf8") for file in (report, *views, HERE / "page" / "course.css"))
+def view_styles() -> list[str]:
+    """The views' style sheets, the common one first."""
+    return [(WIDGETS / f"{name}.css").read_text(encoding="utf8") for name in ("shared", *(view.view for view in VIEWS))]
 
 
 def register(name: str, value: object) -> str:
