@@ -1,4 +1,4 @@
-"""Take the README's pictures of the live views, in a real JupyterLab in Chromium.
+"""Take the README's pictures of the live views, in a real JupyterLab in Chromium, and of the pages' front page.
 
     python tools/picture_views.py [--out docs/pictures]
 
@@ -86,6 +86,21 @@ def picture(page: Page, name: str, to: Path) -> None:
     print(f"{to.relative_to(ROOT) if to.is_relative_to(ROOT) else to}: {to.stat().st_size / 1e3:.0f} kB")
 
 
+def front_page(page: Page, place: Path, to: Path) -> None:
+    """The pages' front page, after a press of Generate."""
+    from nbtools.site import write_site
+
+    page.goto(write_site(place / "pages", place / "notebooks" / "tuned").as_uri())
+    page.set_viewport_size({"width": 1100, "height": 1010})
+    lab = page.locator(".live[data-state=live]").first
+    lab.wait_for(timeout=HANG)
+    lab.get_by_role("button", name="Generate", exact=True).click()
+    lab.locator(".nbt-status").get_by_text("done", exact=True).wait_for(timeout=HANG)
+    page.evaluate("scrollTo(0, 0)")
+    page.screenshot(path=to)
+    print(f"{to.relative_to(ROOT) if to.is_relative_to(ROOT) else to}: {to.stat().st_size / 1e3:.0f} kB")
+
+
 def main(out: Annotated[Path, typer.Option(help="The folder of the pictures.")] = ROOT / "docs" / "pictures") -> None:
     """Take the README's pictures of the live views."""
     browser = find_browser()
@@ -101,6 +116,7 @@ def main(out: Annotated[Path, typer.Option(help="The folder of the pictures.")] 
             page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
             for name in USES:
                 picture(page, name, out / f"{name}.png")
+            front_page(page, place, out / "site.png")
 
 
 if __name__ == "__main__":

@@ -46,8 +46,9 @@ def picture(notebook: str, cell_id: str) -> bytes:
 def links(course: dict[str, str]) -> str:
     """Badges for Colab and Binder, or a sentence saying why there are none."""
     address, branch = course["repository"].rstrip("/"), course["branch"]
+    picture = "[![The course's front page: a prompt lab whose model runs in the browser](docs/pictures/site.png)]"
     if not address:
-        return "*Links that open the notebooks in Colab and Binder appear here once the repository has a public address.*"
+        return f"{picture}(#the-course-in-a-browser)\n\n*Links that open the notebooks in Colab and Binder appear here once the repository has a public address.*"
     name = address.removeprefix("https://github.com/")
     colab = f"https://colab.research.google.com/github/{name}/blob/{branch}/notebooks/00_setup.ipynb"
     binder = f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/notebooks/00_setup.ipynb"
@@ -56,7 +57,7 @@ def links(course: dict[str, str]) -> str:
     hub = f"/hub/user-redirect/git-pull?repo={quote(address, safe='')}&branch={branch}&urlpath={place}"
     pages = f"https://{owner.lower()}.github.io/{repository}/"
     return (
-        f"[The course in the browser]({pages}): read it, and try the model, with nothing installed\n\n"
+        f"{picture}({pages})\n\n[The course in the browser]({pages}): read it, and try the model, with nothing installed\n\n"
         f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})\n"
         f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})\n\n"
         f"On a JupyterHub with nbgitpuller, this after the hub's address opens a copy: `{hub}`"
