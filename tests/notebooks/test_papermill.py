@@ -25,7 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "02_loading": {"prompt": "A film that I liked, twice.", "layer": 1, "head": 3},
     "03_generation": {"max_new_tokens": 10, "short_prompt": "The film", "seed": 3},
     "04_finetuning": {"max_reviews": 80, "max_steps": 6, "block_size": 128, "max_new_tokens": 10, "overfit_epochs": 1},
-    "05_sampling": {"max_reviews": 80, "max_new_tokens": 10, "seed": 3},
+    "05_sampling": {"max_reviews": 80, "max_new_tokens": 10, "label_steps": 4, "seed": 3},
     "06_pitfalls": {"max_steps": 2, "max_reviews": 60, "block_size": 64, "seeds": 2},
     "07_your_own": {"max_texts": 300, "max_steps": 10, "block_size": 64},
     "08_other_tasks": {
