@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from nbtools.values import near_miss, shown
 # with smollm2 (`python -m benchmarks.adapters`): 1.306 bits per byte before training, 1.243 after 60 steps.
 LORA_RATE = 2e-4
 
+AUTO = "auto"  # a notebook's profile that depends on where it runs
 MINI_FOLDER = Path(__file__).parent / "assets" / "mini"  # the model that is part of the package
 
 
@@ -96,6 +98,30 @@ def get_profile(name: str) -> Profile:
         return PROFILES[name]
     remedy = f"{near_miss(str(name), PROFILES)}The profiles are: {', '.join(PROFILES)}."
     raise InputError(f"There is no profile called {shown(name)}.", remedy)
+
+
+def choose_profile(name: str) -> str:
+    """The profile for a notebook's parameter: for "auto" the one that fits the machine, and that is printed; else `name`.
+
+    Raises InputError for an unknown profile.
+    """
+    from nbtools.system import say
+
+    found = resolve_profile(name)
+    if name == AUTO:
+        why = "on this GPU of Colab" if found == "gpt2" else "everywhere but on a GPU of Colab"
+        say(f"Profile: {found}, which auto means {why}.")
+    return found
+
+
+def resolve_profile(name: str) -> str:
+    """What `choose_profile` returns: for "auto" gpt2 in Colab with a GPU, where the Hub is near and memory is enough, else mini."""
+    if name != AUTO:
+        return get_profile(name).name
+    from nbtools.system import device, name_host
+
+    offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+    return "gpt2" if name_host() == "colab" and not offline and device().type == "cuda" else "mini"
 
 
 def check_spelling(name: str) -> None:

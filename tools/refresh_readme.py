@@ -48,7 +48,8 @@ def links(course: dict[str, str]) -> str:
     address, branch = course["repository"].rstrip("/"), course["branch"]
     picture = "[![The course's front page: a prompt lab whose model runs in the browser](docs/pictures/site.png)]"
     if not address:
-        return f"{picture}(#the-course-in-a-browser)\n\n*Links that open the notebooks in Colab and Binder appear here once the repository has a public address.*"
+        none = "*Links that open the notebooks in Colab and Binder appear here once the repository has a public address.*"
+        return f"{picture}(#the-course-in-a-browser)\n\n{none}"
     name = address.removeprefix("https://github.com/")
     colab = f"https://colab.research.google.com/github/{name}/blob/{branch}/notebooks/00_setup.ipynb"
     binder = f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/notebooks/00_setup.ipynb"

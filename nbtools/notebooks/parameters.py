@@ -18,7 +18,7 @@ from typing import Any
 
 from nbtools.errors import InputError
 from nbtools.notebooks.catalog import Notebook
-from nbtools.profiles import get_profile
+from nbtools.profiles import AUTO, get_profile, resolve_profile
 from nbtools.values import CHECKS, near_miss, shown
 
 # Words that a parameter's name may not contain, because papermill stores every parameter as plain text in the executed notebook.
@@ -71,8 +71,9 @@ def read_parameters(notebook: Notebook) -> dict[str, Parameter]:
 
 
 def all_values(notebook: Notebook, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of all parameters of a notebook: the `given` ones, and defaults for the others."""
-    return {name: parameter.default for name, parameter in read_parameters(notebook).items()} | dict(given)
+    """The values of all parameters of a notebook: the `given` ones, and defaults for the others; the profile is the one that is used."""
+    values = {name: parameter.default for name, parameter in read_parameters(notebook).items()} | dict(given)
+    return values | ({"profile": resolve_profile(AUTO)} if values.get("profile") == AUTO else {})
 
 
 @functools.lru_cache(maxsize=100)
@@ -121,9 +122,20 @@ def check_parameters(notebooks: Iterable[Notebook], given: Mapping[str, Any], pr
             listing = f"The parameters are: {', '.join(known)}." if known else "The chosen notebooks have no parameters."
             raise InputError(f"No chosen notebook has a parameter called {name!r}.", guess + listing)
     return {
-        notebook: {name: coerce(parameters[name], value) for name, value in given.items() if name in parameters}
+        notebook: _with_profile(parameters, {name: coerce(parameters[name], value) for name, value in given.items() if name in parameters})
         for notebook, parameters in by_notebook.items()
     }
+
+
+def _with_profile(parameters: Mapping[str, Parameter], given: dict[str, Any]) -> dict[str, Any]:
+    """The given parameters, with the profile that "auto" means here: a run's identity must say which model it has.
+
+    Where it is mini, as almost everywhere, a profile that was not given stays out.
+    """
+    if "profile" not in parameters or given.get("profile", parameters["profile"].default) != AUTO:
+        return given
+    found = resolve_profile(AUTO)
+    return given | {"profile": found} if "profile" in given or found != "mini" else given
 
 
 def check_secret(name: str, value: Any) -> None:
@@ -154,7 +166,7 @@ def coerce(parameter: Parameter, value: Any) -> Any:
     except (ValueError, KeyError, SyntaxError, TypeError, OverflowError, RecursionError):
         wanted = KINDS.get(parameter.kind, "a value")
         raise InputError(f"{name} must be {wanted.partition(' such')[0]}, and {shown(value)} is not.", f"Give {wanted}.") from None
-    if name == "profile" and isinstance(result, str):
+    if name == "profile" and isinstance(result, str) and result != AUTO:
         get_profile(result)
     if name in CHECKS and not isinstance(result, (list, dict)):
         CHECKS[name](name, result)

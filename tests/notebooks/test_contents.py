@@ -82,7 +82,7 @@ def test_each_parameter_has_a_type_a_value_and_a_comment(path: Path) -> None:
     for line, parameter in zip(lines, declared.values(), strict=True):
         assert re.fullmatch(r"\w+: \w+(\[\w+\])? = .+?  # \S.+", line), line
         assert parameter.kind and parameter.help
-    assert declared["profile"].default == "mini"
+    assert declared["profile"].default == "auto"
 
 
 @every_notebook

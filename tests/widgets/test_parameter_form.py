@@ -69,7 +69,7 @@ def test_set_here_does_what_running_the_cell_does(monkeypatch: pytest.MonkeyPatc
     form = ParameterForm("04")
     fill(form, max_steps="7")
     reply = ask(form, "apply")
-    assert reply.error == "" and pushed["max_steps"] == 7 and pushed["profile"] == "mini" and pushed["learning_rate"] is None
+    assert reply.error == "" and pushed["max_steps"] == 7 and pushed["profile"] == "auto" and pushed["learning_rate"] is None
     assert set(pushed) == set(form.parameters) and "max_steps = 7" in reply.result["notice"]
 
 
