@@ -269,7 +269,7 @@ def no_long_work() -> Iterator[None]:
         mock.patch("nbtools.health.doctor", begin),
         mock.patch("tools.bundle.making.WheelPool", begin),
         mock.patch("nbtools.bundle.doctor_offline", begin),
-        mock.patch("nbtools.report.site.render_notebook", begin),
+        mock.patch("nbtools.site.pages.tuned_model", begin),
     ):
         yield
 

@@ -55,7 +55,7 @@ def main(
     subprocess.run([sys.executable, "-m", "nbtools", *words], check=True)
     outputs: dict[str, dict[str, str]] = {}
     for name, ids in CELLS.items():
-        notebook = json.loads((out / profile / "notebooks" / f"{name}.ipynb").read_text(encoding="utf8"))
+        notebook = json.loads((out / profile / f"{name}.ipynb").read_text(encoding="utf8"))
         cells = {cell["id"]: cell for cell in notebook["cells"]}
         outputs[name] = {cell: printed(cells[cell]) for cell in ids}
     found = machine()
