@@ -17,19 +17,19 @@ from typing import Annotated, Any
 
 import typer
 
+from nbtools.notebooks.fingerprint import fingerprint
 from nbtools.notebooks.recorded import FOLDER
 from nbtools.storage import write_text
 from nbtools.system import choose_dtype
-from nbtools.training.metrics import machine, versions
+from nbtools.training.metrics import versions
 
 CELLS = {
     "03_generation": ("generate-text", "greedy-short", "distribution", "sampling", "repetition-text"),
     "04_finetuning": ("before", "after", "samples"),
     "05_sampling": ("score", "greedy", "sampled", "forgotten", "label-score", "label-texts"),
-    "08_other_tasks": ("baseline", "same", "tuned", "ask", "paired"),
 }
 # What would take a larger model long and is not recorded, left out or shortened.
-SHORTER = ("overfit_epochs=0", "label_steps=60", "seeds=1")
+SHORTER = ("overfit_epochs=0", "label_steps=60")
 
 
 def printed(cell: dict[str, Any]) -> str:
@@ -58,11 +58,11 @@ def main(
         notebook = json.loads((out / profile / f"{name}.ipynb").read_text(encoding="utf8"))
         cells = {cell["id"]: cell for cell in notebook["cells"]}
         outputs[name] = {cell: printed(cells[cell]) for cell in ids}
-    found = machine()
+    found = fingerprint()
     record = {
         "profile": profile,
         "date": datetime.date.today().isoformat(),
-        "machine": f"{found['cores']} processor cores, {found['name']}, passes in {choose_dtype().name}",
+        "machine": f"{found['cores']} processor cores, {found['processor']}, passes in {choose_dtype().name}",
         "command": " ".join(["nbtools", *words[:-2]]),
         "versions": versions(),
         "outputs": outputs,

@@ -9,6 +9,7 @@ written; the exit code says whether README.md and its pictures are up to date.
 from __future__ import annotations
 
 import base64
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from environments.record import read_records  # noqa: E402  (in the clone, not installed)
+from nbtools.notebooks import read_recorded  # noqa: E402
 from nbtools.storage import write_text  # noqa: E402
 
 PICTURES = {
@@ -30,6 +32,10 @@ PICTURES = {
 }
 PAGE = "docs/environments.md"
 NAMED = ("torch", "transformers", "datasets", "ipywidgets", "anywidget")  # packages whose versions are in the table
+SCORE = re.compile(
+    r"^test +perplexity [\d.,]+, (?P<bits>[\d.]+) bits per byte[^;\n]*(?:; change (?P<change>[^(\n]+\(95 % interval [^)]+\)))?",
+    re.MULTILINE,
+)
 BEGIN, END = "<!-- {}: written by tools/refresh_readme.py -->", "<!-- end of {} -->"
 
 
@@ -41,6 +47,29 @@ def picture(notebook: str, cell_id: str) -> bytes:
             if "image/png" in output.get("data", {}):
                 return base64.b64decode(output["data"]["image/png"])
     raise SystemExit(f"{notebook} has no stored picture in its cell {cell_id}.\n  -> Run: make refresh")
+
+
+def printed(notebook: str, cell_id: str) -> str:
+    """The stored text of a cell."""
+    nb = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4)
+    [cell] = [cell for cell in nb.cells if cell.id == cell_id]
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+def before_and_after() -> str:
+    """What notebook 04 measured with mini, and what was recorded with a larger model: bits per byte of test reviews."""
+    found = read_recorded()["outputs"]["04_finetuning"]
+    models = {
+        "`mini`, 8 million parameters": [printed("04_finetuning", name) for name in ("before", "after")],
+        "`smollm2`, 135 million parameters": [found[name] for name in ("before", "after")],
+    }
+    lines = ["| model, in notebook 04 | test reviews before, bits per byte | after | change, 95 % interval |", "|---|---|---|---|"]
+    for model, texts in models.items():
+        was, now = (SCORE.search(text) for text in texts)
+        assert was and now and now["change"], f"no score was found in the outputs of {model}"
+        change = now["change"].replace("(95 % interval ", "(").replace("-", "−")
+        lines.append(f"| {model} | {was['bits']} | {now['bits']} | {change} |")
+    return "\n".join(lines)
 
 
 def links(course: dict[str, str]) -> str:
@@ -126,7 +155,7 @@ def main(check: bool) -> int:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf8")
     course = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["course"]
-    wanted = replace(text, "links", links(course))
+    wanted = replace(replace(text, "links", links(course)), "before and after", before_and_after())
     stale = []
     for path, new in ((readme, wanted), (ROOT / PAGE, environments_page(read_records()))):
         if not path.is_file() or path.read_text(encoding="utf8") != new:

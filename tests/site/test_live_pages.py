@@ -254,6 +254,7 @@ def test_axe_finds_nothing_serious(site: Path, page: Page, theme: str) -> None:
         assert not serious, name
 
 
+@pytest.mark.long(90)
 def test_memory_stays_flat_over_a_hundred_texts(site: Path, page: Page) -> None:
     page.goto((site / "index.html").as_uri())
     lab = live(page)
