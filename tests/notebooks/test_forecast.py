@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from nbtools.notebooks import costs, read_costs
+from nbtools.notebooks import costs, forecast, read_costs
 from nbtools.notebooks.forecast import Forecast
 
 Pace = Callable[[str, int, float], float]  # of a notebook's cell and its recorded seconds (cell 0: the kernel's start): seconds here
@@ -75,8 +76,14 @@ def test_on_any_machine_the_time_left_converges() -> None:
 def test_on_the_recorded_machine_every_estimate_is_right() -> None:
     said, took = said_in_all(list(read_costs()), lambda name, cell, seconds: seconds)
     assert said == pytest.approx([took] * len(said))
-    alone, took = said_in_all(["02_loading"], lambda name, cell, seconds: seconds)
-    assert len(alone) == 4 * len(read_costs()["02_loading"]["cell_seconds"]) + 1  # nothing in it is long, so it is forecast at once
+
+
+def test_a_notebook_without_long_cells_is_forecast_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = {"short": {"seconds": 9.0, "cell_seconds": [1.0, 4.9, 0.5, 2.0]}}
+    for module in (forecast, sys.modules[__name__]):
+        monkeypatch.setattr(module, "read_costs", lambda: records)
+    alone, took = said_in_all(["short"], lambda name, cell, seconds: seconds)
+    assert len(alone) == 4 * 4 + 1 and alone == pytest.approx([took] * len(alone))
 
 
 @pytest.fixture
