@@ -111,10 +111,18 @@ function render({ model, el }) {
   function addNode() {
     if (data.node) lab.nodes.set(data.node.number, data.node);
   }
-  function showPath() {
+  function drawPath() {
     text.show();
     branches.show();
     buttons.refresh();
+  }
+  let drawing = 0;
+  /** While a text is written, once a frame however fast its tokens come; otherwise at once. */
+  function showPath() {
+    cancelAnimationFrame(drawing);
+    drawing = 0;
+    if (!lab.busy()) drawPath();
+    else drawing = requestAnimationFrame(drawPath);
   }
   function showRunning() {
     buttons.refresh();

@@ -64,14 +64,10 @@ class Safetensors {
     return found;
   }
 
-  /**
-   * Write a weight into `out` with its outputs as rows. GPT-2's linear layers are stored with their inputs as rows.
-   * `base`, if there is one, is the file whose weights this one's are added to.
-   */
-  fill(name, out, base = null) {
+  /** Write a weight into `out` with its outputs as rows. GPT-2's linear layers are stored with their inputs as rows. */
+  fill(name, out) {
     const stored = this.numbers(name);
     if (stored.length !== out.length) throw new Error(`${name} has ${stored.length} numbers, not ${out.length}.`);
-    if (base) base.numbers(name).forEach((value, at) => (stored[at] += value));
     const { shape } = this.entry(name);
     if (!/\.c_(attn|proj|fc)\.weight$/.test(name)) out.set(stored);
     else {

@@ -6,7 +6,6 @@
 
 const VIEWS = { PromptLab, AttentionExplorer, Microscope, TokenInspector };
 const site = { models: {}, blocks: [] };
-const files = {}; // the weights as they came, by role
 const open = new Map();
 
 /** The checksum CRC-32 of bytes, as Python's zlib.crc32 gives it. */
@@ -26,9 +25,12 @@ function checksum(bytes) {
 function load(role, { name, kind, config, tokenizer, weights, sum, plus }) {
   const bytes = fromBase64(weights);
   if (checksum(bytes) !== sum) throw new Error(`The weights of ${name} are damaged. Copy the pages again.`);
-  files[role] = new Safetensors(bytes);
-  const base = plus ? files[plus] : null;
-  const fill = (weight, out) => files[role].fill(weight, out, base);
+  const file = new Safetensors(bytes);
+  const base = plus ? site.models[plus].network.weights : null;
+  const fill = (weight, out) => {
+    file.fill(weight, out);
+    if (base) add(out, base[weight], out.length);
+  };
   const words = tokenizer ? new Tokenizer(tokenizer) : site.models[plus].tokenizer;
   site.models[role] = new LanguageModel({ name, kind, config, tokenizer: words, fill });
 }
