@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nbtools.notebooks.fingerprint import fingerprint
+from nbtools.notebooks.fingerprint import describe_machine
 from nbtools.notebooks.recorded import FOLDER
 from nbtools.storage import write_text
 from nbtools.system import choose_dtype
@@ -58,7 +58,7 @@ def main(
         notebook = json.loads((out / profile / f"{name}.ipynb").read_text(encoding="utf8"))
         cells = {cell["id"]: cell for cell in notebook["cells"]}
         outputs[name] = {cell: printed(cells[cell]) for cell in ids}
-    found = fingerprint()
+    found = describe_machine()
     record = {
         "profile": profile,
         "date": datetime.date.today().isoformat(),
