@@ -229,6 +229,8 @@ def good_arguments() -> dict[str, dict[str, Any]]:
         "nbtools.models.locate": {"name": "mini"},
         "nbtools.models.parameter_table": {"loaded": lm},
         "nbtools.notebooks.box": {"name": "00_setup"},
+        "nbtools.notebooks.recorded": {"notebook": "04_finetuning"},
+        "nbtools.profiles.choose_profile": {"name": "mini"},
         "nbtools.notebooks.expected": {"name": next(iter(look_up("nbtools.notebooks.read_expected")())), "value": 1.0},
         "nbtools.pitfalls.Pitfalls": {},
         "nbtools.profiles.get_profile": {"name": "mini"},

@@ -286,6 +286,6 @@ class TestMake:
     def test_a_target_that_does_nothing_is_left_out(self, clone: Path) -> None:
         text = (clone / "Makefile").read_text(encoding="utf8")
         [phony] = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
-        assert phony.split() == ["course", "lab", "check", "style", "test", "check-all", "refresh", "pictures", "bench"]
+        assert phony.split() == ["course", "lab", "check", "style", "test", "check-all", "refresh", "site", "publish", "pictures", "bench"]
         for target in phony.split():
             assert ".venv/bin/" in self.plan(clone, target)

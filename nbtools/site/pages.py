@@ -135,7 +135,7 @@ def _rows(notebooks: Sequence[Notebook]) -> list[dict[str, Any]]:
 
 def _plain(markdown: str) -> str:
     """The words of Markdown: without markup, tags and the targets of links."""
-    text = re.sub(r"<[^>]+>|^#+ |^>|```\w*|[*`]", " ", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown), flags=re.MULTILINE)
+    text = re.sub(r"<[^>]+>|^#+ |^>|```\w*|[*`]", " ", re.sub(r"\[([^\[\]]*)\]\([^()]*\)", r"\1", markdown), flags=re.MULTILINE)
     return " ".join(text.split())
 
 

@@ -200,9 +200,8 @@ def _with_labels(lm: LanguageModel) -> Any:
 
 def last_tokens(part: Dataset, lm: LanguageModel, max_tokens: int) -> Dataset:
     """`part` with each text cut to what a classifier reads of it: its last max_tokens - 1 tokens, after end-of-text."""
-    return part.map(
-        lambda texts: {"text": lm.tokenizer.batch_decode([row[1:] for row in _rows(texts["text"], lm, max_tokens)])}, batched=True
-    )
+    texts = lm.tokenizer.batch_decode([row[1:] for row in _rows(part, lm, max_tokens)])
+    return part.remove_columns("text").add_column("text", texts)  # not `map`, which would hash the model and cannot
 
 
 def _rows(part: Dataset | Sequence[str], lm: LanguageModel, max_tokens: int) -> list[list[int]]:

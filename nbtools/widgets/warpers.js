@@ -6,14 +6,15 @@ const ID_RANGE = 2 ** 21; // more than any vocabulary; with the 32 bits of a sco
 /** Arrays for one distribution over `size` tokens, to be used again and again where many are computed. */
 function distributionArrays(size) {
   const float = () => new Float32Array(size);
-  return { scores: float(), scaled: float(), keys: new Float64Array(size), order: new Uint32Array(size), probabilities: new Float64Array(size) };
+  const double = () => new Float64Array(size);
+  return { scores: float(), scaled: float(), keys: double(), order: new Uint32Array(size), probabilities: double() };
 }
 
 /**
  * The scores after the repetition penalty, and the ids in order of falling scores, which no temperature changes.
  *
- * Sorted are numbers that hold a score's 32 bits, in an order in which larger scores come first, and below them the id: JavaScript sorts
- * numbers far faster than by a comparison.
+ * Sorted are numbers that hold a score's 32 bits, in an order in which larger scores come first, and below them the
+ * id: JavaScript sorts numbers far faster than by a comparison.
  */
 function ranked(logits, history, penalty, arrays = distributionArrays(logits.length)) {
   const { scores, keys, order } = arrays;
