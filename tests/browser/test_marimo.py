@@ -93,4 +93,6 @@ def test_the_explorer_goes_to_another_head(page: Page) -> None:
     page.locator('button[data-layer="3"][data-head="5"]').click()
     page.locator("h4", has_text="Layer 3, head 5").wait_for(timeout=HANG)
     page.get_by_role("button", name="Apply to every layer").click()
-    page.get_by_text("the prediction").wait_for(timeout=HANG)
+    prediction = page.get_by_text("the prediction")
+    prediction.wait_for(timeout=HANG)
+    assert prediction.count() == 1

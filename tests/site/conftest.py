@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load
 
 from nbtools.models import LanguageModel
-from nbtools.widgets.browser.weights import pack_model, unpacked
+from nbtools.widgets.browser.weights import pack_model
 from tests.browser.jupyterlab import find_browser, open_page
 from tests.site.worker import PageWithWorker
 from tests.small_models import mini, tiny
@@ -22,6 +24,21 @@ def changed(lm: LanguageModel, seed: int = 1, by: float = 0.1) -> LanguageModel:
         for weight in lm.model.parameters():
             weight += by * weight.std().nan_to_num() * torch.randn_like(weight)
     return lm
+
+
+def unpacked(packed: dict[str, Any], base: dict[str, Any] | None = None) -> dict[str, torch.Tensor]:
+    """The weights that the pages compute with, fp32, by name."""
+    stored = load(base64.b64decode(packed["weights"]))
+    found = {}
+    for name, weight in stored.items():
+        if not name.endswith(".steps"):
+            steps = stored.get(f"{name}.steps")
+            found[name] = weight.float() if steps is None else weight.float() * steps[:, None]
+    if packed["plus"]:
+        assert base is not None
+        own = unpacked(base)
+        found = {name: weight + own[name] for name, weight in found.items()}
+    return found
 
 
 def as_stored(lm: LanguageModel, packed: dict[str, Any], base: dict[str, Any] | None = None) -> LanguageModel:

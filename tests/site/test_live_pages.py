@@ -166,6 +166,7 @@ def test_the_explorer_and_the_microscope_by_mouse(site: Path, page: Page) -> Non
     microscope.locator(".nbt-line", has_text="I hated").first.wait_for(timeout=60_000)
     microscope.locator('button[data-layer="1"][data-head="7"]').click()
     microscope.get_by_text("Layer 1, head 7").wait_for()
+    assert microscope.locator("figure").count() == 2, "that head before and after"
 
 
 def test_hostile_text_is_text(site: Path, page: Page) -> None:

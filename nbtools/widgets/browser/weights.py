@@ -92,23 +92,6 @@ def _as_file(weights: dict[str, torch.Tensor]) -> bytes:
     return save({name: weight.to(torch.float16) if halves else weight for name, weight in weights.items()})
 
 
-def unpacked(packed: dict[str, Any], base: dict[str, Any] | None = None) -> dict[str, torch.Tensor]:
-    """The weights that the pages compute with, fp32, by name; for tests."""
-    from safetensors.torch import load
-
-    stored = load(base64.b64decode(packed["weights"]))
-    found = {}
-    for name, weight in stored.items():
-        if not name.endswith(".steps"):
-            steps = stored.get(f"{name}.steps")
-            found[name] = weight.float() if steps is None else weight.float() * steps[:, None]
-    if packed["plus"]:
-        assert base is not None
-        own = unpacked(base)
-        found = {name: weight + own[name] for name, weight in found.items()}
-    return found
-
-
 def model_name(folder: str | Path) -> str:
     """What the pages call the model of a run's folder."""
     path = Path(folder).resolve()

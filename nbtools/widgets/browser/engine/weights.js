@@ -12,7 +12,7 @@ function halfTable() {
 }
 
 class Safetensors {
-  /** `bytes` is the whole file, a Uint8Array. Throws an Error for a file that is cut off or is none of this format. */
+  /** `bytes` is the whole file, a Uint8Array. Throws an Error for a file that is cut off or has another format. */
   constructor(bytes) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const length = bytes.byteLength > 8 ? Number(view.getBigUint64(0, true)) : 0;
