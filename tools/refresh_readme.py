@@ -58,7 +58,7 @@ def printed(notebook: str, cell_id: str) -> str:
 
 def before_and_after() -> str:
     """What notebook 04 measured with mini, and what was recorded with a larger model: bits per byte of test reviews."""
-    found = read_recorded()["outputs"]["04_finetuning"]
+    found = read_recorded()["04_finetuning"]["outputs"]
     models = {
         "`mini`, 8 million parameters": [printed("04_finetuning", name) for name in ("before", "after")],
         "`smollm2`, 135 million parameters": [found[name] for name in ("before", "after")],

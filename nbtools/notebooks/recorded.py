@@ -14,8 +14,8 @@ FOLDER = Path(__file__).parent.parent / "assets" / "recorded"  # <profile>.json,
 
 
 @functools.cache
-def read_recorded(profile: str = "smollm2") -> dict[str, Any]:
-    """What was recorded with `profile`: `date`, `machine`, `command`, and `outputs` (by notebook and cell id, as plain text).
+def read_recorded(profile: str = "smollm2") -> dict[str, dict[str, Any]]:
+    """What was recorded with `profile`, by notebook: `date`, `machine`, `command`, `versions`, and `outputs` (by cell id, as plain text).
 
     Raises InputError if nothing was recorded with it.
     """
@@ -23,7 +23,7 @@ def read_recorded(profile: str = "smollm2") -> dict[str, Any]:
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.json")))
         raise InputError(f"Nothing was recorded with {profile!r}.", f"There are: {known}. To record: python -m tools.record {profile}")
-    return dict(json.loads(file.read_text(encoding="utf8")))
+    return dict(json.loads(file.read_text(encoding="utf8"))["notebooks"])
 
 
 @decoration
@@ -34,10 +34,9 @@ def recorded(notebook: str, *cells: str, profile: str = "smollm2") -> None:
     cells     ids of cells
     profile   the larger model
     """
-    found = read_recorded(profile)
-    outputs = found["outputs"].get(notebook, {})
+    found = read_recorded(profile).get(notebook, {"outputs": {}})
+    outputs = found["outputs"]
     if missing := [cell for cell in cells if cell not in outputs]:
         raise InputError(f"Nothing was recorded of the cell {missing[0]!r} of {notebook}.", f"There are: {', '.join(outputs)}.")
-    where = f"recorded on {found['date']} ({found['machine']})"
-    say(f"With {profile}, {where}; to run it: nbtools run {notebook[:2]} --profile {profile}\n")
+    say(f"With {profile}, recorded on {found['date']} ({found['machine']}); to run it: {found['command']}\n")
     say("\n\n".join(outputs[cell].rstrip() for cell in cells))

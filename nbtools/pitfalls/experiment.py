@@ -179,7 +179,7 @@ class Experiment:
         seed_everything(self.seed)
         model, losses, useful, computed = lm.model, [], 0, 0
         learning_rate = self.learning_rate or lm.defaults.learning_rate
-        optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, self.max_steps)
         start = time.perf_counter()
         fast = lm.device.type == "cpu" and fits(model) and not (use_cache or padding_learned)  # its attention knows neither mask nor cache

@@ -140,7 +140,7 @@ def train_rewriter(
     )
     rewriter = Rewriter(AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager"))
     rewriter.model.config.decoder_start_token_id = rewriter.model.generation_config.decoder_start_token_id = PAD
-    optimizer = torch.optim.AdamW(rewriter.model.parameters(), lr=learning_rate)
+    optimizer = torch.optim.AdamW(rewriter.model.parameters(), lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max_steps, pct_start=0.1)
     generator = random.Random(seed)
     for step in progress(range(1, max_steps + 1), "training the rewriter", unit="step"):

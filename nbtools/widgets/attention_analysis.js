@@ -20,7 +20,8 @@ function weightTable(explorer) {
     if (cell.row === undefined) return [];
     const [query, key] = [cell.row, cell.column].map((index) => `${explorer.nameOf(index)} (${index})`);
     const caption = `Layer ${cell.layer}, head ${cell.head}: from ${query} to ${key}`;
-    const copyCode = button("Copy code that computes this weight", () => copy(cell.code, view.say));
+    const code = () => weightCode(data.model, data.text, cell);
+    const copyCode = button("Copy code that computes this weight", () => copy(code(), view.say));
     return [table(caption, ["step", "number"], steps(cell), "nbt-sum"), copyCode];
   });
 }

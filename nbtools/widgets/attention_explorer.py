@@ -39,7 +39,7 @@ class AttentionExplorer(LiveView):
     """
 
     view: ClassVar[str] = "attention_explorer"
-    modules: ClassVar[tuple[str, ...]] = ("matrix", "head_grid", "head_matrix", "token_row", "attention_analysis", "matrix_files")
+    modules: ClassVar[tuple[str, ...]] = ("matrix", "head_grid", "head_matrix", "token_row", "code", "attention_analysis", "matrix_files")
     holds: ClassVar[tuple[str, ...]] = ("lm", "reading")
     private: ClassVar[frozenset[str]] = LiveView.private | {"row", "export"}
 
@@ -66,6 +66,7 @@ class AttentionExplorer(LiveView):
         """What belongs to the text. Results for an earlier text are emptied."""
         trace = self.reading.trace
         return {
+            "model": self.lm.name,
             "title": self.title,
             "text": trace.text,
             "tokens": trace.tokens,
@@ -117,7 +118,7 @@ class AttentionExplorer(LiveView):
         numbers = {name: value if np.isfinite(value) else None for name, value in found.items()}
         place = {"row": row, "column": column, "layer": self.layer, "head": self.head}
         width = self.reading.queries.shape[-1]
-        return {"cell": {**numbers, **place, "width": width, "code": self._code(row, column)}}
+        return {"cell": {**numbers, **place, "width": width}}
 
     def on_ablate(self, request: Request) -> dict[str, Any]:
         """The change of next words' log-probabilities when each head in turn is ablated."""
@@ -151,19 +152,6 @@ class AttentionExplorer(LiveView):
         if not words.strip():
             return next_tokens(self.lm, self.text).ids[:WORDS].tolist()
         return [int(self.lm.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0]) for word in repair(words).split()]
-
-    def _code(self, row: int, column: int) -> str:
-        """Python code that computes one weight."""
-        return (
-            "import numpy as np\nimport nbtools\nfrom nbtools.attention import read_attention\n\n"
-            f"lm = nbtools.load_model({self.lm.name!r})\n"
-            f"reading = read_attention(lm, {self.text!r})\n"
-            f"q = reading.queries[{self.layer}, {self.head}, {row}]\n"
-            f"k = reading.keys[{self.layer}, {self.head}, : {row} + 1]  # later tokens are masked\n"
-            f"scores = k @ q * reading.scales[{self.layer}]\n"
-            f"weights = np.exp(scores) / np.exp(scores).sum()\n"
-            f"print(weights[{column}])"
-        )
 
     def static_html(self) -> str:
         return TEMPLATES.render("picture.html", picture=draw_heads(self.reading.trace))

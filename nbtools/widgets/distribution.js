@@ -106,7 +106,7 @@ function distributionPanel(view, controls) {
     current = warp(ranking, settings);
     bars.show(current, nameOf);
     facts.textContent = describeFilters(current, logits.length);
-    const uniform = data.uniforms[data.next.depth];
+    const uniform = uniforms(settings.seed, data.next.depth + 1).pop();
     ruler.show(current, nameOf, { uniform, seed: settings.seed, greedy: !settings.temperature });
     details.refresh();
   }

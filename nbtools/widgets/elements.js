@@ -49,6 +49,13 @@ function markedTokens(tokens, marked) {
   return tokens.map((text, index) => make(index === marked ? "mark" : "span", { text }));
 }
 
+/** The index of the first place at which two sequences differ; -1 if they do not before one of them ends. */
+function parting(before, after) {
+  const count = Math.min(before.length, after.length);
+  for (let index = 0; index < count; index += 1) if (before[index] !== after[index]) return index;
+  return -1;
+}
+
 /** An element that `show` fills anew with the nodes that `content` returns; it stays empty if there are none. */
 function panel(content, attributes = {}) {
   const element = make("div", attributes);

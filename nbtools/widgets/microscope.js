@@ -87,17 +87,18 @@ function headPair(data) {
 
 /** The two texts, with the first different token marked. */
 function textPair(data) {
-  function line(label, tokens, parting) {
+  function line(label, tokens, marked) {
     const [name, prompt] = [label, data.prompt].map((text) => make("span", { class: "nbt-faint", text }));
-    return make("div", { class: "nbt-line" }, name, prompt, ...markedTokens(tokens, parting));
+    return make("div", { class: "nbt-line" }, name, prompt, ...markedTokens(tokens, marked));
   }
   return panel(() => {
-    const { before, after, parting, decoding } = data.texts;
-    const difference = parting < 0 ? "The texts are the same." : `The texts differ from token ${parting + 1} on.`;
+    const { before, after, decoding } = data.texts;
+    const first = parting(before, after);
+    const difference = first < 0 ? "The texts are the same." : `The texts differ from token ${first + 1} on.`;
     return [
       make("p", { class: "nbt-faint", text: `${decoding}, seed ${data.seed}. ${difference}` }),
-      line("before", before, parting),
-      line("after", after, parting),
+      line("before", before, first),
+      line("after", after, first),
     ];
   });
 }

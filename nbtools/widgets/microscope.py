@@ -16,7 +16,6 @@ from nbtools.plots.compare import draw_top_gains
 from nbtools.texts import repair
 from nbtools.widgets.attention_explorer import triangles
 from nbtools.widgets.live import TEMPLATES, LiveView
-from nbtools.widgets.prompt_lab import parting
 from nbtools.widgets.requests import Request
 
 MOST_CHANGES = 12
@@ -105,7 +104,7 @@ class Microscope(LiveView):
         params = replace(self.params, seed=seed)
         trees = [TextTree(lm, prompt, params.max_new_tokens) for lm in (self.base, self.tuned)]
         before, after = ([node.text for node in tree.grow(ROOT, params)] for tree in trees)
-        return {"before": before, "after": after, "parting": parting(before, after), "decoding": self.params.describe()}
+        return {"before": before, "after": after, "decoding": self.params.describe()}
 
     def static_html(self) -> str:
         texts = self.shown["texts"]

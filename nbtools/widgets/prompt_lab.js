@@ -1,20 +1,23 @@
 /** Two texts from the same random numbers at two temperatures, with the first different token marked. */
 function replayPanel(data) {
-  function line(label, tokens, parting) {
-    const text = make("span", { class: "nbt-mono" }, ...markedTokens(tokens, parting));
+  function line(label, tokens, marked) {
+    const texts = tokens.map(([, text]) => text);
+    const text = make("span", { class: "nbt-mono" }, ...markedTokens(texts, marked));
     return make("div", { class: "nbt-replay" }, make("span", { class: "nbt-faint", text: label }), text);
   }
   return panel(() => {
-    const { before, after, parting, temperature_before, temperature_after } = data.replayed;
+    const { before, after, temperature_before, temperature_after } = data.replayed;
     if (!before) return [];
+    const [one, other] = [before, after].map((tokens) => tokens.map(([id]) => id));
+    const first = parting(one, other);
     const sentence =
-      parting < 0
+      first < 0
         ? "Each random number selects the same token at both temperatures."
-        : `The same random numbers; the texts differ from token ${parting + 1} on.`;
+        : `The same random numbers; the texts differ from token ${first + 1} on.`;
     return [
       make("p", { text: sentence }),
-      line(`temperature ${temperature_before}`, before, parting),
-      line(`temperature ${temperature_after}`, after, parting),
+      line(`temperature ${temperature_before}`, before, first),
+      line(`temperature ${temperature_after}`, after, first),
     ];
   });
 }
@@ -46,8 +49,8 @@ function labButtons(lab) {
       start("replay", { temperature: Number(temperature.value) }),
     ),
     compare: button("Compare greedy, sampling, beam", () => start("compare")),
-    python: button("Copy as Python", () => copy(data.python, view.say)),
-    command: button("Copy as papermill command", () => copy(data.command, view.say)),
+    python: button("Copy as Python", () => copy(lab.repeatedBy(generationCode), view.say)),
+    command: button("Copy as papermill command", () => copy(lab.repeatedBy(papermillCommand), view.say)),
   };
   function refresh() {
     const busy = lab.busy();
@@ -68,6 +71,7 @@ function render({ model, el }) {
   });
   const distribution = distributionPanel(view, controls);
   const lab = { view, ...nodeMap(), busy: () => Boolean(data.running) };
+  lab.repeatedBy = (write) => write(data.model, prompt.box.value, controls.settings());
   lab.start = (kind, details = {}) => {
     view.say("waiting for the kernel …");
     view.ask(kind, { prompt: prompt.box.value, settings: controls.flush(), ...details });
@@ -134,7 +138,6 @@ function render({ model, el }) {
     node: addNode,
     at: showPath,
     logits: distribution.showAnew,
-    uniforms: distribution.show,
     replayed: replay.show,
     compared: compared.show,
   });

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ from nbtools.texts import check_text, repair
 from nbtools.tokens import id_texts, visible
 from nbtools.widgets.live import TEMPLATES, LiveView
 from nbtools.widgets.requests import Request
-from nbtools.widgets.sampling_params import check_settings, papermill_command, python_code, ways_of_decoding
+from nbtools.widgets.sampling_params import check_settings, ways_of_decoding
 
 NAMED_TOKENS = 256
 """Likeliest next tokens whose texts are sent to the browser."""
@@ -41,7 +40,7 @@ class PromptLab(LiveView):
     """
 
     view: ClassVar[str] = "prompt_lab"
-    modules: ClassVar[tuple[str, ...]] = ("warpers", "sampling_controls", "distribution", "text_tree")
+    modules: ClassVar[tuple[str, ...]] = ("warpers", "random", "code", "sampling_controls", "distribution", "text_tree")
     holds: ClassVar[tuple[str, ...]] = ("lm", "_tree", "_thread")
     threaded: ClassVar[frozenset[str]] = frozenset({"generate", "step", "fork", "replay", "compare"})
 
@@ -77,8 +76,8 @@ class PromptLab(LiveView):
         self._tree = TextTree(lm, prompt)
         self.prompt, self.settings = prompt, settings
         size = f"{lm.parameters / 1e6:,.0f} million parameters, context {lm.context:,}, {lm.model.config.vocab_size:,} tokens"
-        constant = {"title": f"{lm.name}: {type(lm.model).__name__}, {size}", "longest": self.longest, "running": ""}
-        shown = {**constant, **self._new_tree(), **self._settings(), **self._next()}
+        constant = {"title": f"{lm.name}: {type(lm.model).__name__}, {size}", "model": lm.name, "longest": self.longest, "running": ""}
+        shown = {**constant, **self._new_tree(), **self._next()}
         super().__init__(prompt=prompt, settings=settings, shown=shown)
         self.observe(self._notice_settings, names="settings")
         self.observe(self._notice_prompt, names="prompt")
@@ -144,17 +143,11 @@ class PromptLab(LiveView):
     def on_replay(self, request: Request) -> dict[str, Any]:
         """The current text again, with the same random numbers at another temperature."""
         self._begin(request)
-        first = self._tree.path(self.at) or self._write(ROOT, request)
+        first = [self._tree.nodes[number] for number in self._tree.path(self.at)] or self._write(ROOT, request)
         temperature = float(request["temperature"])
         second = self._write(ROOT, request, temperature=temperature, max_new_tokens=len(first))
-        before, after = ([self._tree.nodes[number] for number in numbers] for numbers in (first, second))
-        replayed = {
-            "temperature_before": self.settings["temperature"],
-            "temperature_after": temperature,
-            "before": [node.text for node in before],
-            "after": [node.text for node in after],
-            "parting": parting([node.token for node in before], [node.token for node in after]),
-        }
+        before, after = ([[node.token, node.text] for node in nodes] for nodes in (first, second))
+        replayed = {"temperature_before": self.settings["temperature"], "temperature_after": temperature, "before": before, "after": after}
         return {"replayed": replayed, **self._end(request)}
 
     def on_compare(self, request: Request) -> dict[str, Any]:
@@ -175,8 +168,8 @@ class PromptLab(LiveView):
         self.on_change(request)
         self._follow_prompt()
 
-    def _write(self, node: int, request: Request, **changes: Any) -> list[int]:
-        """Continue from `node` with the settings and `changes` of them. Returns the numbers of the new nodes."""
+    def _write(self, node: int, request: Request, **changes: Any) -> list[Node]:
+        """Continue from `node` with the settings and `changes` of them. Returns the new nodes."""
         params = SamplingParams(**{**self.settings, **changes})
         if len(self._tree.nodes) > MOST_NODES:
             self._tree, node = TextTree(self.lm, self.prompt, params.max_new_tokens), ROOT
@@ -184,7 +177,7 @@ class PromptLab(LiveView):
         made = []
         for new in self._tree.grow(node, params, request.cancelled.is_set):
             self._add(new, request)
-            made.append(new.number)
+            made.append(new)
         return made
 
     def _add(self, node: Node, request: Request) -> None:
@@ -217,27 +210,14 @@ class PromptLab(LiveView):
             return {"at": self.at}
         logits, depth = tree.logits(ids), len(ids) - len(tree.prompt_ids)
         probabilities = tree.distribution(ids, SamplingParams(**self.settings)).probabilities
-        drawn = sample_inverse_cdf(probabilities.log(), self._uniforms()[depth])
+        drawn = sample_inverse_cdf(probabilities.log(), uniforms(self.settings["seed"], depth + 1)[depth])
         named = sorted({*logits.topk(min(NAMED_TOKENS, len(logits))).indices.tolist(), drawn})
         texts = dict(zip(map(str, named), id_texts(self.lm.tokenizer, named), strict=True))
         following = {"depth": depth, "history": sorted(set(ids)), "texts": texts}
         return {"at": self.at, "next": following, "logits": logits.numpy().tobytes()}
 
-    def _settings(self) -> dict[str, Any]:
-        """What follows from the settings alone."""
-        return {
-            "uniforms": self._uniforms(),
-            "python": python_code(self.lm, self.prompt, self.settings),
-            "command": papermill_command(self.lm, self.prompt, self.settings),
-        }
-
-    def _uniforms(self) -> list[float]:
-        """The d-th number is used at depth d in every branch."""
-        return uniforms(self.settings["seed"], self.longest + 1)
-
     def _notice_settings(self, change: Any) -> None:
         check_settings(**self.settings)
-        self.show(**self._settings())
 
     def _notice_prompt(self, change: Any) -> None:
         """A new prompt starts a new tree. A text that is being written keeps its tree, and the next one starts a new tree.
@@ -254,7 +234,7 @@ class PromptLab(LiveView):
     def _follow_prompt(self) -> None:
         if self._tree.prompt != repair(self.prompt):
             self._tree = TextTree(self.lm, self.prompt)
-            self.show(**self._new_tree(), **self._settings())
+            self.show(**self._new_tree())
 
     # Static form.
 
@@ -279,9 +259,3 @@ class PromptLab(LiveView):
         # Without the text: stored outputs are compared, and a text may differ from one machine to another.
         values = ", ".join(f"{name}={value}" for name, value in self.settings.items())
         return f"PromptLab({self.lm.name!r}, {self.prompt!r}, {values})"
-
-
-def parting(before: Sequence[Any], after: Sequence[Any]) -> int:
-    """The index of the first token at which two sequences differ; -1 if they do not."""
-    pairs = enumerate(zip(before, after, strict=False))
-    return next((index for index, (one, other) in pairs if one != other), -1)

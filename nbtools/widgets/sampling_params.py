@@ -1,12 +1,10 @@
-"""The prompt lab's settings: which values are off, the options they stand for, and code that repeats them."""
+"""The prompt lab's settings: which values are off, the options they stand for."""
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from nbtools.generation import SamplingParams
-from nbtools.models import LanguageModel
 
 OFF = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 """The values that leave the distribution as it is."""
@@ -31,21 +29,3 @@ def ways_of_decoding(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     shared = {name: value for name, value in sampled.items() if name in {"max_new_tokens", "seed", "repetition_penalty"}}
     described = SamplingParams(**sampled).describe()
     return {"greedy": shared, described: sampled, f"beam search, {BEAMS} beams": {"num_beams": BEAMS, **shared}}
-
-
-def python_code(lm: LanguageModel, prompt: str, settings: dict[str, Any]) -> str:
-    """Python code that prints the text of `prompt` with these settings."""
-    options = ", ".join(f"{name}={value!r}" for name, value in to_options(settings).items())
-    return f"import nbtools\n\nlm = nbtools.load_model({_model(lm)!r})\nprint(nbtools.generate(lm, {prompt!r}, {options}))"
-
-
-def papermill_command(lm: LanguageModel, prompt: str, settings: dict[str, Any]) -> str:
-    """The papermill command that runs notebook 03 with these settings; the notebook has no parameter for the repetition penalty."""
-    values = {"profile": _model(lm), "short_prompt": prompt, **to_options(settings)}  # the name of the lab's prompt in notebook 03
-    options = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in values.items() if name != "repetition_penalty")
-    return f"papermill notebooks/03_generation.ipynb out.ipynb {options}"
-
-
-def _model(lm: LanguageModel) -> str:
-    """What `nbtools.load_model` takes for this model."""
-    return lm.profile.name if lm.profile and lm.name == lm.profile.name else lm.name

@@ -3,6 +3,8 @@
 
 const ID_RANGE = 2 ** 21; // more than any vocabulary; with the 32 bits of a score it fits a number's 53
 
+const OFF = { top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1 }; // values that leave the distribution as it is
+
 /** Arrays for one distribution over `size` tokens, to be used again and again where many are computed. */
 function distributionArrays(size) {
   const float = () => new Float32Array(size);

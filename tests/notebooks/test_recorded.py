@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.notebooks import read_notebook, read_recorded, recorded
-from tools.record import CELLS, printed
+from nbtools.notebooks import read_notebook, read_parameters, read_recorded, recorded
+from tools.record import CELLS, PARAMETERS, printed
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-RECORD = {"date": "2026-01-02", "machine": "2 cores", "outputs": {"04_finetuning": {"before": "1.2 bits\n", "after": "1.1"}}}
+COMMAND = "nbtools run 04 --profile larger -p seeds 1"
+ENTRY = {"date": "2026-01-02", "machine": "2 cores", "command": COMMAND, "outputs": {"before": "1.2 bits\n", "after": "1.1"}}
+RECORD = {"profile": "larger", "notebooks": {"04_finetuning": ENTRY}}
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_cells_are_printed_with_their_origin(capsys: pytest.CaptureFixture[str]) -> None:
     recorded("04_finetuning", "before", "after", profile="larger")
     shown = capsys.readouterr().out
-    assert "larger, recorded on 2026-01-02 (2 cores)" in shown and "nbtools run 04 --profile larger" in shown
+    assert "larger, recorded on 2026-01-02 (2 cores)" in shown and COMMAND in shown
     assert "1.2 bits\n\n1.1" in shown
 
 
@@ -48,7 +50,8 @@ def test_all_that_a_cell_printed_and_showed_is_kept() -> None:
     assert printed({"outputs": [*stream, shown]}) == "stdout\na table\n"
 
 
-def test_the_cells_to_record_exist() -> None:
+def test_the_cells_and_parameters_to_record_exist() -> None:
     for name, cells in CELLS.items():
-        known = {cell["id"] for cell in read_notebook(NOTEBOOKS / f"{name}.ipynb").cells}
-        assert set(cells) <= known, name
+        notebook = read_notebook(NOTEBOOKS / f"{name}.ipynb")
+        assert set(cells) <= {cell["id"] for cell in notebook.cells}, name
+        assert {value.partition("=")[0] for value in PARAMETERS.get(name, ())} <= set(read_parameters(notebook)), name

@@ -64,6 +64,6 @@ def in_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageWithWorker
 def pair() -> tuple[LanguageModel, LanguageModel, dict[str, Any], dict[str, Any]]:
     """A tiny model and one that was changed from it, both with the weights that the pages have, and both packed."""
     base, tuned = tiny(), changed(tiny())
-    packed = pack_model(base, "tiny")
+    packed = pack_model(base, base.name)
     packed_tuned = pack_model(tuned, "tiny, changed", base)
     return as_stored(base, packed), as_stored(tuned, packed_tuned, packed), packed, packed_tuned

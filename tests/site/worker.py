@@ -68,7 +68,11 @@ class PageWithWorker:
 
     def load(self, role: str, model: dict[str, Any]) -> str:
         """Give the worker a model. Returns "" or why it cannot be used."""
-        self.page.evaluate("([load, model]) => { inbox.length = 0; worker.postMessage({ load, model }); }", [role, model])
+        code = """([load, model]) => {
+          inbox.length = 0;
+          worker.postMessage({ load, model: { ...model, weights: engine.fromBase64(model.weights) } });
+        }"""
+        self.page.evaluate(code, [role, model])
         found = self.page.evaluate("(role) => until((one) => one.loaded === role || one.broken === role)", role)
         return str(found.get("why", ""))
 

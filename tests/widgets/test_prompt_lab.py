@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,7 @@ import pytest
 
 from nbtools import load_model
 from nbtools.errors import InputError
-from nbtools.generation import generate, next_logits, next_tokens, uniforms
+from nbtools.generation import generate, next_logits, next_tokens
 from nbtools.models import LanguageModel
 from nbtools.widgets import PromptLab
 from tests.gate import HANG_SECONDS
@@ -108,7 +105,7 @@ def test_the_browser_gets_all_logits_of_the_place_where_the_lab_stands(lm: Langu
     assert np.allclose(np.frombuffer(lab.shown["logits"], np.float32), next_logits(lm, PROMPT).numpy(), atol=1e-4)
     text = written(lab, "generate")
     assert np.allclose(np.frombuffer(lab.shown["logits"], np.float32), next_logits(lm, text).numpy(), atol=1e-3)
-    assert lab.shown["next"]["depth"] == 3 and lab.shown["uniforms"][:4] == uniforms(0, 4)
+    assert lab.shown["next"]["depth"] == 3
 
 
 def test_the_prompt_is_followed(lm: LanguageModel) -> None:
@@ -143,10 +140,11 @@ def test_the_same_random_numbers_at_another_temperature(lm: LanguageModel) -> No
     lab = PromptLab(lm, PROMPT, temperature=0.5, top_k=0, top_p=1.0, max_new_tokens=15)
     written(lab, "generate")
     found = ask(lab, "replay", temperature=1.5).result["replayed"]
-    assert PROMPT + "".join(found["before"]) == generate(lm, PROMPT, temperature=0.5, max_new_tokens=15)
-    assert PROMPT + "".join(found["after"]) == generate(lm, PROMPT, temperature=1.5, max_new_tokens=15)
-    parting = found["parting"]
-    assert found["before"][:parting] == found["after"][:parting] and found["before"][parting] != found["after"][parting]
+    before, after = ("".join(text for _, text in found[name]) for name in ("before", "after"))
+    assert PROMPT + before == generate(lm, PROMPT, temperature=0.5, max_new_tokens=15)
+    assert PROMPT + after == generate(lm, PROMPT, temperature=1.5, max_new_tokens=15)
+    drawn = {(node["depth"], node["uniform"]) for node in lab.shown["nodes"]}
+    assert len(drawn) == 15 and found["before"] != found["after"], "one random number at each depth, in both texts"
 
 
 def test_three_ways_side_by_side(lm: LanguageModel) -> None:
@@ -157,28 +155,6 @@ def test_three_ways_side_by_side(lm: LanguageModel) -> None:
     assert rows["greedy"] == generate(lm, PROMPT, max_new_tokens=8)
     assert rows["beam search, 4 beams"] == generate(lm, PROMPT, max_new_tokens=8, num_beams=4)
     assert generate(lm, PROMPT, max_new_tokens=8, seed=2, temperature=0.7, top_k=50, top_p=0.95) in rows.values()
-
-
-@pytest.mark.slow(6)
-def test_what_is_copied_as_python_gives_the_text(lm: LanguageModel) -> None:
-    lab = PromptLab(lm, 'It\'s a "test"', temperature=0.8, repetition_penalty=1.1, max_new_tokens=6, seed=3)
-    text = written(lab, "generate")
-    ran = subprocess.run([sys.executable, "-c", lab.shown["python"]], capture_output=True, text=True, check=True)
-    assert ran.stdout.rstrip("\n").endswith(text.rstrip("\n"))
-
-
-def test_the_papermill_command_names_parameters_that_the_notebook_has(lm: LanguageModel) -> None:
-    from nbtools.notebooks import choose_notebooks, read_parameters
-
-    lab = PromptLab(lm, "two words; $(and) 'quotes'", temperature=0.8, min_p=0.05)
-    [notebook] = choose_notebooks(["03"])
-    names = re.findall(r"-p (\w+) ", lab.shown["command"])
-    assert {"profile", "short_prompt", "temperature", "min_p", "seed"} <= set(names) <= set(read_parameters(notebook))
-    import shlex
-
-    parts = shlex.split(lab.shown["command"])
-    assert parts[parts.index("short_prompt") + 1] == "two words; $(and) 'quotes'"
-    assert (Path(__file__).parents[2] / parts[1]).is_file()
 
 
 @pytest.mark.parametrize("prompt", ["<b>bold</b><script>alert(1)</script>", "<img src=x onerror=alert(1)> & $x^2$", "</pre><h1>out</h1>"])

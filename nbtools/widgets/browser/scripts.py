@@ -13,7 +13,7 @@ from nbtools.widgets.front_end import script
 from nbtools.widgets.live import LiveView
 
 HERE = Path(__file__).parent
-ENGINE = ("engine/tokenizer", "engine/random", "engine/matmul", "engine/weights", "engine/gpt2")
+ENGINE = ("engine/base64", "engine/tokenizer", "engine/matmul", "engine/weights", "engine/gpt2")
 KERNEL = (
     "kernel/language_model",
     "kernel/requests",
@@ -24,7 +24,7 @@ KERNEL = (
     "kernel/inspector",
     "kernel/worker",
 )
-HOST = ("page/host", "page/without_models")
+HOST = ("engine/base64", "page/host", "page/without_models")
 VIEWS: tuple[type[LiveView], ...] = (PromptLab, AttentionExplorer, Microscope, TokenInspector, TrainingMonitor, ParameterForm)
 EXPORTS = re.compile(r"^export (default )?\{[^}]*\};?$", re.MULTILINE)
 
@@ -36,7 +36,7 @@ def read_scripts(names: tuple[str, ...]) -> str:
 
 def worker_script() -> str:
     """The worker's source: the engine, the kernel, and of the views' modules what computes without a page."""
-    shared = [(WIDGETS / f"{name}.js").read_text(encoding="utf8") for name in ("elements", "warpers")]
+    shared = [(WIDGETS / f"{name}.js").read_text(encoding="utf8") for name in ("elements", "warpers", "random")]
     return "\n".join([*shared, read_scripts(ENGINE), read_scripts(KERNEL)])
 
 

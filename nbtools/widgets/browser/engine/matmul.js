@@ -14,15 +14,6 @@ const MATMUL = [
 ].join("");
 const PAGE = 65_536; // bytes; WebAssembly's memory comes in pages
 
-/** base64 as bytes. */
-function fromBase64(text) {
-  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
-  const characters = atob(text);
-  const bytes = new Uint8Array(characters.length);
-  for (let at = 0; at < bytes.length; at += 1) bytes[at] = characters.charCodeAt(at);
-  return bytes;
-}
-
 /**
  * Memory for the numbers of one model, and the product on it. All arrays are views of one buffer, handed out one after the other.
  *

@@ -11,6 +11,8 @@ function halfTable() {
   return table;
 }
 
+const KINDS = { F32: Float32Array, F16: Uint16Array, I8: Int8Array };
+
 class Safetensors {
   /** `bytes` is the whole file, a Uint8Array. Throws an Error for a file that is cut off or has another format. */
   constructor(bytes) {
@@ -37,43 +39,29 @@ class Safetensors {
     return found;
   }
 
-  /** The numbers of a weight, as they are stored. */
-  numbers(name) {
+  /** The numbers of a weight as they are stored: a view of the file, which the format aligns. */
+  stored(name) {
     const { dtype, shape, data_offsets: [from, to] } = this.entry(name);
-    const data = this.bytes.slice(this.begin + from, this.begin + to).buffer;
-    if (dtype === "F32") return new Float32Array(data);
-    if (dtype === "F16") return this.fromHalf(new Uint16Array(data));
-    if (dtype === "I8") return this.fromBytes(new Int8Array(data), this.numbers(`${name}.steps`), shape);
-    throw new Error(`The weights ${name} are stored as ${dtype}, which is not read here.`);
-  }
-
-  fromHalf(bits) {
-    const { half } = this;
-    const found = new Float32Array(bits.length);
-    for (let at = 0; at < bits.length; at += 1) found[at] = half[bits[at]];
-    return found;
-  }
-
-  /** Numbers that are stored as multiples, -127 to 127, of a step for each row. */
-  fromBytes(multiples, steps, shape) {
-    const columns = multiples.length / shape[0];
-    const found = new Float32Array(multiples.length);
-    for (let row = 0; row < shape[0]; row += 1) {
-      for (let at = row * columns; at < (row + 1) * columns; at += 1) found[at] = steps[row] * multiples[at];
-    }
-    return found;
+    const kind = KINDS[dtype];
+    if (!kind) throw new Error(`The weights ${name} are stored as ${dtype}, which is not read here.`);
+    const begin = this.bytes.byteOffset + this.begin + from;
+    if (begin % kind.BYTES_PER_ELEMENT) throw new Error(`The file of weights is damaged: ${name} is not aligned.`);
+    return { dtype, shape, numbers: new kind(this.bytes.buffer, begin, (to - from) / kind.BYTES_PER_ELEMENT) };
   }
 
   /** Write a weight into `out` with its outputs as rows. GPT-2's linear layers are stored with their inputs as rows. */
   fill(name, out) {
-    const stored = this.numbers(name);
-    if (stored.length !== out.length) throw new Error(`${name} has ${stored.length} numbers, not ${out.length}.`);
-    const { shape } = this.entry(name);
-    if (!/\.c_(attn|proj|fc)\.weight$/.test(name)) out.set(stored);
-    else {
-      const [inputs, outputs] = shape;
-      for (let row = 0; row < inputs; row += 1) {
-        for (let column = 0; column < outputs; column += 1) out[column * inputs + row] = stored[row * outputs + column];
+    const { dtype, shape, numbers } = this.stored(name);
+    if (numbers.length !== out.length) throw new Error(`${name} has ${numbers.length} numbers, not ${out.length}.`);
+    const columns = shape.length > 1 ? shape[1] : 1;
+    const rows = numbers.length / columns;
+    const steps = dtype === "I8" ? this.stored(`${name}.steps`).numbers : null; // 8 bits: multiples, -127 to 127, of a step for each row
+    const turned = /\.c_(attn|proj|fc)\.weight$/.test(name);
+    for (let row = 0; row < rows; row += 1) {
+      for (let column = 0; column < columns; column += 1) {
+        const found = numbers[row * columns + column];
+        const number = dtype === "F16" ? this.half[found] : steps ? steps[row] * found : found;
+        out[turned ? column * rows + row : row * columns + column] = number;
       }
     }
   }

@@ -64,6 +64,7 @@ class AttentionExplorer extends View {
     const { layers, heads } = this.lm.network;
     const { text, tokens, count } = this.reading;
     return {
+      model: this.lm.name,
       title: `${this.lm.name}: ${layers} layers of ${heads} heads, ${count} tokens`,
       text,
       tokens,
@@ -176,7 +177,7 @@ class AttentionExplorer extends View {
 
   on_cell({ row, column }) {
     const { layer, head } = this;
-    const { queries, keys, weights, count, text } = this.reading;
+    const { queries, keys, weights, count } = this.reading;
     const { width, size, scale } = this.lm.network;
     const products = Array.from({ length: count }, (_, token) => {
       let sum = 0;
@@ -189,21 +190,8 @@ class AttentionExplorer extends View {
     const masked = column > row;
     const weight = weights[layer][(head * count + row) * count + column];
     const score = masked ? null : products[column] * scale;
-    const code = [
-      "import numpy as np",
-      "import nbtools",
-      "from nbtools.attention import read_attention",
-      "",
-      `lm = nbtools.load_model(${python(this.lm.name)})`,
-      `reading = read_attention(lm, ${python(text)})`,
-      `q = reading.queries[${layer}, ${head}, ${row}]`,
-      `k = reading.keys[${layer}, ${head}, : ${row} + 1]  # later tokens are masked`,
-      `scores = k @ q * reading.scales[${layer}]`,
-      "weights = np.exp(scores) / np.exp(scores).sum()",
-      `print(weights[${column}])`,
-    ].join("\n");
     const numbers = { product: products[column], scale, score, masked, total, weight };
-    return { cell: { ...numbers, row, column, layer, head, width: size, code } };
+    return { cell: { ...numbers, row, column, layer, head, width: size } };
   }
 
   async on_ablate(request) {

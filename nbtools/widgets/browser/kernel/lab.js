@@ -3,7 +3,6 @@
 const NAMED_TOKENS = 256;
 const LONGEST = 400;
 const MOST_NODES = 5_000;
-const OFF = { top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1 };
 const LIMITS = { temperature: [0, 100], top_k: [0, Infinity], top_p: [0, 1], min_p: [0, 1], repetition_penalty: [1e-9, 100], seed: [0, 2 ** 31 - 1] };
 
 /** Throw an Error for a setting that is impossible. */
@@ -14,28 +13,6 @@ function checkSettings(settings) {
       throw new Error(`${name} is ${value}. Give a number from ${least} to ${most}.`);
     }
   }
-}
-
-/** A character that Python's repr does not print as it is. */
-function pythonEscape(character) {
-  const short = { " ": " ", "\n": "\\n", "\r": "\\r", "\t": "\\t" }[character];
-  if (short) return short;
-  const code = character.codePointAt(0);
-  const [letter, digits] = code < 0x100 ? ["x", 2] : code < 0x10000 ? ["u", 4] : ["U", 8];
-  return `\\${letter}${code.toString(16).padStart(digits, "0")}`;
-}
-
-/** A value as Python writes it. */
-function python(value) {
-  if (typeof value === "number") return String(value);
-  const quote = value.includes("'") && !value.includes('"') ? '"' : "'";
-  const escaped = value.replaceAll("\\", "\\\\").replace(/[\p{C}\p{Z}]/gu, pythonEscape);
-  return quote + (quote === "'" ? escaped.replaceAll("'", "\\'") : escaped) + quote;
-}
-
-/** A word for a shell. */
-function shellWord(text) {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\"'\"'")}'`;
 }
 
 class PromptLab extends View {
@@ -54,16 +31,14 @@ class PromptLab extends View {
     const { parameters } = this.lm.network;
     const whole = (number) => Math.round(number).toLocaleString("en");
     const size = `${whole(parameters / 1e6)} million parameters, context ${whole(this.lm.context)}, ${whole(this.lm.vocabulary)} tokens`;
-    const constant = { title: `${this.lm.name}: ${this.lm.kind}, ${size}`, longest: this.longest, running: "" };
-    this.shown = { ...constant, ...this.newTree(), ...this.settingsParts(), ...this.next() };
+    const constant = { title: `${this.lm.name}: ${this.lm.kind}, ${size}`, model: this.lm.name, longest: this.longest, running: "" };
+    this.shown = { ...constant, ...this.newTree(), ...this.next() };
   }
 
   on_change({ prompt = this.traits.prompt, settings = this.traits.settings }) {
     checkSettings(settings);
-    const changed = JSON.stringify(settings) !== JSON.stringify(this.traits.settings);
-    if (changed) this.set({ settings });
+    if (JSON.stringify(settings) !== JSON.stringify(this.traits.settings)) this.set({ settings });
     if (prompt !== this.traits.prompt) this.set({ prompt });
-    if (changed) this.show(this.settingsParts());
     if (!this.active) {
       this.followPrompt();
       this.show(this.next());
@@ -102,17 +77,11 @@ class PromptLab extends View {
     const temperature = Number(request.temperature);
     checkSettings({ ...this.traits.settings, temperature });
     this.begin(request);
-    const path = this.tree.path(this.at);
+    const path = this.tree.path(this.at).map((number) => this.tree.nodes[number]);
     const first = path.length ? path : await this.write(ROOT, request);
     const second = await this.write(ROOT, request, { temperature, max_new_tokens: first.length });
-    const [before, after] = [first, second].map((numbers) => numbers.map((number) => this.tree.nodes[number]));
-    const replayed = {
-      temperature_before: this.traits.settings.temperature,
-      temperature_after: temperature,
-      before: before.map((node) => node.text),
-      after: after.map((node) => node.text),
-      parting: parting(before.map((node) => node.token), after.map((node) => node.token)),
-    };
+    const [before, after] = [first, second].map((nodes) => nodes.map(({ token, text }) => [token, text]));
+    const replayed = { temperature_before: this.traits.settings.temperature, temperature_after: temperature, before, after };
     return { replayed, ...this.end(request) };
   }
 
@@ -146,18 +115,15 @@ class PromptLab extends View {
   /** How tokens are sampled, in a few words. */
   describe(settings) {
     const given = ["temperature", "top_k", "top_p", "min_p"].filter((name) => settings[name] !== OFF[name]);
-    const words = `sampling, ${given.map((name) => `${name}=${python(settings[name])}`).join(", ")}`;
-    return settings.repetition_penalty === 1 ? words : `${words}, repetition_penalty=${python(settings.repetition_penalty)}`;
+    const words = `sampling, ${given.map((name) => `${name}=${settings[name]}`).join(", ")}`;
+    return settings.repetition_penalty === 1 ? words : `${words}, repetition_penalty=${settings.repetition_penalty}`;
   }
 
   begin(request) {
     const { settings = this.traits.settings, prompt = this.traits.prompt } = request;
     checkSettings(settings);
     if (prompt !== this.traits.prompt) this.set({ prompt });
-    if (JSON.stringify(settings) !== JSON.stringify(this.traits.settings)) {
-      this.set({ settings });
-      this.show(this.settingsParts());
-    }
+    if (JSON.stringify(settings) !== JSON.stringify(this.traits.settings)) this.set({ settings });
     this.followPrompt();
   }
 
@@ -171,7 +137,7 @@ class PromptLab extends View {
     const made = [];
     for await (const one of this.tree.grow(node, { ...this.traits.settings, ...changes }, () => this.stopped(request))) {
       this.add(one, request);
-      made.push(one.number);
+      made.push(one);
     }
     return made;
   }
@@ -194,7 +160,7 @@ class PromptLab extends View {
   followPrompt() {
     if (this.tree.prompt === repairText(this.traits.prompt)) return;
     this.tree = new TextTree(this.lm, this.traits.prompt);
-    this.show({ ...this.newTree(), ...this.settingsParts() });
+    this.show(this.newTree());
   }
 
   next() {
@@ -202,27 +168,9 @@ class PromptLab extends View {
     if (ids.length >= this.lm.context) return { at: this.at };
     const logits = this.lm.logits(ids);
     const depth = ids.length - this.tree.promptIds.length;
-    const { token } = this.tree.choose(ids, this.traits.settings, this.uniforms()[depth]);
+    const { token } = this.tree.choose(ids, this.traits.settings, uniforms(this.traits.settings.seed, depth + 1)[depth]);
     const named = new Set([...largest(logits, NAMED_TOKENS), token]);
     const texts = Object.fromEntries(Array.from(named, (id) => [id, this.lm.tokenizer.textOf(id)]));
     return { at: this.at, next: { depth, history: [...new Set(ids)], texts }, logits };
-  }
-
-  uniforms() {
-    return uniforms(this.traits.settings.seed, this.longest + 1);
-  }
-
-  settingsParts() {
-    const { prompt, settings } = this.traits;
-    const options = Object.entries(settings).filter(([name, value]) => value !== OFF[name]);
-    const inPython = options.map(([name, value]) => `, ${name}=${python(value)}`).join("");
-    const inShell = [["profile", this.lm.name], ["short_prompt", prompt], ...options]
-      .filter(([name]) => name !== "repetition_penalty")
-      .map(([name, value]) => ` -p ${name} ${shellWord(String(value))}`);
-    return {
-      uniforms: this.uniforms(),
-      python: `import nbtools\n\nlm = nbtools.load_model(${python(this.lm.name)})\nprint(nbtools.generate(lm, ${python(prompt)}${inPython}))`,
-      command: `papermill notebooks/03_generation.ipynb out.ipynb${inShell.join("")}`,
-    };
   }
 }

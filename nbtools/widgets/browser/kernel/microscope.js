@@ -65,8 +65,8 @@ class Microscope extends View {
       written.push(nodes);
     }
     const [before, after] = written;
-    const named = ["temperature", "top_k", "top_p"].map((name) => `${name}=${python(this.params[name])}`).join(", ");
-    return { before, after, parting: parting(before, after), decoding: `sampling, ${named}` };
+    const named = ["temperature", "top_k", "top_p"].map((name) => `${name}=${this.params[name]}`).join(", ");
+    return { before, after, decoding: `sampling, ${named}` };
   }
 }
 

@@ -73,10 +73,3 @@ class TextTree {
     return node;
   }
 }
-
-/** The index of the first token at which two sequences differ; -1 if they do not. */
-function parting(before, after) {
-  const count = Math.min(before.length, after.length);
-  for (let index = 0; index < count; index += 1) if (before[index] !== after[index]) return index;
-  return -1;
-}

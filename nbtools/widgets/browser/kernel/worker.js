@@ -1,5 +1,5 @@
 // The worker of a page: it holds the models and answers the views. Messages from the page:
-//   {load: ROLE, model}                   a model: {name, kind, config, tokenizer, weights (base64), sum, plus (a role, or null)}
+//   {load: ROLE, model}                   a model: {name, kind, config, tokenizer, weights (bytes), sum, plus (a role, or null)}
 //   {blocks}                              blocks of packed reviews for the token inspector
 //   {open: KEY, view: NAME, options}      a new view; the answer is {key, opened: TRAITS} or {key, failed: TEXT}
 //   {key: KEY, content}                   a request of that view, as in nbtools/widgets/requests.py
@@ -23,9 +23,8 @@ function checksum(bytes) {
 
 /** Make a model from what the page has: its own weights, or differences from those of another one. */
 function load(role, { name, kind, config, tokenizer, weights, sum, plus }) {
-  const bytes = fromBase64(weights);
-  if (checksum(bytes) !== sum) throw new Error(`The weights of ${name} are damaged. Copy the pages again.`);
-  const file = new Safetensors(bytes);
+  if (checksum(weights) !== sum) throw new Error(`The weights of ${name} are damaged. Copy the pages again.`);
+  const file = new Safetensors(weights);
   const base = plus ? site.models[plus].network.weights : null;
   const fill = (weight, out) => {
     file.fill(weight, out);

@@ -52,6 +52,15 @@ class HostModel {
   }
 }
 
+/** The weights of a stored model, a Uint8Array. */
+function weightBytes({ name, weights }) {
+  try {
+    return fromBase64(weights);
+  } catch {
+    throw new Error(`The weights of ${name} are damaged. Copy the pages again.`);
+  }
+}
+
 /** Views read arrays of numbers as a DataView, which is what a notebook's front end gives them. */
 const asView = (value) => (ArrayBuffer.isView(value) ? new DataView(value.buffer, value.byteOffset, value.byteLength) : value);
 const withViews = (parts) => Object.fromEntries(Object.entries(parts).map(([name, value]) => [name, asView(value)]));
@@ -75,8 +84,9 @@ class Kernel {
     const model = await loadScript(role);
     if (model.plus) await this.need(model.plus);
     const loaded = new Promise((resolve, reject) => this.opening.set(role, { resolve, reject }));
-    this.worker.postMessage({ load: role, model });
-    course.parts[role] = {}; // the worker has its copy
+    const weights = weightBytes(model);
+    this.worker.postMessage({ load: role, model: { ...model, weights } }, [weights.buffer]); // handed over, not copied
+    course.parts[role] = {};
     document.head.querySelector(`script[src$="/${role}.js"]`)?.remove();
     return loaded;
   }

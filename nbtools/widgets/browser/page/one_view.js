@@ -6,8 +6,7 @@ const NO_KERNEL = "This page shows what was computed when it was made. In the no
 function storedModel(traits, binary) {
   const shown = { ...traits.shown };
   for (const [name, text] of Object.entries(binary)) {
-    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-    shown[name] = new DataView(bytes.buffer);
+    shown[name] = new DataView(fromBase64(text).buffer);
   }
   const model = new HostModel({ ...traits, shown }, ({ id, kind, settings, head }) => {
     if (kind === "cancel") return;

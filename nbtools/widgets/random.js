@@ -1,5 +1,5 @@
-// The random numbers of a seed, those of torch.Generator on a CPU: the Mersenne twister MT19937 (Matsumoto and Nishimura, 1998), two of
-// whose outputs make a number of 53 bits.
+// The random numbers of a seed, those of torch.Generator on a CPU: the Mersenne twister MT19937 (Matsumoto and
+// Nishimura, 1998), two of whose outputs make a number of 53 bits.
 
 const STATE = 624;
 const MIDDLE = 397;
