@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from environments.record import read_records  # noqa: E402  (in the clone, not installed)
 from nbtools.notebooks import read_recorded  # noqa: E402
+from nbtools.site.addresses import open_links  # noqa: E402
 from nbtools.storage import write_text  # noqa: E402
 
 PICTURES = {
@@ -79,10 +80,8 @@ def links(course: dict[str, str]) -> str:
     if not address:
         none = "*Links that open the notebooks in Colab and Binder appear here once the repository has a public address.*"
         return f"{picture}(#the-course-in-a-browser)\n\n{none}"
-    name = address.removeprefix("https://github.com/")
-    colab = f"https://colab.research.google.com/github/{name}/blob/{branch}/notebooks/00_setup.ipynb"
-    binder = f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/notebooks/00_setup.ipynb"
-    owner, repository = name.split("/")
+    colab, binder = open_links(address, branch, "00_setup").values()
+    owner, repository = address.removeprefix("https://github.com/").split("/")
     place = quote(f"lab/tree/{repository}/notebooks", safe="")
     hub = f"/hub/user-redirect/git-pull?repo={quote(address, safe='')}&branch={branch}&urlpath={place}"
     pages = f"https://{owner.lower()}.github.io/{repository}/"

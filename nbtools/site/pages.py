@@ -1,23 +1,25 @@
-"""The pages of the course: every notebook with its stored outputs and live views, the glossary, a front page, a search index."""
+"""The pages of the course: every notebook with its stored outputs and live views, the glossary, a front page."""
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from markupsafe import Markup
 
 from nbtools.errors import InputError
-from nbtools.exercises import EXERCISES
 from nbtools.models import LanguageModel, load_model
-from nbtools.notebooks import Notebook, choose_notebooks, read_costs
+from nbtools.notebooks import Notebook, choose_notebooks
 from nbtools.report.layout import FILTERS, FOLDER
 from nbtools.report.markup import render_markdown
 from nbtools.report.notebook_page import link_to_pages, neighbours, show_cell
+from nbtools.site.addresses import open_links, read_repository
+from nbtools.site.front import LAB, table_rows, write_pictures
 from nbtools.site.live import live_view, stored_data
+from nbtools.site.search import BARE, sections
 from nbtools.storage import atomic_folder, destination, resolve_path, write_text
 from nbtools.storage.destinations import SITE
 from nbtools.storage.json_files import read_object
@@ -34,16 +36,6 @@ POLICY = (
 )
 HERE = Path(__file__).parent
 TEMPLATES = Templates(HERE / "templates", FOLDER, **FILTERS)
-LAB: dict[str, Any] = {
-    "prompt": "The old house at the end of the road",
-    "temperature": 0.7,
-    "top_k": 50,
-    "top_p": 0.95,
-    "max_new_tokens": 40,
-}
-# Stored pictures that the front page shows, by notebook and cell.
-PICTURES = (("04_finetuning", "curve"), ("05_sampling", "likelier"), ("01_attention", "heads-figure"), ("06_pitfalls", "picture"))
-BARE = {"install"}  # cells that a reader of pages has no use for
 
 
 def write_site(out: str | Path, model: str | Path | None = None) -> Path:
@@ -59,7 +51,8 @@ def write_site(out: str | Path, model: str | Path | None = None) -> Path:
     tuned = _load(resolve_path(model)) if model is not None else tuned_model(base)
     run = Path(tuned.name).parent if Path(tuned.name).name == "model" else Path(tuned.name)
     notebooks = choose_notebooks(())
-    names = [notebook.name for notebook in notebooks]
+    names, place = [notebook.name for notebook in notebooks], notebooks[0].path.parent
+    repository = read_repository(place.parent)
     packed = {"base": pack_model(base, "mini"), "tuned": pack_model(tuned, model_name(run) if model else "mini, fine-tuned", base)}
     with atomic_folder(out, "site") as folder:
         live = folder / "live"
@@ -67,20 +60,21 @@ def write_site(out: str | Path, model: str | Path | None = None) -> Path:
             write_text(live / f"{role}.js", register(role, data))
         stored = stored_data(base, run, notebooks)
         write_text(live / "data.js", register("data", stored))
-        write_text(live / "search.js", register("search", {"sections": [one for notebook in notebooks for one in _sections(notebook)]}))
+        write_text(live / "search.js", register("search", {"sections": [one for notebook in notebooks for one in sections(notebook)]}))
         report_style = (FOLDER / "report.css").read_text(encoding="utf8")
         write_text(live / "course.js", page_script((HERE / "reading.js").read_text(encoding="utf8")))
         write_text(live / "course.css", "\n".join([report_style, *view_styles(), (HERE / "course.css").read_text(encoding="utf8")]))
         for notebook in notebooks:
-            page = render_notebook(notebook, names, but=() if stored["run"] else ("TrainingMonitor",))
+            links = open_links(*repository, notebook.name)
+            page = render_notebook(notebook, names, but=() if stored["run"] else ("TrainingMonitor",), links=links)
             write_text(folder / "notebooks" / f"{notebook.name}.html", page)
-        glossary = notebooks[0].path.parent / "glossary.md"
+        glossary = place / "glossary.md"
         write_text(folder / "notebooks" / "glossary.html", render_glossary(glossary, names))
-        pictures = _write_pictures(notebooks, live)
+        pictures = write_pictures(notebooks, live)
         mine = {"name": packed["tuned"]["name"]} if model is not None else None
         if mine:
             write_text(folder / "model.html", _model_page(run, packed["tuned"]))
-        front = {"rows": _rows(notebooks), "pictures": pictures, "lab": LAB, "mine": mine, "links": []}
+        front = {"rows": table_rows(notebooks), "pictures": pictures, "lab": LAB, "mine": mine, "links": open_links(*repository, names[0])}
         write_text(folder / "index.html", render("front.html", root="", millions=round(base.parameters / 1e6), **front))
     return out / "index.html"
 
@@ -98,8 +92,15 @@ def render(template: str, /, **values: Any) -> str:
     return TEMPLATES.render(template, policy=Markup(POLICY), layout="course.html", **values)
 
 
-def render_notebook(notebook: Notebook, names: Sequence[str], but: Sequence[str] = ()) -> str:
-    """The page of a notebook; `names` are those that have a page in the same folder, `but` views that stay as they are stored."""
+def render_notebook(
+    notebook: Notebook, names: Sequence[str], but: Sequence[str] = (), links: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The page of a notebook.
+
+    names  notebooks that have a page in the same folder
+    but    views that stay as they are stored
+    links  addresses that open the notebook, by the name of the service
+    """
     relink = link_to_pages(names, glossary=True)
 
     def live(cell: dict[str, Any]) -> dict[str, Any] | None:
@@ -107,7 +108,7 @@ def render_notebook(notebook: Notebook, names: Sequence[str], but: Sequence[str]
         return None if found and found["view"] in but else found
 
     cells = [shown for cell in notebook.cells if cell["id"] not in BARE and (shown := show_cell(_joined(cell), relink, live))]
-    values = {"name": notebook.name, "title": notebook.title, "home": "The course", **neighbours(notebook.name, names)}
+    values = {"name": notebook.name, "title": notebook.title, "home": "The course", "links": links, **neighbours(notebook.name, names)}
     return render("course_notebook.html", root="../", cells=cells, **values)
 
 
@@ -116,63 +117,6 @@ def _joined(cell: dict[str, Any]) -> Any:
     from nbformat.v4 import to_notebook
 
     return to_notebook({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}).cells[0]
-
-
-def _rows(notebooks: Sequence[Notebook]) -> list[dict[str, Any]]:
-    """Name, title, first sentence, number of exercises and minutes of each notebook; None where the minutes were not measured."""
-    costs = read_costs()
-    return [
-        {
-            "name": notebook.name,
-            "title": notebook.title,
-            "about": _first_sentence(notebook),
-            "exercises": sum(exercise.startswith(notebook.name[:2]) for exercise in EXERCISES),
-            "minutes": costs[notebook.name]["seconds"] / 60 if notebook.name in costs else None,
-        }
-        for notebook in notebooks
-    ]
-
-
-def _plain(markdown: str) -> str:
-    """The words of Markdown: without markup, tags and the targets of links."""
-    text = re.sub(r"<[^>]+>|^#+ |^>|```\w*|[*`]", " ", re.sub(r"\[([^\[\]]*)\]\([^()]*\)", r"\1", markdown), flags=re.MULTILINE)
-    return " ".join(text.split())
-
-
-def _first_sentence(notebook: Notebook) -> str:
-    paragraphs = [part for part in notebook.cells[0]["source"].split("\n\n") if not part.startswith(("#", ">"))]
-    return re.split(r"(?<=[.?!]) ", _plain(paragraphs[0]))[0] if paragraphs else ""
-
-
-def _sections(notebook: Notebook) -> list[dict[str, str]]:
-    """What the search looks through: for each heading its text up to the next one, and where it stands."""
-    found: list[dict[str, str]] = []
-    for cell in notebook.cells:
-        if cell["cell_type"] == "markdown":
-            heading = re.search(r"^(?:#+ +(.+)|\*\*(Exercise .+?)\*\*)$|^\*\*(Exercise [^*]+)\*\*", cell["source"], re.MULTILINE)
-            if heading or not found:
-                words = next((group for group in heading.groups() if group), "") if heading else notebook.title
-                found.append(
-                    {"title": notebook.title, "heading": _plain(words), "text": "", "page": f"notebooks/{notebook.name}.html#{cell['id']}"}
-                )
-            found[-1]["text"] += f" {_plain(cell['source'])}"
-        elif found and cell["id"] not in BARE:
-            found[-1]["text"] += f" {cell['source']}"
-    return found
-
-
-def _write_pictures(notebooks: Sequence[Notebook], live: Path) -> list[dict[str, str]]:
-    """Pictures for the front page, from the notebooks' stored outputs."""
-    cells = {(notebook.name, cell["id"]): cell for notebook in notebooks for cell in notebook.cells}
-    found = []
-    for name, cell in PICTURES:
-        for output in cells.get((name, cell), {}).get("outputs", []):
-            if png := output.get("data", {}).get("image/png"):
-                file = f"{name}-{cell}.png"
-                (live / file).write_bytes(base64.b64decode("".join(png)))
-                about = "".join(output["data"].get("text/plain", "")).strip("[]").removeprefix("picture: ")
-                found.append({"file": file, "page": f"{name}.html#{cell}", "about": about})
-    return found
 
 
 def _model_page(run: Path, packed: dict[str, Any]) -> str:

@@ -71,11 +71,19 @@ function textPanel(lab, alternatives) {
     made.addEventListener("mouseenter", () => alternatives.open(node, false));
     return made;
   }
-  const content = () => {
+  const prompt = make("span", { class: "nbt-faint" });
+  const element = make("div", { class: "nbt-text", role: "group", "aria-label": label }, prompt);
+  let drawn = []; // the nodes whose tokens stand there, after the prompt
+  function show() {
     const path = lab.path(lab.view.data.at);
-    return [make("span", { class: "nbt-faint", text: path.length ? lab.view.data.root : "" }), ...path.map(token)];
-  };
-  return panel(content, { class: "nbt-text", role: "group", "aria-label": label });
+    prompt.textContent = path.length ? lab.view.data.root : "";
+    const first = parting(path, drawn);
+    const same = first < 0 ? Math.min(path.length, drawn.length) : first;
+    while (element.children.length > 1 + same) element.lastChild.remove();
+    element.append(...path.slice(same).map(token));
+    drawn = path;
+  }
+  return { element, show };
 }
 
 /** One row per branch, indented by how often it split from others. */

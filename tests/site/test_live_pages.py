@@ -19,7 +19,7 @@ from nbtools import generate
 from nbtools.generation import next_tokens
 from nbtools.models import load_model, save_model
 from nbtools.site import write_site
-from nbtools.site.pages import LAB
+from nbtools.site.front import LAB
 from nbtools.tokens import visible
 from tests.browser.jupyterlab import find_browser, open_page
 from tests.site.conftest import changed

@@ -9,7 +9,10 @@ import pytest
 
 from nbtools.errors import InputError
 from nbtools.models import save_model
+from nbtools.notebooks import choose_notebooks
 from nbtools.site import write_site
+from nbtools.site.addresses import open_links, read_repository
+from nbtools.site.pages import render_notebook
 from tests.small_models import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,3 +97,13 @@ def test_the_glossary_is_in_order_and_every_link_to_it_leads_to_a_word():
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         for anchor in re.findall(r"\(glossary\.md#([\w-]+)\)", path.read_text()):
             assert anchor in anchors, (path.name, anchor)
+
+
+def test_pages_link_to_colab_and_binder_once_there_is_an_address(tmp_path):
+    [notebook] = choose_notebooks(["04"])
+    assert read_repository(tmp_path) == ("", "") and "Binder" not in render_notebook(notebook, [notebook.name])
+    (tmp_path / "pyproject.toml").write_text('[tool.course]\nrepository = "https://github.com/Somebody/course"\nbranch = "main"\n')
+    links = open_links(*read_repository(tmp_path), notebook.name)
+    page = render_notebook(notebook, [notebook.name], links=links)
+    assert '<a href="https://colab.research.google.com/github/Somebody/course/blob/main/notebooks/04_finetuning.ipynb">Colab</a>' in page
+    assert '<a href="https://mybinder.org/v2/gh/Somebody/course/main?urlpath=lab/tree/notebooks/04_finetuning.ipynb">Binder</a>' in page

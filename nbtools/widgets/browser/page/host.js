@@ -7,18 +7,18 @@ const LIVE = new URL(".", document.currentScript.src || location.href); // the f
 const scripts = new Map();
 
 /** Run a script of the folder `live` once. From a disk nothing else may be read: neither modules nor fetch. */
-function loadScript(name) {
-  if (course.parts[name] && !scripts.has(name)) return Promise.resolve(course.parts[name]); // it stands in the page
-  if (!scripts.has(name)) {
+async function loadScript(name) {
+  if (!scripts.has(name) && !course.parts[name]) {
     const script = Object.assign(document.createElement("script"), { src: new URL(`${name}.js`, LIVE).href });
     const done = new Promise((resolve, reject) => {
-      script.onload = () => (course.parts[name] ? resolve(course.parts[name]) : reject(new Error(DAMAGED(name))));
+      script.onload = () => (course.parts[name] ? resolve() : reject(new Error(DAMAGED(name))));
       script.onerror = () => reject(new Error(DAMAGED(name)));
     });
     document.head.append(script);
     scripts.set(name, done);
   }
-  return scripts.get(name);
+  await scripts.get(name); // nothing to wait for where it stands in the page
+  return course.parts[name]; // not kept by the promise: weights are dropped once the worker has them
 }
 const DAMAGED = (name) => `The file live/${name}.js is missing or damaged. Copy the pages again.`;
 
