@@ -37,8 +37,8 @@ def score_heads(lm: LanguageModel, *, length: int = 24, rows: int = 4, seed: int
     """
     if not 2 <= length <= lm.context // 2:
         raise InputError(f"Twice {length} tokens do not fit: {lm.name} reads {lm.context}.", f"Choose 2 to {lm.context // 2}.")
-    draws = np.random.default_rng(seed)
-    once = draws.integers(1, lm.model.config.vocab_size, (rows, length))
+    draws = torch.rand(rows, length, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).numpy()
+    once = 1 + (draws * (lm.model.config.vocab_size - 1)).astype(np.int64)
     ids = torch.from_numpy(np.concatenate([once, once], axis=1)).to(lm.device)
     with attending(lm.model), torch.inference_mode():
         attentions = lm.model(ids, output_attentions=True, use_cache=False).attentions
