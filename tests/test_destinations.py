@@ -149,6 +149,7 @@ def test_a_value_that_is_not_a_path_is_refused(place, writer, given) -> None:
         FOLDERS[writer](given)
 
 
+@pytest.mark.slow(10)
 def test_a_tilde_is_the_home_folder_and_an_empty_folder_may_be_filled(place) -> None:
     (place / "models" / "m").mkdir(parents=True)
     assert save_model(tiny(), "~/models/m") == place / "models" / "m"

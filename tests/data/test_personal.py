@@ -42,6 +42,7 @@ def test_other_numbers_and_words_are_not_found(text):
     assert find_personal_data([text]) == []
 
 
+@pytest.mark.slow(8)
 def test_reviews_contain_little_personal_data():
     found = find_personal_data(load_reviews("package", 400).train["text"])
     assert len(found) < 8
@@ -55,6 +56,7 @@ def test_a_short_secret_is_masked_completely():
     assert mask("abcdef") == "…" and mask("abcdefg") == "ab…fg"
 
 
+@pytest.mark.slow(7)
 def test_text_that_the_tokenizer_was_not_trained_on_gets_a_warning():
     lm = tiny()
     english = examine_texts(load_reviews("package", 100).train, lm)

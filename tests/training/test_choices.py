@@ -90,6 +90,7 @@ def test_a_compiler_that_cannot_compile_is_none(monkeypatch, tmp_path, capsys):
     assert "torch.compile does not work here" in capsys.readouterr().out
 
 
+@pytest.mark.slow(13)
 @needs_a_compiler
 def test_what_is_asked_for_is_not_measured(monkeypatch):
     def never(*_):
