@@ -122,7 +122,6 @@ def test_no_link_leads_to_a_repository_without_an_address() -> None:
         assert places and all(name in address for address in places)
 
 
-@pytest.mark.slow(8)
 def test_pictures_and_links_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, "tools/refresh_readme.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False,

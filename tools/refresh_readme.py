@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from environments.record import read_records  # noqa: E402  (in the clone, not installed)
 from nbtools.notebooks import read_recorded  # noqa: E402
-from nbtools.site.addresses import open_links  # noqa: E402
+from nbtools.notebooks.addresses import open_links  # noqa: E402
 from nbtools.storage import write_text  # noqa: E402
 
 PICTURES = {

@@ -13,10 +13,10 @@ from markupsafe import Markup
 from nbtools.errors import InputError
 from nbtools.models import LanguageModel, load_model
 from nbtools.notebooks import Notebook, choose_notebooks
+from nbtools.notebooks.addresses import open_links, read_repository
 from nbtools.report.layout import FILTERS, FOLDER
 from nbtools.report.markup import render_markdown
 from nbtools.report.notebook_page import link_to_pages, neighbours, show_cell
-from nbtools.site.addresses import open_links, read_repository
 from nbtools.site.front import LAB, table_rows, write_pictures
 from nbtools.site.live import live_view, stored_data
 from nbtools.site.search import BARE, sections

@@ -10,8 +10,8 @@ import pytest
 from nbtools.errors import InputError
 from nbtools.models import save_model
 from nbtools.notebooks import choose_notebooks
+from nbtools.notebooks.addresses import open_links, read_repository
 from nbtools.site import write_site
-from nbtools.site.addresses import open_links, read_repository
 from nbtools.site.pages import render_notebook
 from tests.small_models import tiny
 
