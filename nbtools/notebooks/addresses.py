@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def read_repository(clone: Path) -> tuple[str, str]:
-    """The public address of the repository and its branch, as pyproject.toml of a clone has them; ("", "") where there is none."""
+    """The repository's public address and its branch, read from pyproject.toml in a clone; ("", "") if no address is set."""
     file = clone / "pyproject.toml"
     course = tomllib.loads(file.read_text(encoding="utf8")).get("tool", {}).get("course", {}) if file.is_file() else {}
     address = str(course.get("repository", "")).rstrip("/")

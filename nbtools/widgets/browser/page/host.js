@@ -83,8 +83,8 @@ class Kernel {
   async fetch(role) {
     const model = await loadScript(role);
     if (model.plus) await this.need(model.plus);
-    const loaded = new Promise((resolve, reject) => this.opening.set(role, { resolve, reject }));
     const weights = weightBytes(model);
+    const loaded = new Promise((resolve, reject) => this.opening.set(role, { resolve, reject }));
     this.worker.postMessage({ load: role, model: { ...model, weights } }, [weights.buffer]); // handed over, not copied
     course.parts[role] = {};
     document.head.querySelector(`script[src$="/${role}.js"]`)?.remove();
