@@ -12,7 +12,7 @@ import torch
 
 from nbtools.compare import sample_pairs
 from nbtools.errors import CourseError, InputError, MachineError
-from nbtools.generation import ROOT, SamplingParams, TextTree, generate, next_tokens, stream
+from nbtools.generation import SamplingParams, continue_ids, generate, next_tokens, stream
 from nbtools.profiles import PROFILES
 from nbtools.values import CHECKS, Number, near_miss, shown
 from nbtools.widgets import Microscope, PromptLab
@@ -88,9 +88,8 @@ def test_a_temperature_of_zero_is_greedy_everywhere(others: dict[str, Any]) -> N
     assert generate(lm, PROMPT, max_new_tokens=8, num_beams=1, temperature=1e-9, **others) == greedy
     assert PROMPT + "".join(stream(lm, PROMPT, max_new_tokens=8, **values)) == greedy
     assert sample_pairs(lm, lm, [PROMPT], max_new_tokens=8, **values)[0]["after"] == greedy
-    tree = TextTree(lm, PROMPT, 8)
-    *_, last = tree.grow(ROOT, SamplingParams(max_new_tokens=8, seed=0, **values))
-    assert tree.text(last.number) == greedy
+    ids = lm.tokenizer(PROMPT)["input_ids"]
+    assert PROMPT + "".join(new.text for new in continue_ids(lm, ids, SamplingParams(max_new_tokens=8, seed=0, **values))) == greedy
     exact = next_tokens(lm, PROMPT, **values)
     assert exact.probabilities[0] == 1 and exact.ids[0] == next_tokens(lm, PROMPT, **penalty).ids[0]
     assert generate(lm, PROMPT, max_new_tokens=8, num_beams=2, temperature=0) == generate(lm, PROMPT, max_new_tokens=8, num_beams=2)

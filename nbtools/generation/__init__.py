@@ -1,22 +1,22 @@
-"""Decoding: greedy, sampling and beam search, the exact distribution of the next token, and trees of texts, with draws that replay."""
+"""Decoding: greedy, sampling and beam search, the exact distribution of the next token, with random numbers that can be repeated."""
 
 from nbtools.accel import BF16_GAP, release
+from nbtools.generation.continuation import NewToken, continue_ids, logits_after
 from nbtools.generation.distribution import NextTokens, next_logits, next_tokens
 from nbtools.generation.engine import decoder_name
 from nbtools.generation.sampling import Sampler, SamplingParams, sample_inverse_cdf, uniforms
 from nbtools.generation.texts import generate, stream
-from nbtools.generation.tree import ROOT, Node, TextTree
 
 __all__ = [
     "BF16_GAP",
-    "ROOT",
+    "NewToken",
     "NextTokens",
-    "Node",
     "Sampler",
     "SamplingParams",
-    "TextTree",
+    "continue_ids",
     "decoder_name",
     "generate",
+    "logits_after",
     "next_logits",
     "next_tokens",
     "release",

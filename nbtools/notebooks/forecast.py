@@ -39,8 +39,10 @@ class Forecast:
             del self.parts[name]
         self.unrecorded.discard(name)
 
-    def left(self, name: str, cell: int, total: int, elapsed: float) -> float | None:
+    def left(self, name: str, cell: int, total: int, elapsed: float, *, rough: bool = False) -> float | None:
         """Seconds left while code cell `cell` of `total` runs in notebook `name`, `elapsed` seconds after its start.
+
+        rough  give a value even before enough has run here: until then it rests on another machine's times
 
         Call it often: the times of cells are measured between calls.
         """
@@ -53,7 +55,7 @@ class Forecast:
         self._advance(name, max(cell - (total - cells), min(cell, 1)), elapsed)
         running, *rest = self.parts[name][self._done :] or [0.0]
         rest += [part for other, parts in self.parts.items() if other != name for part in parts]
-        if self.unrecorded or not self._knows_enough([running, *rest]):
+        if self.unrecorded or not (rough or self._knows_enough([running, *rest])):
             return None
         spent = elapsed - self._since
         expected = running * self._pace(running)

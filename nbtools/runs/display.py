@@ -117,9 +117,11 @@ class CourseLines:
         if execution is None or not execution.cell:
             return f"{where}  starting its kernel"
         cell, total, elapsed = execution.cell, execution.total, execution.seconds
-        left = self.forecast.left(job.name, cell, total, elapsed)
-        rest = f"about {duration(left)} left in all" if left is not None else "time left not known yet"
-        return f"{where}  cell {cell} of {total}, {duration(elapsed)} so far, {rest}"
+        told = f"{where}  cell {cell} of {total}, {duration(elapsed)} so far"
+        for word, rough in (("about", False), ("very roughly", True)):
+            if (left := self.forecast.left(job.name, cell, total, elapsed, rough=rough)) is not None:
+                return f"{told}, {word} {duration(left)} left in all"
+        return f"{told}, time left not known"
 
     def counts(self, progress: Progress) -> tuple[int, int]:
         execution = next(iter(progress.executions.values()), None)

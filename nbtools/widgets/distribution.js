@@ -87,7 +87,17 @@ function distributionPanel(view, controls) {
   const facts = make("p", { class: "nbt-faint" });
   let ranking = null;
   let current = null;
-  const nameOf = (id) => data.next?.texts[id] ?? `#${id}`;
+  const names = new Map(); // of tokens that are not among the likeliest ones, whose texts come with the logits
+  const nameOf = (id) => data.next?.texts[id] ?? names.get(id) ?? `#${id}`;
+  /** Ask for the name of a token that has none yet. */
+  async function name(id) {
+    if (id in data.next.texts || names.has(id)) return;
+    names.set(id, `#${id}`);
+    const found = await view.ask("names", { ids: [id] }, { quiet: true });
+    if (!found?.texts[id]) return;
+    names.set(id, found.texts[id]);
+    show();
+  }
   const details = behind("The distribution as a table", () => {
     if (!current) return make("p", { text: "There is no distribution yet." });
     const rows = Array.from(current.order.slice(0, Math.min(current.kept, TABLE_ROWS)), (id) => [
@@ -109,6 +119,7 @@ function distributionPanel(view, controls) {
     const uniform = uniforms(settings.seed, data.next.depth + 1).pop();
     ruler.show(current, nameOf, { uniform, seed: settings.seed, greedy: !settings.temperature });
     details.refresh();
+    name(sampleInverseCdf(current.probabilities, uniform).id);
   }
   function showAnew() {
     ranking = null;

@@ -96,13 +96,13 @@ function slider(label, { min, max, step, value, digits = 2, describe }, change) 
   };
 }
 
-/** A field for a number, with its label; a number outside the limits is moved to the nearest limit. */
-function numberBox(label, { min, max, step = 1, value }, change) {
+/** A field for a number, whole where the step is 1, with its label; outside the limits it becomes the nearest limit. */
+function numberBox(label, { min, max, step = 1, value }, change = () => {}) {
   const id = unique("number");
   const input = make("input", { type: "number", id, min, max, step, value });
   input.addEventListener("change", () => {
-    const now = Math.min(max, Math.max(min, Number(input.value)));
-    if (!Number.isFinite(now)) return;
+    const given = Math.min(max, Math.max(min, Number(input.value)));
+    const now = step === 1 ? Math.round(given) : given;
     input.value = now;
     change(now);
   });

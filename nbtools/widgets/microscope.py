@@ -10,10 +10,11 @@ import numpy as np
 from nbtools.attention import AttentionTrace, trace_attention
 from nbtools.compare import attention_shift, top_gains
 from nbtools.errors import InputError
-from nbtools.generation import ROOT, SamplingParams, TextTree
+from nbtools.generation import SamplingParams, continue_ids
+from nbtools.generation.texts import encode
 from nbtools.models import LanguageModel
 from nbtools.plots.compare import draw_top_gains
-from nbtools.texts import repair
+from nbtools.texts import check_texts, repair
 from nbtools.widgets.attention_explorer import triangles
 from nbtools.widgets.live import TEMPLATES, LiveView
 from nbtools.widgets.requests import Request
@@ -102,8 +103,8 @@ class Microscope(LiveView):
 
     def _texts(self, prompt: str, seed: int) -> dict[str, Any]:
         params = replace(self.params, seed=seed)
-        trees = [TextTree(lm, prompt, params.max_new_tokens) for lm in (self.base, self.tuned)]
-        before, after = ([node.text for node in tree.grow(ROOT, params)] for tree in trees)
+        [ids] = encode(self.base, check_texts([prompt], "prompts"), params.max_new_tokens, None)
+        before, after = ([new.text for new in continue_ids(lm, ids, params)] for lm in (self.base, self.tuned))
         return {"before": before, "after": after, "decoding": self.params.describe()}
 
     def static_html(self) -> str:

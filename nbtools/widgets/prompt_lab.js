@@ -35,20 +35,19 @@ function promptBox(view, model, edited) {
 
 /** The lab's buttons. `refresh` enables those that can be pressed. */
 function labButtons(lab) {
-  const { view, start } = lab;
+  const { view, actions } = lab;
   const { data } = view;
-  const limits = { type: "number", min: 0, max: 2, step: 0.05, value: 1.5 };
-  const temperature = make("input", { ...limits, "aria-label": "another temperature" });
-  const parentOf = (number) => lab.nodes.get(number)?.parent ?? -1;
+  const temperature = numberBox("another temperature", { min: 0, max: 2, step: 0.05, value: 1.5 }).input;
+  temperature.setAttribute("aria-label", "another temperature"); // it stands after its button, without a label
   const buttons = {
-    generate: button("Generate", () => start("generate"), { class: "nbt-button nbt-main" }),
-    stop: button("Stop", () => view.cancel(data.running)),
-    step: button("One token", () => start("step", { node: data.at })),
-    back: button("Back", () => view.ask("visit", { node: parentOf(data.at) }), { title: "Remove the last token" }),
+    generate: button("Generate", () => actions.generate(), { class: "nbt-button nbt-main" }),
+    stop: button("Stop", () => actions.stop()),
+    step: button("One token", () => actions.step()),
+    back: button("Back", () => actions.visit(lab.tree.parentOf(data.at)), { title: "Remove the last token" }),
     replay: button("Same random numbers at temperature", () =>
-      start("replay", { temperature: Number(temperature.value) }),
+      actions.replay(Number(temperature.value)),
     ),
-    compare: button("Compare greedy, sampling, beam", () => start("compare")),
+    compare: button("Compare greedy, sampling, beam", () => actions.compare()),
     python: button("Copy as Python", () => copy(lab.repeatedBy(generationCode), view.say)),
     command: button("Copy as papermill command", () => copy(lab.repeatedBy(papermillCommand), view.say)),
   };
@@ -56,7 +55,7 @@ function labButtons(lab) {
     const busy = lab.busy();
     for (const name of ["generate", "step", "replay", "compare"]) buttons[name].disabled = busy;
     buttons.stop.disabled = !busy;
-    buttons.back.disabled = busy || !lab.nodes.has(data.at);
+    buttons.back.disabled = busy || !lab.tree.nodes.has(data.at);
   }
   return { ...buttons, temperature, refresh };
 }
@@ -70,12 +69,10 @@ function render({ model, el }) {
     save: (settings) => view.ask("change", { settings }),
   });
   const distribution = distributionPanel(view, controls);
-  const lab = { view, ...nodeMap(), busy: () => Boolean(data.running) };
+  const lab = { view, tree: textTree(data), shown: () => ({ prompt: prompt.box.value, settings: controls.flush() }) };
+  lab.actions = labActions(lab, () => buttons.refresh());
+  lab.busy = () => Boolean(data.running) || lab.actions.acting();
   lab.repeatedBy = (write) => write(data.model, prompt.box.value, controls.settings());
-  lab.start = (kind, details = {}) => {
-    view.say("waiting for the kernel …");
-    view.ask(kind, { prompt: prompt.box.value, settings: controls.flush(), ...details });
-  };
   const buttons = labButtons(lab);
   const alternatives = alternativesPanel(lab);
   const text = textPanel(lab, alternatives);
@@ -108,12 +105,11 @@ function render({ model, el }) {
   );
 
   function showTree() {
-    lab.nodes.clear();
-    for (const node of data.nodes) lab.nodes.set(node.number, node);
+    lab.tree.fill();
     showPath();
   }
   function addNode() {
-    if (data.node) lab.nodes.set(data.node.number, data.node);
+    if (data.node) lab.tree.add(data.node);
   }
   function drawPath() {
     text.show();
@@ -125,12 +121,14 @@ function render({ model, el }) {
   function showPath() {
     cancelAnimationFrame(drawing);
     drawing = 0;
-    if (!lab.busy()) drawPath();
+    if (!data.running) drawPath();
     else drawing = requestAnimationFrame(drawPath);
   }
   function showRunning() {
     buttons.refresh();
-    if (lab.busy()) view.say("writing …");
+    lab.actions.running();
+    if (data.running) view.say("writing …");
+    else if (!lab.actions.acting()) view.say("");
   }
   view.start({
     running: showRunning,

@@ -7,22 +7,23 @@ from typing import Any, ClassVar
 
 import traitlets
 
-from nbtools.errors import one_line
-from nbtools.generation import ROOT, Node, SamplingParams, TextTree, generate, sample_inverse_cdf, uniforms
+from nbtools.errors import InputError, one_line
+from nbtools.generation import SamplingParams, continue_ids, generate, logits_after, next_tokens
+from nbtools.generation.texts import added_text, encode, end_ids
 from nbtools.models import LanguageModel
 from nbtools.system import interactive
 from nbtools.texts import check_text, repair
 from nbtools.tokens import id_texts, visible
 from nbtools.widgets.live import TEMPLATES, LiveView
 from nbtools.widgets.requests import Request
-from nbtools.widgets.sampling_params import check_settings, ways_of_decoding
+from nbtools.widgets.sampling_params import check_settings, to_options
 
+ROOT = -1
+"""The prompt itself, as the parent of a token."""
 NAMED_TOKENS = 256
-"""Likeliest next tokens whose texts are sent to the browser."""
+"""Likeliest next tokens whose texts are sent to the browser with their logits."""
 LONGEST = 400
 """Most new tokens of one text."""
-MOST_NODES = 5_000
-"""Tokens of a tree; a text that would grow a larger one begins a new tree."""
 
 
 class PromptLab(LiveView):
@@ -35,14 +36,17 @@ class PromptLab(LiveView):
     seed                the same prompt, parameters and seed give the same text again, as with `nbtools.generate`
 
     The browser gets all logits of a position once, as float32, and computes the distribution over the whole vocabulary itself while a
-    slider moves. Texts are written in a thread, because a kernel receives nothing, a press of Stop included, while its main thread works.
-    Where nobody is watching (`nbtools.system.interactive`) the lab is displayed as tables, made by one generation.
+    slider moves. It also decides what is written: branches and comparisons are its requests for a text after one of the tokens, which are
+    kept here, so that every view of the lab shows them. Texts are written in a thread, because a kernel receives nothing, a press of Stop
+    included, while its main thread works. Where nobody is watching (`nbtools.system.interactive`) the lab is displayed as tables, made by
+    one generation.
     """
 
     view: ClassVar[str] = "prompt_lab"
-    modules: ClassVar[tuple[str, ...]] = ("warpers", "random", "code", "sampling_controls", "distribution", "text_tree")
-    holds: ClassVar[tuple[str, ...]] = ("lm", "_tree", "_thread")
-    threaded: ClassVar[frozenset[str]] = frozenset({"generate", "step", "fork", "replay", "compare"})
+    modules: ClassVar[tuple[str, ...]] = ("warpers", "random", "code", "sampling_controls", "distribution", "text_tree", "lab_actions")
+    holds: ClassVar[tuple[str, ...]] = ("lm", "_prompt_ids", "_thread")
+    threaded: ClassVar[frozenset[str]] = frozenset({"write", "decode"})
+    private: ClassVar[frozenset[str]] = LiveView.private | {"decode", "names"}
 
     prompt = traitlets.Unicode().tag(sync=True)
     settings: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
@@ -70,26 +74,25 @@ class PromptLab(LiveView):
             max_new_tokens=max_new_tokens,
             seed=seed,
         )
-        self.lm, self.at = lm, ROOT
-        self.longest = min(LONGEST, lm.context - 1)
-        settings["max_new_tokens"] = min(settings["max_new_tokens"], self.longest)
-        self._tree = TextTree(lm, prompt)
-        self.prompt, self.settings = prompt, settings
+        self.lm = lm
+        longest = min(LONGEST, lm.context - 1)
+        settings["max_new_tokens"] = min(settings["max_new_tokens"], longest)
         size = f"{lm.parameters / 1e6:,.0f} million parameters, context {lm.context:,}, {lm.model.config.vocab_size:,} tokens"
-        constant = {"title": f"{lm.name}: {type(lm.model).__name__}, {size}", "model": lm.name, "longest": self.longest, "running": ""}
-        shown = {**constant, **self._new_tree(), **self._next()}
-        super().__init__(prompt=prompt, settings=settings, shown=shown)
+        title = f"{lm.name}: {type(lm.model).__name__}, {size}"
+        shown = {"title": title, "model": lm.name, "longest": longest, "running": "", **self._new_tree(prompt)}
+        super().__init__(prompt=prompt, settings=settings, shown={**shown, **self._next(ROOT, self._prompt_ids)})
         self.observe(self._notice_settings, names="settings")
         self.observe(self._notice_prompt, names="prompt")
 
     @property
     def text(self) -> str:
-        """Prompt and continuation up to the current token."""
-        return self._tree.text(self.at)
+        """Prompt and continuation up to the current token, without an end-of-text at its end."""
+        added = [node["token"] for node in self._path(self.shown["at"])]
+        return str(self.shown["root"]) + added_text(self.lm, self._prompt_ids, added, end_ids(self.lm))
 
     def start(self) -> None:
         """Start a text from the prompt, in a thread. One runs at a time; `cancel()` stops it after its current token."""
-        self.answer(Request("generate"))
+        self.answer(Request("write"))
 
     def wait(self, seconds: float | None = None) -> str:
         """Wait for the running text, at most `seconds`, and return what is written."""
@@ -99,7 +102,7 @@ class PromptLab(LiveView):
     # Requests of the view.
 
     def on_change(self, request: Request) -> None:
-        """The prompt or the settings were edited. Takes over what the view shows."""
+        """The prompt or the settings were edited."""
         settings = request.get("settings", self.settings)
         check_settings(**settings)
         if request.get("prompt", self.prompt) != self.prompt:
@@ -107,114 +110,86 @@ class PromptLab(LiveView):
         if settings != self.settings:
             self.settings = settings
 
-    def on_visit(self, request: Request) -> dict[str, Any]:
-        """Make a token that exists already the current one."""
-        if self.running:
-            return {}
-        self._tree.path(int(request["node"]))
-        self.at = int(request["node"])
-        return self._next()
+    def on_next(self, request: Request) -> dict[str, Any]:
+        """The token `node` becomes the current one: what follows it."""
+        return {} if self.running else self._next(int(request["node"]))
 
-    def on_generate(self, request: Request) -> dict[str, Any]:
-        """A text from the prompt."""
-        self._begin(request)
-        self._write(ROOT, request)
-        return self._end(request)
-
-    def on_step(self, request: Request) -> dict[str, Any]:
-        """One more token."""
-        self._begin(request)
-        node = int(request["node"])
-        if node >= len(self._tree.nodes):
-            node = ROOT  # of the tree of an earlier prompt
-        self._write(node, request, max_new_tokens=1)
-        return self._end(request)
-
-    def on_fork(self, request: Request) -> dict[str, Any]:
-        """A branch: another token in the place of a node, and a continuation of it."""
-        self._begin(request)
-        branch = self._tree.fork(int(request["node"]), int(request["token"]), SamplingParams(**self.settings))
-        self._add(branch, request)
-        left = self.settings["max_new_tokens"] - branch.depth - 1
-        if left > 0:
-            self._write(branch.number, request, max_new_tokens=left)
-        return self._end(request)
-
-    def on_replay(self, request: Request) -> dict[str, Any]:
-        """The current text again, with the same random numbers at another temperature."""
-        self._begin(request)
-        first = [self._tree.nodes[number] for number in self._tree.path(self.at)] or self._write(ROOT, request)
-        temperature = float(request["temperature"])
-        second = self._write(ROOT, request, temperature=temperature, max_new_tokens=len(first))
-        before, after = ([[node.token, node.text] for node in nodes] for nodes in (first, second))
-        replayed = {"temperature_before": self.settings["temperature"], "temperature_after": temperature, "before": before, "after": after}
-        return {"replayed": replayed, **self._end(request)}
-
-    def on_compare(self, request: Request) -> dict[str, Any]:
-        """The prompt continued by greedy decoding, by sampling and by beam search."""
-        self._begin(request)
-        rows: list[list[str]] = []
-        for name, options in ways_of_decoding(self.settings).items():
-            rows.append([name, str(generate(self.lm, self.prompt, **options))])
-            self.update(request, compared=list(rows))
-            if request.cancelled.is_set():
-                break
-        return {"compared": rows, **self._end(request)}
-
-    # How a text is written.
-
-    def _begin(self, request: Request) -> None:
-        """Take over what the view showed when it asked, and start a new tree if the prompt has changed."""
-        self.on_change(request)
+    def on_write(self, request: Request) -> dict[str, Any]:
+        """A text after the token `node` (the prompt, without one), with the settings and `changes` of them."""
         self._follow_prompt()
+        nodes, at = self.shown["nodes"], int(request.get("node", ROOT))
+        if at >= len(nodes):
+            at = ROOT  # of the tree of an earlier prompt
+        params = SamplingParams(**{**self.settings, **request.get("changes", {})})
+        path = self._path(at)
+        for new in continue_ids(self.lm, self._ids(path), params, generated=len(path), should_stop=request.cancelled.is_set):
+            at = self._add({"parent": at, **asdict(new)}, request)
+        return {"notice": "stopped" if request.cancelled.is_set() else "done", **self._next(at)}
 
-    def _write(self, node: int, request: Request, **changes: Any) -> list[Node]:
-        """Continue from `node` with the settings and `changes` of them. Returns the new nodes."""
-        params = SamplingParams(**{**self.settings, **changes})
-        if len(self._tree.nodes) > MOST_NODES:
-            self._tree, node = TextTree(self.lm, self.prompt, params.max_new_tokens), ROOT
-            self.show(**self._new_tree())
-        made = []
-        for new in self._tree.grow(node, params, request.cancelled.is_set):
-            self._add(new, request)
-            made.append(new)
-        return made
+    def on_add(self, request: Request) -> None:
+        """A token that was chosen by hand becomes the current one."""
+        if not self.running:
+            self._add(request["node"], request)
 
-    def _add(self, node: Node, request: Request) -> None:
-        """Make a node the current one and send it to the views."""
-        self.at = node.number
-        nodes = self.shown.get("nodes", [])
-        if node.number == len(nodes):  # else the branch existed already
-            nodes.append(asdict(node))
-        self.update(request, node=asdict(node), at=self.at)
+    def on_decode(self, request: Request) -> dict[str, Any]:
+        """A text from the prompt that does not become part of the tree; `options` are those of `nbtools.generate`."""
+        return {"text": generate(self.lm, self.prompt, should_stop=request.cancelled.is_set, **request["options"])}
 
-    def _end(self, request: Request) -> dict[str, Any]:
-        return {"notice": "stopped" if request.cancelled.is_set() else "done", **self._next()}
+    def on_names(self, request: Request) -> dict[str, Any]:
+        """The texts of tokens."""
+        return {"texts": self._texts(request["ids"])}
 
-    # What the views show.
+    def on_keep(self, request: Request) -> dict[str, Any]:
+        """What the view has made of texts, for every view of this lab to show."""
+        return dict(request["parts"])
 
-    def _new_tree(self) -> dict[str, Any]:
-        """An empty tree and nothing compared with it."""
-        self.at = ROOT
-        return {"root": self.prompt, "nodes": [], "at": ROOT, "replayed": {}, "compared": []}
+    # The tree: tokens by number, each with the number of the token before it. They never change.
 
-    def _next(self) -> dict[str, Any]:
+    def _new_tree(self, prompt: str) -> dict[str, Any]:
+        """A tree without tokens, and nothing compared."""
+        root = repair(prompt)
+        [self._prompt_ids] = encode(self.lm, [root], 1, None)
+        return {"root": root, "nodes": [], "at": ROOT, "replayed": {}, "compared": []}
+
+    def _path(self, number: int) -> list[dict[str, Any]]:
+        """The tokens from the first one after the prompt to the one called `number`."""
+        nodes, path = self.shown["nodes"], []
+        while number != ROOT:
+            if not 0 <= number < len(nodes):
+                raise InputError(f"There is no token number {number}.", f"There are {len(nodes)}.")
+            path.append(nodes[number])
+            number = nodes[number]["parent"]
+        return path[::-1]
+
+    def _ids(self, path: list[dict[str, Any]]) -> list[int]:
+        return self._prompt_ids + [node["token"] for node in path]
+
+    def _add(self, node: dict[str, Any], request: Request) -> int:
+        """Make a new token the current one and send it to the views. Returns its number."""
+        nodes = self.shown["nodes"]
+        depth = 0 if node["parent"] == ROOT else nodes[node["parent"]]["depth"] + 1
+        node = {**node, "number": len(nodes), "depth": depth}
+        nodes.append(node)
+        self.shown["at"] = node["number"]
+        self.update(request, node=node, at=node["number"])
+        return int(node["number"])
+
+    def _next(self, at: int, ids: list[int] | None = None) -> dict[str, Any]:
         """The current token and, unless the context is full, what a view needs to show the distribution after it.
 
-        next    the token's depth in the tree, the ids before it (for the repetition penalty), and the texts of its likeliest candidates and
-                of the token that the random number selects
+        next    the token's depth in the tree, the ids before it (for the repetition penalty), and the texts of its likeliest candidates
         logits  float32 [vocabulary], as bytes
         """
-        tree, ids = self._tree, self._tree.ids(self.at)
+        ids = ids or self._ids(self._path(at))
         if len(ids) >= self.lm.context:
-            return {"at": self.at}
-        logits, depth = tree.logits(ids), len(ids) - len(tree.prompt_ids)
-        probabilities = tree.distribution(ids, SamplingParams(**self.settings)).probabilities
-        drawn = sample_inverse_cdf(probabilities.log(), uniforms(self.settings["seed"], depth + 1)[depth])
-        named = sorted({*logits.topk(min(NAMED_TOKENS, len(logits))).indices.tolist(), drawn})
-        texts = dict(zip(map(str, named), id_texts(self.lm.tokenizer, named), strict=True))
-        following = {"depth": depth, "history": sorted(set(ids)), "texts": texts}
-        return {"at": self.at, "next": following, "logits": logits.numpy().tobytes()}
+            return {"at": at}
+        logits = logits_after(self.lm, ids)
+        likeliest = logits.topk(min(NAMED_TOKENS, len(logits))).indices.tolist()
+        following = {"depth": len(ids) - len(self._prompt_ids), "history": sorted(set(ids)), "texts": self._texts(likeliest)}
+        return {"at": at, "next": following, "logits": logits.numpy().tobytes()}
+
+    def _texts(self, ids: list[int]) -> dict[str, str]:
+        return dict(zip(map(str, ids), id_texts(self.lm.tokenizer, ids), strict=True))
 
     def _notice_settings(self, change: Any) -> None:
         check_settings(**self.settings)
@@ -227,21 +202,20 @@ class PromptLab(LiveView):
         if self._computing.acquire(blocking=False):
             try:
                 self._follow_prompt()
-                self.show(**self._next())
+                self.show(**self._next(self.shown["at"]))
             finally:
                 self._computing.release()
 
     def _follow_prompt(self) -> None:
-        if self._tree.prompt != repair(self.prompt):
-            self._tree = TextTree(self.lm, self.prompt)
-            self.show(**self._new_tree())
+        if self.shown["root"] != repair(self.prompt):
+            self.show(**self._new_tree(self.prompt))
 
     # Static form.
 
     def static_html(self) -> str:
         try:
-            if not interactive() and not self._tree.nodes:
-                self._write(ROOT, Request("generate"))
+            if not interactive() and not self.shown["nodes"]:
+                self.on_write(Request("write"))
             text = self.text
         except Exception as error:  # the tables are still worth showing
             text = one_line(error)
@@ -251,9 +225,10 @@ class PromptLab(LiveView):
 
     def top_tokens(self, count: int = 10) -> list[tuple[str, float]]:
         """The likeliest tokens right after the prompt, with their probabilities under the current settings."""
-        top = self._tree.distribution(self._tree.prompt_ids, SamplingParams(**self.settings)).probabilities.topk(count)
-        texts = id_texts(self.lm.tokenizer, top.indices.tolist())
-        return [(visible(text), share) for text, share in zip(texts, top.values.tolist(), strict=True) if share > 0]
+        options = {name: value for name, value in self.settings.items() if name not in {"max_new_tokens", "seed"}}
+        exact = next_tokens(self.lm, self.prompt, **to_options(options))
+        rows = zip(exact.texts(count), exact.probabilities[:count].tolist(), strict=True)
+        return [(visible(text), share) for text, share in rows if share > 0]
 
     def describe(self) -> str:
         # Without the text: stored outputs are compared, and a text may differ from one machine to another.

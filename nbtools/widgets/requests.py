@@ -133,6 +133,8 @@ class RequestWidget(anywidget.AnyWidget):  # type: ignore[misc]
             self.send({"id": request.id, "error": one_line(error)})
             return
         private = request.kind in self.private
+        if private and ended:
+            self.show(**ended)
         self._post_parts(request.id, "result", parts if private else self._keep(parts), private=private)
 
     def _compute(self, handler: Callable[[Request], Parts | None], request: Request) -> Parts | None:

@@ -1,16 +1,28 @@
 // The prompt lab's text, token by token, the alternatives of a token, and the branches.
 
+const ROOT = -1; // the prompt itself, as the parent of a token
 const BRANCH_TOKENS = 12; // shown of a branch
 
-/** The nodes of the tree by number, and the path from the first token to one of them. */
-function nodeMap() {
+/** The tree of tokens that `data` holds, each with the number of the token before it. */
+function textTree(data) {
   const nodes = new Map();
   function path(number) {
     const found = [];
     for (let node = nodes.get(number); node; node = nodes.get(node.parent)) found.unshift(node);
     return found;
   }
-  return { nodes, path };
+  function fill() {
+    nodes.clear();
+    for (const node of data.nodes) nodes.set(node.number, node);
+  }
+  return {
+    nodes,
+    path,
+    fill,
+    add: (node) => nodes.set(node.number, node),
+    parentOf: (number) => nodes.get(number)?.parent ?? ROOT,
+    child: (parent, token) => [...nodes.values()].find((node) => node.parent === parent && node.token === token),
+  };
 }
 
 /** The alternatives of one token: shown while it is pointed at, kept when it is pressed. */
@@ -25,7 +37,7 @@ function alternativesPanel(lab) {
   }
   function choose(node, id) {
     close();
-    lab.start("fork", { node: node.number, token: id });
+    lab.actions.fork(node, id);
   }
   function alternative(node, [id, label, probability]) {
     return button(`${visible(label)} ${percent(probability)}`, () => choose(node, id), {
@@ -37,7 +49,7 @@ function alternativesPanel(lab) {
   }
   function goBack(node) {
     close();
-    lab.view.ask("visit", { node: node.number });
+    lab.actions.visit(node.number);
   }
   function open(node, lock) {
     if (lock && locked && opened === node.number) return close();
@@ -69,13 +81,16 @@ function textPanel(lab, alternatives) {
     const bits = -Math.log2(Math.max(node.probability, 1e-6));
     made.style.setProperty("--surprise", String(Math.min(1, bits / 8)));
     made.addEventListener("mouseenter", () => alternatives.open(node, false));
-    return made;
+    const breaks = node.text.split("\n").length - 1;
+    if (!breaks) return made;
+    made.classList.add("nbt-break"); // a button is a box, in which a line break would end no line of the text
+    return make("span", {}, made, ...Array.from({ length: breaks }, () => make("br")));
   }
   const prompt = make("span", { class: "nbt-faint" });
   const element = make("div", { class: "nbt-text", role: "group", "aria-label": label }, prompt);
   let drawn = []; // the nodes whose tokens stand there, after the prompt
   function show() {
-    const path = lab.path(lab.view.data.at);
+    const path = lab.tree.path(lab.view.data.at);
     prompt.textContent = path.length ? lab.view.data.root : "";
     const first = parting(path, drawn);
     const same = first < 0 ? Math.min(path.length, drawn.length) : first;
@@ -89,12 +104,12 @@ function textPanel(lab, alternatives) {
 /** One row per branch, indented by how often it split from others. */
 function branchPanel(lab) {
   function row(leaf, siblings, current) {
-    const path = lab.path(leaf.number);
+    const path = lab.tree.path(leaf.number);
     const splits = path.filter((node) => siblings.get(node.parent) > 1);
     const from = splits.length ? path.indexOf(splits[splits.length - 1]) : 0;
     const tail = path.slice(from, from + BRANCH_TOKENS).map((node) => node.text);
     const more = path.length > from + BRANCH_TOKENS ? " …" : "";
-    const branch = button(visible(tail.join("")) + more, () => lab.view.ask("visit", { node: leaf.number }), {
+    const branch = button(visible(tail.join("")) + more, () => lab.actions.visit(leaf.number), {
       class: "nbt-button nbt-mono nbt-branch",
       "aria-current": current.has(leaf.number) ? "true" : false,
       "data-leaf": leaf.number,
@@ -103,12 +118,12 @@ function branchPanel(lab) {
     return make("li", { style: `margin-left:${14 * Math.max(0, splits.length - 1)}px` }, branch, length);
   }
   return panel(() => {
-    const all = [...lab.nodes.values()];
+    const all = [...lab.tree.nodes.values()];
     const siblings = new Map();
     for (const { parent } of all) siblings.set(parent, (siblings.get(parent) ?? 0) + 1);
     const leaves = all.filter((node) => !siblings.has(node.number));
     if (leaves.length < 2) return [];
-    const current = new Set(lab.path(lab.view.data.at).map((node) => node.number));
+    const current = new Set(lab.tree.path(lab.view.data.at).map((node) => node.number));
     const rows = leaves.map((leaf) => row(leaf, siblings, current));
     return [make("h4", { text: `${leaves.length} branches` }), make("ul", { class: "nbt-tree" }, ...rows)];
   });

@@ -33,8 +33,9 @@ SLOW = """
 import time
 class Slow(nbtools.PromptLab):
     def _add(self, node, request):
-        super()._add(node, request)
+        number = super()._add(node, request)
         time.sleep(0.05)
+        return number
 Slow(lm, 'It was', max_new_tokens=400, temperature=1.5)
 """  # the whole text takes twenty seconds and more, so that a person or a test has the time to press Stop
 TEXT = "The plot was thin, but the acting was good."

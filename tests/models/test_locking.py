@@ -14,7 +14,7 @@ from nbtools.attention import ablate_each_head, logit_lens, read_attention, scor
 from nbtools.data import pack
 from nbtools.errors import ModelError
 from nbtools.evaluation import evaluate
-from nbtools.generation import ROOT, SamplingParams, TextTree, generate, next_logits, stream
+from nbtools.generation import SamplingParams, continue_ids, generate, logits_after, next_logits, stream
 from nbtools.models import LanguageModel, evaluating, exclusive, lock_of
 from nbtools.training import finetune
 from tests.small_models import tiny
@@ -87,7 +87,7 @@ def test_generation_is_not_changed_by_ablation_and_traces_in_other_threads(
     written, streamed, grown, changes, traces, readings, found, scored, asked = in_threads(
         lambda: generate(lm, PROMPT, **VALUES),
         lambda: PROMPT + "".join(stream(lm, PROMPT, **VALUES)),
-        lambda: grow(TextTree(lm, PROMPT, 24)),
+        lambda: continued(lm),
         lambda: ablate_each_head(twin, TEXT, [5, 6]),
         lambda: trace_attention(twin, TEXT).weights,
         lambda: read_attention(twin, TEXT).trace.weights,
@@ -108,9 +108,9 @@ def test_generation_is_not_changed_by_ablation_and_traces_in_other_threads(
     assert not lm.model.training and lm.model.config._attn_implementation == "sdpa"
 
 
-def grow(tree: TextTree) -> str:
-    nodes = list(tree.grow(ROOT, SamplingParams(**VALUES)))
-    return tree.text(nodes[-1].number)
+def continued(lm: LanguageModel) -> str:
+    ids = lm.tokenizer(PROMPT)["input_ids"]
+    return PROMPT + "".join(new.text for new in continue_ids(lm, ids, SamplingParams(**VALUES)))
 
 
 def test_two_models_traced_at_once_do_not_get_each_others_weights() -> None:
@@ -196,8 +196,7 @@ def test_next_logits_of_a_model_in_training_mode_are_without_dropout() -> None:
     lm.model.train()
     assert torch.equal(next_logits(lm, PROMPT), expected)
     decoded_by_transformers(lm)
-    tree = TextTree(lm, PROMPT)
-    assert torch.allclose(tree.logits(tree.prompt_ids), expected, atol=1e-5) and lm.model.training
+    assert torch.allclose(logits_after(lm, lm.tokenizer(PROMPT)["input_ids"]), expected, atol=1e-5) and lm.model.training
 
 
 def test_a_model_its_wrappers_and_its_base_model_share_one_lock() -> None:

@@ -97,6 +97,8 @@ def test_there_is_no_estimate_before_enough_has_run_and_a_late_cell_counts_as_it
     forecast = Forecast(["01_a", "02_b"])
     assert forecast.left("01_a", 0, 3, 0.3) is None and forecast.left("01_a", 1, 3, 0.5) is None
     assert forecast.left("01_a", 2, 3, 40.5) is None  # a cell of 20 s says little about 220
+    rough = forecast.left("01_a", 2, 3, 40.5, rough=True)
+    assert rough is not None and 100 < rough < 1000
     pace = (200 + 10) / (100 + 10)  # 100 recorded seconds took 200 here, and ten count as if this machine were equally fast
     assert forecast.left("01_a", 3, 3, 200.5) == pytest.approx(140 * pace)
     assert forecast.left("01_a", 3, 3, 200.5 + 20 * pace) == pytest.approx(120 * pace)

@@ -39,7 +39,7 @@ def test_a_log_gets_a_line_per_start_and_end_and_now_and_then_one_between(job: J
         shown.update(at_work(job))
         shown.finish(job, DONE, Progress(2, 1, done=1))
     lines = out.getvalue().splitlines()
-    assert lines[1] == "    [1/2] 01_next  cell 2 of 3, 10 s so far, time left not known yet"
+    assert lines[1] == "    [1/2] 01_next  cell 2 of 3, 10 s so far, time left not known"
     assert lines[2:] == ["[1/2] done   01_next                  75 s   1.5 GB"]
 
 
@@ -97,6 +97,14 @@ def shown_totals(slower: float, seed: int) -> tuple[list[tuple[float, float]], f
         lines.result(job, {"seconds": ends[-1], "peak_memory_bytes": 0}, progress)
         before += ends[-1]
     return [(elapsed / before, total) for elapsed, total in shown], before
+
+
+def test_from_the_first_cell_on_there_is_a_rough_time_left() -> None:
+    jobs = [Job(f"/x/{name}.ipynb", {}, id=name, store="/nowhere") for name in read_costs()]
+    cells = len(read_costs()[jobs[0].name]["cell_seconds"])
+    execution = Execution(jobs[0].name, 1, cells, seconds=1.0)
+    line = CourseLines().state(Progress(len(jobs), 1, due=jobs, running=jobs[:1], executions={jobs[0].id: execution}))
+    assert "so far, very roughly" in line and line.endswith("minutes left in all")
 
 
 @pytest.mark.parametrize("slower", [1.0, 2.5])

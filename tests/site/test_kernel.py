@@ -68,7 +68,7 @@ def test_the_prompt_lab_begins_alike(site: PageWithWorker, pair: Pair, prompt: s
     assert shown["model"] == lab.shown["model"]
 
 
-def test_a_text_its_branch_and_a_visit_are_alike(site: PageWithWorker, pair: Pair) -> None:
+def test_a_text_its_branch_and_what_follows_a_token_are_alike(site: PageWithWorker, pair: Pair) -> None:
     settings = {"temperature": 0.9, "top_k": 30, "max_new_tokens": 12, "seed": 2}
     lab = PromptLab(pair[0], "It was a dark night", **settings)
     front = FrontEnd(lab)
@@ -77,34 +77,50 @@ def test_a_text_its_branch_and_a_visit_are_alike(site: PageWithWorker, pair: Pai
     def both(kind: str, **arguments: Any) -> tuple[Any, Any]:
         return site.ask(key, kind, **arguments), front.ask(kind, **arguments)
 
-    ours, theirs = both("generate")
+    ours, theirs = both("write")
     alike([one["node"] for one in ours.updates], [one["node"] for one in theirs.updates])
-    token = theirs.updates[4]["node"]["alternatives"][-1][0]
-    for kind, arguments in {
-        "fork": {"node": 4, "token": token},
-        "visit": {"node": 2},
-        "step": {"node": 2},
-        "replay": {"temperature": 1.5},
-    }.items():
+    place = theirs.updates[4]["node"]
+    token, text, probability = place["alternatives"][-1]
+    branch = {"parent": 3, "token": token, "text": text, "probability": probability, "uniform": None, "alternatives": []}
+    for kind, arguments in (
+        ("add", {"node": branch}),
+        ("write", {"node": 12, "changes": {"max_new_tokens": 4}}),
+        ("next", {"node": 2}),
+        ("write", {"node": 2, "changes": {"max_new_tokens": 1}}),
+        ("write", {"node": -1, "changes": {"temperature": 1.5}}),
+    ):
         ours, theirs = both(kind, **arguments)
         alike([one.get("node") for one in ours.updates], [one.get("node") for one in theirs.updates], where=kind)
-        assert ours.result["at"] == theirs.result["at"], kind
-        alike(ours.result["logits"], theirs.result["logits"], where=kind)
-    alike(ours.result["replayed"], theirs.result["replayed"])
-    ours, theirs = both("compare")
-    alike(ours.result["compared"], theirs.result["compared"])
-    assert "temperature" in both("change", settings={**lab.settings, "temperature": -1})[0].error
+        if kind != "add":
+            assert ours.result["at"] == theirs.result["at"], kind
+            alike(ours.result["logits"], theirs.result["logits"], where=kind)
+    for options in ({"max_new_tokens": 6}, {"temperature": 0.8, "top_k": 5, "seed": 3}, {"num_beams": 4, "max_new_tokens": 8}):
+        ours, theirs = both("decode", options=options)
+        assert ours.result["text"] == theirs.result["text"], options
+    ours, theirs = both("names", ids=[0, 7, 300])
+    assert ours.result["texts"] == theirs.result["texts"]
+    assert all("no token number 99" in one.error for one in both("next", node=99))
     assert "does not know" in front.ask("dance").error and "notebook" in site.ask(key, "dance").error
+
+
+def test_another_prompt_begins_a_new_tree(site: PageWithWorker, pair: Pair) -> None:
+    lab = PromptLab(pair[0], "It was", max_new_tokens=5)
+    front = FrontEnd(lab)
+    key, _ = site.open("PromptLab", prompt="It was", max_new_tokens=5)
+    for kind, arguments in (("write", {}), ("change", {"prompt": "She was"}), ("write", {"node": 3})):
+        ours, theirs = site.ask(key, kind, **arguments), front.ask(kind, **arguments)
+        alike([one.get("node") for one in ours.updates], [one.get("node") for one in theirs.updates], where=kind)
+    assert lab.text.startswith("She was") and theirs.updates[0]["node"]["parent"] == -1
 
 
 def test_a_text_can_be_stopped_and_another_request_is_refused_meanwhile(site: PageWithWorker) -> None:
     key, _ = site.open("PromptLab", prompt="It was", temperature=1.5, top_k=0, top_p=1.0, max_new_tokens=60)
-    id = site.send(key, "generate")
-    assert "still running" in site.ask(key, "step", node=0).error
+    id = site.send(key, "write")
+    assert "still running" in site.ask(key, "decode", options={}).error
     site.page.evaluate("([key, content]) => worker.postMessage({ key, content })", [key, {"id": id, "kind": "cancel"}])
     answer = site.answer(id)
     assert answer.result["notice"] == "stopped" and 0 < len(answer.updates) < 60
-    assert site.ask(key, "step", node=len(answer.updates) - 1).result["notice"] == "done"
+    assert site.ask(key, "write", node=len(answer.updates) - 1, changes={"max_new_tokens": 1}).result["notice"] == "done"
 
 
 def test_the_attention_explorer_answers_alike(site: PageWithWorker, pair: Pair) -> None:

@@ -16,7 +16,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from nbtools import generate
-from nbtools.generation import next_tokens
+from nbtools.generation import SamplingParams, continue_ids, next_logits, next_tokens, sample_inverse_cdf, uniforms
 from nbtools.models import load_model, save_model
 from nbtools.site import write_site
 from nbtools.site.front import LAB
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.xdist_group("site-pages"), pytest.mark.slow(20)]
 PHONE, DESKTOP = {"width": 380, "height": 720}, {"width": 1280, "height": 900}
+OPTIONS: dict[str, Any] = {name: value for name, value in LAB.items() if name != "prompt"}
+MOVE = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', { bubbles: true })); }"
 HOSTILE = "<img src=x onerror=window.harmed=1> \u202e<script>window.harmed=1</script>"
 
 
@@ -88,12 +90,16 @@ def written(place: Locator) -> str:
     """Press Generate and wait for the end of the text."""
     place.get_by_role("button", name="Generate", exact=True).click()
     place.locator(".nbt-status", has_text="done").wait_for(timeout=120_000)
-    return "".join(place.locator(".nbt-text").first.locator("span, button").all_text_contents())
+    return text_of(place)
+
+
+def text_of(place: Locator) -> str:
+    """The prompt and the tokens after it."""
+    return "".join(place.locator(".nbt-text > *").all_text_contents())
 
 
 def expected_text(prompt: str = LAB["prompt"], **changes: Any) -> str:
-    options = {name: value for name, value in LAB.items() if name != "prompt"}
-    return str(generate(mini(), prompt, **{**options, **changes}))
+    return str(generate(mini(), prompt, **{**OPTIONS, **changes}))
 
 
 @pytest.mark.parametrize("way", ["disk", "server"])
@@ -135,8 +141,7 @@ def test_the_lab_by_keyboard(site: Path, page: Page) -> None:
     lab.get_by_role("button", name="Generate", exact=True).focus()
     page.keyboard.press("Enter")
     lab.locator(".nbt-status", has_text="done").wait_for()
-    text = "".join(lab.locator(".nbt-text").first.locator("span, button").all_text_contents())
-    assert text == expected_text(temperature=0.0, top_k=None, top_p=None)
+    assert text_of(lab) == expected_text(temperature=0.0, top_k=None, top_p=None)
     lab.locator(".nbt-token").nth(3).focus()
     page.keyboard.press("Enter")
     choices = lab.locator(".nbt-detail button[data-token]")
@@ -146,6 +151,72 @@ def test_the_lab_by_keyboard(site: Path, page: Page) -> None:
     page.keyboard.press("Enter")
     lab.locator("h4", has_text="2 branches").wait_for()
     assert visible(lab.locator(".nbt-token").nth(3).inner_text()) == word or word in lab.inner_text()
+
+
+def done(lab: Locator, button: str) -> None:
+    lab.get_by_role("button", name=button, exact=True).click()
+    lab.locator(".nbt-status", has_text="done").wait_for(timeout=60_000)
+
+
+def test_branches_repetitions_and_comparisons_of_the_lab(site: Path, page: Page) -> None:
+    page.goto((site / "index.html").as_uri())
+    lab = live(page)
+    tokens = lab.locator(".nbt-token")
+    first = written(lab)
+    length = tokens.count()
+    tokens.nth(2).click()
+    other = lab.locator(".nbt-detail button[data-token][aria-pressed='false']").first
+    token = int(other.get_attribute("data-token") or "")
+    other.click()
+    lab.locator("h4", has_text="2 branches").wait_for()
+    lab.locator(".nbt-status", has_text="done").wait_for()
+    given = mini().tokenizer(LAB["prompt"])["input_ids"]
+    two = [new.token for new in continue_ids(mini(), given, SamplingParams(**{**OPTIONS, "max_new_tokens": 2}))]
+    rest = continue_ids(mini(), [*given, *two, token], SamplingParams(**{**OPTIONS, "max_new_tokens": length - 3}), generated=3)
+    assert text_of(lab) == mini().tokenizer.decode([*given, *two, token, *(new.token for new in rest)])
+    lab.locator(".nbt-branch").first.click()
+    lab.locator(".nbt-branch").first.and_(page.locator("[aria-current='true']")).wait_for()
+    assert text_of(lab) == first
+    lab.get_by_role("button", name="Back", exact=True).click()
+    tokens.nth(length - 1).wait_for(state="detached")
+    done(lab, "One token")
+    assert text_of(lab) == first, "the random number of a place stays"
+    lab.get_by_label("another temperature").fill("1.9")
+    done(lab, "Same random numbers at temperature")
+    lines = lab.locator(".nbt-replay .nbt-mono").all_text_contents()
+    assert [LAB["prompt"] + line for line in lines] == [first, expected_text(temperature=1.9)]
+    done(lab, "Compare greedy, sampling, beam")
+    rows = lab.locator(".nbt-table", has_text="in three ways").locator("tbody td:last-child").all_text_contents()
+    plain = {"max_new_tokens": LAB["max_new_tokens"]}
+    assert rows == [generate(mini(), LAB["prompt"], **plain), first, generate(mini(), LAB["prompt"], num_beams=4, **plain)]
+
+
+def test_numbers_outside_their_limits_become_the_limits(site: Path, page: Page) -> None:
+    page.goto((site / "index.html").as_uri())
+    lab = live(page)
+    for label, given, taken in (("seed", "-3", "0"), ("seed", "1.6", "2"), ("another temperature", "7", "2"), ("seed", "9" * 12, str(2**31 - 1))):
+        box = lab.get_by_label(label, exact=True)
+        box.fill(given)
+        page.keyboard.press("Tab")
+        assert box.input_value() == taken, given
+    done(lab, "Same random numbers at temperature")
+    assert "temperature 2" in lab.locator(".nbt-replay").last.inner_text()
+
+
+def test_a_token_without_a_name_gets_one(site: Path, page: Page) -> None:
+    """The names of the likeliest tokens come with the logits; at a high temperature a seed can select any other."""
+    page.goto((site / "index.html").as_uri())
+    lab = live(page)
+    lab.get_by_label("temperature", exact=True).evaluate(MOVE, 2)
+    lab.get_by_label("top-k", exact=True).evaluate(MOVE, 0)
+    lab.get_by_label("top-p", exact=True).evaluate(MOVE, 1)
+    logits = next_logits(mini(), LAB["prompt"])
+    likely = set(logits.topk(256).indices.tolist())
+    probabilities = (logits.double() / 2).log_softmax(-1)
+    seed, token = next((seed, one) for seed in range(99) if (one := sample_inverse_cdf(probabilities, uniforms(seed, 1)[0])) not in likely)
+    lab.get_by_label("seed", exact=True).fill(str(seed))
+    page.keyboard.press("Tab")
+    lab.locator(".nbt-ruler + p", has_text=f"which selects {visible(mini().tokenizer.decode([token]))}:").wait_for(timeout=20_000)
 
 
 def test_the_explorer_and_the_microscope_by_mouse(site: Path, page: Page) -> None:

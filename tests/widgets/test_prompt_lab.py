@@ -43,7 +43,7 @@ def written(lab: PromptLab, kind: str, **arguments: Any) -> str:
 def test_generate_writes_what_generate_gives(lm: LanguageModel) -> None:
     values: dict[str, Any] = {"temperature": 0.9, "top_k": 20, "top_p": 0.8, "min_p": 0.01, "repetition_penalty": 1.2, "seed": 5}
     lab = PromptLab(lm, PROMPT, max_new_tokens=12, **values)
-    reply = ask(lab, "generate")
+    reply = ask(lab, "write")
     assert lab.text == generate(lm, PROMPT, max_new_tokens=12, **values)
     assert reply.error == "" and reply.result["notice"] == "done" and not lab.running and lab.shown["running"] == ""
     assert "".join(update["node"]["text"] for update in reply.updates) == lab.text.removeprefix(PROMPT), "one update per token"
@@ -51,7 +51,7 @@ def test_generate_writes_what_generate_gives(lm: LanguageModel) -> None:
 
 def test_temperature_zero_is_greedy_whatever_the_other_parameters_say(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, temperature=0, top_k=3, min_p=0.4, max_new_tokens=8, seed=9)
-    assert written(lab, "generate") == generate(lm, PROMPT, max_new_tokens=8)
+    assert written(lab, "write") == generate(lm, PROMPT, max_new_tokens=8)
 
 
 def test_a_changed_seed_changes_the_text_and_the_old_seed_brings_it_back(lm: LanguageModel) -> None:
@@ -59,7 +59,7 @@ def test_a_changed_seed_changes_the_text_and_the_old_seed_brings_it_back(lm: Lan
     texts = []
     for seed in (0, 1, 0):
         lab.settings = {**lab.settings, "seed": seed}
-        texts.append(written(lab, "generate"))
+        texts.append(written(lab, "write"))
     assert texts[0] == texts[2] != texts[1]
 
 
@@ -76,7 +76,7 @@ def test_the_text_grows_while_it_is_written_and_its_cancellation_ends_it(lm: Lan
             front_end.view._handle_custom_msg({"id": request.id, "kind": "cancel"}, [])
 
     monkeypatch.setattr(lab, "update", watch)
-    reply = front_end.ask("generate")
+    reply = front_end.ask("write")
     assert not lab.running and reply.result["notice"] == "stopped"
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(seen))
     assert lab.text.startswith(PROMPT) and len(lm.tokenizer(lab.text)["input_ids"]) < 20
@@ -93,17 +93,17 @@ def test_a_second_generate_while_one_runs_starts_nothing(lm: LanguageModel) -> N
     lab = PromptLab(lm, PROMPT, temperature=0, max_new_tokens=200)
     lab.start()
     front_end = FrontEnd(lab)
-    id = front_end.send("generate")
+    id = front_end.send("write")
     assert "still running" in front_end.reply(id).error
     lab.cancel()
     lab.wait(HANG_SECONDS)
-    assert len(lab.shown["nodes"]) == len(lab._tree.path(lab.at)), "one text"
+    assert all(node["parent"] == node["number"] - 1 for node in lab.shown["nodes"]), "one text"
 
 
 def test_the_browser_gets_all_logits_of_the_place_where_the_lab_stands(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, max_new_tokens=3)
     assert np.allclose(np.frombuffer(lab.shown["logits"], np.float32), next_logits(lm, PROMPT).numpy(), atol=1e-4)
-    text = written(lab, "generate")
+    text = written(lab, "write")
     assert np.allclose(np.frombuffer(lab.shown["logits"], np.float32), next_logits(lm, text).numpy(), atol=1e-3)
     assert lab.shown["next"]["depth"] == 3
 
@@ -118,43 +118,41 @@ def test_the_prompt_is_followed(lm: LanguageModel) -> None:
 def test_one_token_at_a_time_and_back(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, temperature=0.9, max_new_tokens=20)
     for _ in range(3):
-        written(lab, "step", node=lab.at)
+        written(lab, "write", node=lab.shown["at"], changes={"max_new_tokens": 1})
     assert lab.text == generate(lm, PROMPT, temperature=0.9, top_k=50, top_p=0.95, max_new_tokens=3)
-    ask(lab, "visit", node=0)
+    ask(lab, "next", node=0)
     assert lab.text == generate(lm, PROMPT, temperature=0.9, top_k=50, top_p=0.95, max_new_tokens=1)
     assert len(lab.shown["nodes"]) == 3, "going back takes nothing away"
 
 
-def test_another_token_begins_a_branch_and_the_first_stays(lm: LanguageModel) -> None:
+def test_a_token_that_was_added_is_continued_and_the_first_text_stays(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, temperature=0.9, max_new_tokens=6)
-    first = written(lab, "generate")
+    first = written(lab, "write")
     place = lab.shown["nodes"][2]
-    other = next(token for token, _, _ in place["alternatives"] if token != place["token"])
-    second = written(lab, "fork", node=2, token=other)
-    assert second != first and len(lm.tokenizer(second)["input_ids"]) <= len(lm.tokenizer(PROMPT)["input_ids"]) + 6
-    ask(lab, "visit", node=5)
+    other, text, probability = next(one for one in place["alternatives"] if one[0] != place["token"])
+    content = {"parent": 1, "token": other, "text": text, "probability": probability, "uniform": None, "alternatives": []}
+    assert written(lab, "add", node=content) == PROMPT + "".join(node["text"] for node in lab.shown["nodes"][:2]) + text
+    assert (lab.shown["at"], lab.shown["nodes"][-1]["depth"]) == (6, 2)
+    second = written(lab, "write", node=6, changes={"max_new_tokens": 3})
+    assert second != first and [node["parent"] for node in lab.shown["nodes"][6:]] == [1, 6, 7, 8]
+    assert lab.shown["nodes"][7]["uniform"] == lab.shown["nodes"][3]["uniform"], "a random number belongs to a depth"
+    ask(lab, "next", node=5)
     assert lab.text == first
 
 
-def test_the_same_random_numbers_at_another_temperature(lm: LanguageModel) -> None:
-    lab = PromptLab(lm, PROMPT, temperature=0.5, top_k=0, top_p=1.0, max_new_tokens=15)
-    written(lab, "generate")
-    found = ask(lab, "replay", temperature=1.5).result["replayed"]
-    before, after = ("".join(text for _, text in found[name]) for name in ("before", "after"))
-    assert PROMPT + before == generate(lm, PROMPT, temperature=0.5, max_new_tokens=15)
-    assert PROMPT + after == generate(lm, PROMPT, temperature=1.5, max_new_tokens=15)
-    drawn = {(node["depth"], node["uniform"]) for node in lab.shown["nodes"]}
-    assert len(drawn) == 15 and found["before"] != found["after"], "one random number at each depth, in both texts"
-
-
-def test_three_ways_side_by_side(lm: LanguageModel) -> None:
+def test_a_text_beside_the_tree(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, max_new_tokens=8, seed=2)
-    reply = ask(lab, "compare")
-    rows = dict(reply.result["compared"])
-    assert [len(update["compared"]) for update in reply.updates] == [1, 2, 3], "each is shown when it is there"
-    assert rows["greedy"] == generate(lm, PROMPT, max_new_tokens=8)
-    assert rows["beam search, 4 beams"] == generate(lm, PROMPT, max_new_tokens=8, num_beams=4)
-    assert generate(lm, PROMPT, max_new_tokens=8, seed=2, temperature=0.7, top_k=50, top_p=0.95) in rows.values()
+    for options in ({"max_new_tokens": 8}, {"num_beams": 4, "max_new_tokens": 8}, {"temperature": 0.7, "top_k": 50, "seed": 2}):
+        reply = ask(lab, "decode", options=options)
+        assert reply.result["text"] == generate(lm, PROMPT, **options) and reply.error == ""
+    assert lab.shown["nodes"] == [] and lab.shown["running"] == "" and "text" not in lab.shown
+
+
+def test_what_the_view_has_made_is_kept_for_the_other_views(lm: LanguageModel) -> None:
+    lab = PromptLab(lm, PROMPT)
+    reply = ask(lab, "keep", parts={"compared": [["greedy", "a text"]]})
+    assert reply.result["compared"] == lab.shown["compared"] == [["greedy", "a text"]]
+    assert ask(lab, "names", ids=[0, 5]).result["texts"] == {"0": "<|endoftext|>", "5": lm.tokenizer.decode([5])}
 
 
 @pytest.mark.parametrize("prompt", ["<b>bold</b><script>alert(1)</script>", "<img src=x onerror=alert(1)> & $x^2$", "</pre><h1>out</h1>"])
@@ -184,7 +182,7 @@ def test_live_it_gives_the_view_and_the_static_form(lm: LanguageModel) -> None:
 
 def test_its_plain_text_is_the_same_every_time(lm: LanguageModel) -> None:
     first, second = PromptLab(lm, PROMPT), PromptLab(lm, PROMPT)
-    written(second, "generate")
+    written(second, "write")
     assert repr(first) == repr(second) and "0x" not in repr(first)
 
 
@@ -201,15 +199,15 @@ def test_an_error_is_one_line_and_the_lab_goes_on(lm: LanguageModel, monkeypatch
         raise RuntimeError("the <device> is gone\nwith more below")
 
     with monkeypatch.context() as patch:
-        patch.setattr("nbtools.generation.tree.TextTree.grow", refuse)
-        assert ask(lab, "generate").error == "RuntimeError: the <device> is gone" and lab.shown["running"] == ""
-    assert written(lab, "generate") == generate(lm, PROMPT, temperature=0.7, top_k=50, top_p=0.95, max_new_tokens=4)
+        patch.setattr("nbtools.widgets.prompt_lab.continue_ids", refuse)
+        assert ask(lab, "write").error == "RuntimeError: the <device> is gone" and lab.shown["running"] == ""
+    assert written(lab, "write") == generate(lm, PROMPT, temperature=0.7, top_k=50, top_p=0.95, max_new_tokens=4)
 
 
 @pytest.mark.parametrize("prompt", ["", "映画は", "🙂 naïve", "word " * 2000])
 def test_awkward_prompts_are_continued(lm: LanguageModel, prompt: str) -> None:
     lab = PromptLab(lm, prompt, max_new_tokens=4)
-    assert ask(lab, "generate").result["notice"] == "done" and lab.text.startswith(prompt)
+    assert ask(lab, "write").result["notice"] == "done" and lab.text.startswith(prompt)
 
 
 def test_invalid_values_are_refused(lm: LanguageModel) -> None:
@@ -218,32 +216,34 @@ def test_invalid_values_are_refused(lm: LanguageModel) -> None:
     with pytest.raises(InputError, match="top_p"):
         PromptLab(lm, PROMPT, top_p=1.5)
     lab = PromptLab(lm, PROMPT)
-    assert ask(lab, "visit", node=99).error.startswith("There is no token number 99.")
+    assert ask(lab, "next", node=99).error.startswith("There is no token number 99.")
     before = lab.settings
     assert "top_p" in ask(lab, "change", settings={**before, "top_p": 3}).error and lab.settings == before
 
 
-def test_a_request_carries_the_prompt_and_the_settings(lm: LanguageModel) -> None:
+def test_a_text_is_written_with_the_prompt_and_the_settings_of_the_last_change(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, max_new_tokens=4)
     settings = {**lab.settings, "temperature": 0, "max_new_tokens": 2}
-    assert written(lab, "generate", prompt="She was", settings=settings) == generate(lm, "She was", max_new_tokens=2)
+    ask(lab, "change", prompt="She was", settings=settings)
+    assert written(lab, "write") == generate(lm, "She was", max_new_tokens=2)
     assert lab.settings == settings and lab.prompt == "She was"
 
 
 def test_a_prompt_that_changes_while_a_text_is_written_leaves_its_tree_alone(lm: LanguageModel) -> None:
     lab = PromptLab(lm, PROMPT, max_new_tokens=4)
-    tree = lab._tree
+    written(lab, "write")
+    nodes = lab.shown["nodes"]
     with lab._computing:  # as the thread of a text holds it
         lab.prompt = "She was"
-    assert lab._tree is tree
-    assert written(lab, "generate").startswith("She was") and len(lab.shown["nodes"]) == 4
-    tree = lab._tree
+    assert lab.shown["nodes"] is nodes and lab.text.startswith(PROMPT)
+    assert written(lab, "write").startswith("She was") and len(lab.shown["nodes"]) == 4
     lab.prompt = "He was"
-    assert lab._tree is not tree and lab.text == "He was"
+    assert lab.shown["nodes"] == [] and lab.text == "He was"
 
 
 def test_a_token_of_an_earlier_prompts_tree_is_not_continued(lm: LanguageModel) -> None:
     """A click on a button can come from a view that does not know yet that the prompt has changed."""
     lab = PromptLab(lm, PROMPT, temperature=0, max_new_tokens=4)
-    written(lab, "generate")
-    assert written(lab, "step", node=3, prompt="She was") == generate(lm, "She was", max_new_tokens=1)
+    written(lab, "write")
+    lab.prompt = "She was"
+    assert written(lab, "write", node=3, changes={"max_new_tokens": 1}) == generate(lm, "She was", max_new_tokens=1)

@@ -17,7 +17,7 @@ ENGINE = ("engine/base64", "engine/tokenizer", "engine/matmul", "engine/weights"
 KERNEL = (
     "kernel/language_model",
     "kernel/requests",
-    "kernel/tree",
+    "kernel/continuation",
     "kernel/lab",
     "kernel/explorer",
     "kernel/microscope",

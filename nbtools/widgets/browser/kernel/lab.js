@@ -1,176 +1,123 @@
-// Answers the prompt lab, as nbtools/widgets/prompt_lab.py does.
+// Answers the prompt lab, as nbtools/widgets/prompt_lab.py does. The view's controls keep values within their limits.
 
+const ROOT = -1; // the prompt itself
 const NAMED_TOKENS = 256;
 const LONGEST = 400;
-const MOST_NODES = 5_000;
-const LIMITS = { temperature: [0, 100], top_k: [0, Infinity], top_p: [0, 1], min_p: [0, 1], repetition_penalty: [1e-9, 100], seed: [0, 2 ** 31 - 1] };
-
-/** Throw an Error for a setting that is impossible. */
-function checkSettings(settings) {
-  for (const [name, [least, most]] of Object.entries(LIMITS)) {
-    const value = settings[name];
-    if (!(Number.isFinite(value) && value >= least && value <= most)) {
-      throw new Error(`${name} is ${value}. Give a number from ${least} to ${most}.`);
-    }
-  }
-}
+const DEFAULTS = { temperature: 0.7, top_k: 50, top_p: 0.95, min_p: 0, repetition_penalty: 1, max_new_tokens: 50, seed: 0 };
 
 class PromptLab extends View {
-  static threaded = new Set(["generate", "step", "fork", "replay", "compare"]);
+  static threaded = new Set(["write", "decode"]);
+  static answersOnly = new Set(["decode", "names"]);
 
   constructor(channel, { models }, { model = "base", prompt = "The movie was", ...given }) {
     super(channel);
     this.lm = models[model];
-    this.longest = Math.min(LONGEST, this.lm.context - 1);
-    const defaults = { temperature: 0.7, top_k: 50, top_p: 0.95, min_p: 0, repetition_penalty: 1, max_new_tokens: 50, seed: 0 };
-    const settings = { ...defaults, ...given };
-    checkSettings(settings);
-    settings.max_new_tokens = Math.min(settings.max_new_tokens, this.longest);
+    const longest = Math.min(LONGEST, this.lm.context - 1);
+    const settings = { ...DEFAULTS, ...given };
+    settings.max_new_tokens = Math.min(settings.max_new_tokens, longest);
     this.traits = { prompt, settings };
-    this.tree = new TextTree(this.lm, prompt);
-    const { parameters } = this.lm.network;
     const whole = (number) => Math.round(number).toLocaleString("en");
-    const size = `${whole(parameters / 1e6)} million parameters, context ${whole(this.lm.context)}, ${whole(this.lm.vocabulary)} tokens`;
-    const constant = { title: `${this.lm.name}: ${this.lm.kind}, ${size}`, model: this.lm.name, longest: this.longest, running: "" };
-    this.shown = { ...constant, ...this.newTree(), ...this.next() };
+    const { network, context, vocabulary, name, kind } = this.lm;
+    const size = `${whole(network.parameters / 1e6)} million parameters, context ${whole(context)}, ${whole(vocabulary)} tokens`;
+    this.shown = { title: `${name}: ${kind}, ${size}`, model: name, longest, running: "", ...this.newTree() };
+    Object.assign(this.shown, this.next(ROOT));
   }
 
   on_change({ prompt = this.traits.prompt, settings = this.traits.settings }) {
-    checkSettings(settings);
     if (JSON.stringify(settings) !== JSON.stringify(this.traits.settings)) this.set({ settings });
     if (prompt !== this.traits.prompt) this.set({ prompt });
-    if (!this.active) {
-      this.followPrompt();
-      this.show(this.next());
-    }
+    if (!this.active && this.followPrompt()) this.show(this.next(ROOT));
   }
 
-  on_visit({ node }) {
-    if (this.active) return {};
-    this.at = node;
-    return this.next();
+  on_next({ node }) {
+    return this.active ? {} : this.next(node);
   }
 
-  async on_generate(request) {
-    this.begin(request);
-    await this.write(ROOT, request);
-    return this.end(request);
-  }
-
-  async on_step(request) {
-    this.begin(request);
-    await this.write(request.node < this.tree.nodes.length ? request.node : ROOT, request, { max_new_tokens: 1 });
-    return this.end(request);
-  }
-
-  async on_fork(request) {
-    this.begin(request);
-    const { settings } = this.traits;
-    const branch = this.tree.fork(request.node, request.token, settings);
-    this.add(branch, request);
-    const left = settings.max_new_tokens - branch.depth - 1;
-    if (left > 0) await this.write(branch.number, request, { max_new_tokens: left });
-    return this.end(request);
-  }
-
-  async on_replay(request) {
-    const temperature = Number(request.temperature);
-    checkSettings({ ...this.traits.settings, temperature });
-    this.begin(request);
-    const path = this.tree.path(this.at).map((number) => this.tree.nodes[number]);
-    const first = path.length ? path : await this.write(ROOT, request);
-    const second = await this.write(ROOT, request, { temperature, max_new_tokens: first.length });
-    const [before, after] = [first, second].map((nodes) => nodes.map(({ token, text }) => [token, text]));
-    const replayed = { temperature_before: this.traits.settings.temperature, temperature_after: temperature, before, after };
-    return { replayed, ...this.end(request) };
-  }
-
-  async on_compare(request) {
-    this.begin(request);
-    const { prompt, settings } = this.traits;
-    const { max_new_tokens: most, repetition_penalty: penalty } = settings;
-    const ids = this.lm.prompt(prompt, most);
-    const sampled = { ...settings, temperature: settings.temperature || 1 };
-    const stopped = () => this.stopped(request);
-    const text = async (changes) => {
-      const tree = new TextTree(this.lm, prompt, most);
-      let last = ROOT;
-      for await (const node of tree.grow(ROOT, { ...settings, ...changes }, stopped)) last = node.number;
-      return tree.text(last);
-    };
-    const ways = [
-      ["greedy", () => text({ temperature: 0 })],
-      [this.describe(sampled), () => text(sampled)],
-      [`beam search, ${BEAMS} beams`, async () => prompt + this.lm.added(ids, await this.lm.beams(ids, most, penalty, stopped))],
-    ];
-    const rows = [];
-    for (const [name, write] of ways) {
-      rows.push([name, await write()]);
-      this.update(request, { compared: rows.slice() });
-      if (request.cancelled) break;
-    }
-    return { compared: rows, ...this.end(request) };
-  }
-
-  /** How tokens are sampled, in a few words. */
-  describe(settings) {
-    const given = ["temperature", "top_k", "top_p", "min_p"].filter((name) => settings[name] !== OFF[name]);
-    const words = `sampling, ${given.map((name) => `${name}=${settings[name]}`).join(", ")}`;
-    return settings.repetition_penalty === 1 ? words : `${words}, repetition_penalty=${settings.repetition_penalty}`;
-  }
-
-  begin(request) {
-    const { settings = this.traits.settings, prompt = this.traits.prompt } = request;
-    checkSettings(settings);
-    if (prompt !== this.traits.prompt) this.set({ prompt });
-    if (JSON.stringify(settings) !== JSON.stringify(this.traits.settings)) this.set({ settings });
+  async on_write(request) {
     this.followPrompt();
+    const { node = ROOT } = request;
+    let at = node < this.shown.nodes.length ? node : ROOT; // else of the tree of an earlier prompt
+    const settings = { ...this.traits.settings, ...request.changes };
+    const path = this.path(at);
+    for await (const made of continueIds(this.lm, this.ids(path), settings, path.length, () => this.stopped(request))) {
+      at = this.add({ parent: at, ...made }, request);
+    }
+    return { notice: request.cancelled ? "stopped" : "done", ...this.next(at) };
   }
 
-  async write(from, request, changes = {}) {
-    let node = from;
-    if (this.tree.nodes.length > MOST_NODES) {
-      this.tree = new TextTree(this.lm, this.traits.prompt);
-      node = ROOT;
-      this.show(this.newTree());
+  on_add(request) {
+    if (!this.active) this.add(request.node, request);
+  }
+
+  async on_decode(request) {
+    const { prompt } = this.traits;
+    const { num_beams, ...options } = request.options;
+    const settings = { ...DEFAULTS, ...OFF, temperature: 0, ...options };
+    const ids = this.lm.prompt(prompt, settings.max_new_tokens);
+    const stopped = () => this.stopped(request);
+    if (num_beams) {
+      const found = await this.lm.beams(ids, num_beams, settings.max_new_tokens, settings.repetition_penalty, stopped);
+      return { text: prompt + this.lm.added(ids, found) };
     }
     const made = [];
-    for await (const one of this.tree.grow(node, { ...this.traits.settings, ...changes }, () => this.stopped(request))) {
-      this.add(one, request);
-      made.push(one);
-    }
-    return made;
+    for await (const { token } of continueIds(this.lm, ids, settings, 0, stopped)) made.push(token);
+    return { text: prompt + this.lm.added(ids, made) };
   }
 
-  add(node, request) {
-    this.at = node.number;
-    if (node.number === this.shown.nodes.length) this.shown.nodes.push(node);
-    this.update(request, { node, at: this.at });
+  on_names({ ids }) {
+    return { texts: this.texts(ids) };
   }
 
-  end(request) {
-    return { notice: request.cancelled ? "stopped" : "done", ...this.next() };
+  on_keep({ parts }) {
+    return parts;
   }
 
   newTree() {
-    this.at = ROOT;
-    return { root: this.traits.prompt, nodes: [], at: ROOT, replayed: {}, compared: [] };
+    const root = repairText(this.traits.prompt);
+    this.promptIds = this.lm.prompt(root);
+    return { root, nodes: [], at: ROOT, replayed: {}, compared: [] };
   }
 
+  /** Start a new tree if the prompt is another one. Returns whether it is. */
   followPrompt() {
-    if (this.tree.prompt === repairText(this.traits.prompt)) return;
-    this.tree = new TextTree(this.lm, this.traits.prompt);
-    this.show(this.newTree());
+    const changed = this.shown.root !== repairText(this.traits.prompt);
+    if (changed) this.show(this.newTree());
+    return changed;
   }
 
-  next() {
-    const ids = this.tree.ids(this.at);
-    if (ids.length >= this.lm.context) return { at: this.at };
+  path(number) {
+    const { nodes } = this.shown;
+    const found = [];
+    for (let at = number; at !== ROOT; at = nodes[at].parent) {
+      if (!nodes[at]) throw new Error(`There is no token number ${number}. There are ${nodes.length}.`);
+      found.unshift(nodes[at]);
+    }
+    return found;
+  }
+
+  ids(path) {
+    return [...this.promptIds, ...path.map(({ token }) => token)];
+  }
+
+  add(content, request) {
+    const { nodes } = this.shown;
+    const depth = content.parent === ROOT ? 0 : nodes[content.parent].depth + 1;
+    const node = { ...content, number: nodes.length, depth };
+    nodes.push(node);
+    this.shown.at = node.number;
+    this.update(request, { node, at: node.number });
+    return node.number;
+  }
+
+  next(at) {
+    const ids = this.ids(at === ROOT ? [] : this.path(at));
+    if (ids.length >= this.lm.context) return { at };
     const logits = this.lm.logits(ids);
-    const depth = ids.length - this.tree.promptIds.length;
-    const { token } = this.tree.choose(ids, this.traits.settings, uniforms(this.traits.settings.seed, depth + 1)[depth]);
-    const named = new Set([...largest(logits, NAMED_TOKENS), token]);
-    const texts = Object.fromEntries(Array.from(named, (id) => [id, this.lm.tokenizer.textOf(id)]));
-    return { at: this.at, next: { depth, history: [...new Set(ids)], texts }, logits };
+    const texts = this.texts(largest(logits, NAMED_TOKENS));
+    return { at, next: { depth: ids.length - this.promptIds.length, history: [...new Set(ids)], texts }, logits };
+  }
+
+  texts(ids) {
+    return Object.fromEntries(Array.from(ids, (id) => [id, this.lm.tokenizer.textOf(id)]));
   }
 }

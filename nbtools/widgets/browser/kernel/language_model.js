@@ -1,6 +1,5 @@
 // A model and its tokenizer, as the views of the course use them: the counterpart of nbtools.models.LanguageModel in the browser.
 
-const BEAMS = 4;
 const NEVER = -1e9; // the score of a beam that does not exist
 
 class LanguageModel {
@@ -62,10 +61,10 @@ class LanguageModel {
   }
 
   /**
-   * Beam search as in transformers: the `most` tokens with the largest mean log-probability among those that a few beams find.
+   * Beam search as in transformers: the `most` tokens with the largest mean log-probability among those that `count` beams find.
    * `pause` is awaited between tokens and ends the search early if it returns true.
    */
-  async beams(prompt, most, penalty, pause) {
+  async beams(prompt, count, most, penalty, pause) {
     const { network } = this;
     const limit = Math.min(most, this.context - prompt.length);
     const first = network.newCache();
@@ -75,17 +74,17 @@ class LanguageModel {
       const candidates = [];
       running.forEach((beam) => {
         const scores = penalized(logSoftmax(network.logits(beam.stream)), [...prompt, ...beam.ids], penalty);
-        for (const id of largest(scores, 2 * BEAMS)) candidates.push({ beam, id, score: beam.score + scores[id] });
+        for (const id of largest(scores, 2 * count)) candidates.push({ beam, id, score: beam.score + scores[id] });
       });
       candidates.sort((one, other) => other.score - one.score);
-      const kept = candidates.slice(0, 2 * BEAMS);
+      const kept = candidates.slice(0, 2 * count);
       const ended = ({ id }) => this.ends.has(id) || length === limit;
-      for (const one of kept.slice(0, BEAMS).filter(ended)) {
+      for (const one of kept.slice(0, count).filter(ended)) {
         finished.push({ ids: [...one.beam.ids, one.id], score: one.score / length });
       }
-      finished = finished.sort((one, other) => other.score - one.score).slice(0, BEAMS);
-      const next = kept.filter((one) => !ended(one)).slice(0, BEAMS);
-      const worst = finished.length < BEAMS ? NEVER : finished[BEAMS - 1].score;
+      finished = finished.sort((one, other) => other.score - one.score).slice(0, count);
+      const next = kept.filter((one) => !ended(one)).slice(0, count);
+      const worst = finished.length < count ? NEVER : finished[count - 1].score;
       if (!next.length || next[0].score / length <= worst || (await pause())) break;
       running = next
         .map((one, index) => ({ ...one, copy: next.slice(index + 1).some(({ beam }) => beam === one.beam) }))

@@ -16,7 +16,6 @@ class Microscope extends View {
   async on_compare({ prompt, seed }) {
     const text = repairText(prompt);
     if (!text) throw new Error("The prompt is empty. Write the beginning of a text.");
-    checkSettings({ ...this.params, seed });
     const readings = this.pair.map((lm) => readAttention(lm, text));
     const { layers, heads } = this.pair[0].network;
     const { count, tokens } = readings[0];
@@ -59,10 +58,10 @@ class Microscope extends View {
   async texts(prompt, seed) {
     const written = [];
     for (const lm of this.pair) {
-      const tree = new TextTree(lm, prompt, this.params.max_new_tokens);
-      const nodes = [];
-      for await (const node of tree.grow(ROOT, { ...this.params, seed }, () => this.stopped())) nodes.push(node.text);
-      written.push(nodes);
+      const texts = [];
+      const ids = lm.prompt(prompt, this.params.max_new_tokens);
+      for await (const { text } of continueIds(lm, ids, { ...this.params, seed }, 0, () => this.stopped())) texts.push(text);
+      written.push(texts);
     }
     const [before, after] = written;
     const named = ["temperature", "top_k", "top_p"].map((name) => `${name}=${this.params[name]}`).join(", ");

@@ -59,7 +59,8 @@ class View {
       const found = (await handler.call(this, request)) ?? {};
       if (long) this.active = null;
       const alone = answersOnly.has(request.kind);
-      if (!alone) Object.assign(this.shown, found);
+      if (!alone) Object.assign(this.shown, found, ended);
+      if (long && alone) this.show(ended);
       this.send(request.id, "result", { ...found, ...ended }, alone ? { private: true } : {});
     } catch (error) {
       if (long) this.active = null;

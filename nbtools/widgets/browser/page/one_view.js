@@ -11,7 +11,7 @@ function storedModel(traits, binary) {
   const model = new HostModel({ ...traits, shown }, ({ id, kind, settings, head }) => {
     if (kind === "cancel") return;
     if (kind === "change" && settings) model.change({ settings });
-    const result = kind === "head" ? { head } : kind === "change" ? {} : null;
+    const result = { head: { head }, change: {}, names: { texts: {} } }[kind];
     queueMicrotask(() => model.emit("msg:custom", result ? { id, result } : { id, error: NO_KERNEL }, []));
   });
   return model;
