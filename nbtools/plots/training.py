@@ -61,10 +61,10 @@ def draw_before_after(before: dict[str, Any], after: dict[str, Any]) -> Picture:
 
 
 def draw_schedules(rates: Mapping[str, Sequence[float]], gradients: Mapping[int, float]) -> Picture:
-    """Learning rates over the steps of a training, and how far the gradient of a few reviews points in the direction of that of many.
+    """Learning rates over the steps of a training, and how far the gradient of a few reviews points in the direction of that of others.
 
     rates      by the schedule's name, the rate at each step as a fraction of the highest
-    gradients  by the number of reviews whose gradients were summed, the cosine of the angle to the gradient of all
+    gradients  by the number of reviews whose gradients were summed, the cosine of the angle to the gradient of others
     """
     figure, (left, right) = new_figure(1, 2, width=7.5, height=2.6)
     for (name, values), colour in zip(rates.items(), (BLUE, ORANGE, GREEN, GREY), strict=False):
@@ -72,11 +72,12 @@ def draw_schedules(rates: Mapping[str, Sequence[float]], gradients: Mapping[int,
     left.set(xlabel="step", ylabel="fraction of learning_rate")
     left.legend(frameon=False, fontsize=8)
     right.plot(list(gradients), list(gradients.values()), "o-", color=BLUE)
-    right.set(xscale="log", xlabel="reviews whose gradients are summed", ylabel="cosine to the gradient of all", ylim=(0, 1.05))
+    right.set(xscale="log", xlabel="reviews whose gradients are summed", ylabel="cosine to the gradient of others", ylim=(0, 1.05))
     right.set_xticks(list(gradients), [str(count) for count in gradients])
     right.minorticks_off()
-    words = ", ".join(f"{count} reviews {cosine:.2f}" for count, cosine in gradients.items())
-    return Picture(figure, f"learning-rate schedules: {', '.join(rates)}; cosine of the gradient of some reviews to that of all: {words}")
+    words = ", ".join(f"{cosine:.2f} of {count}" for count, cosine in gradients.items())
+    said = f"learning-rate schedules: {', '.join(rates)}; cosine of the summed gradient of reviews to that of others: {words}"
+    return Picture(figure, said)
 
 
 def _exp(values: Any) -> Any:

@@ -35,13 +35,16 @@ function generationCode(model, prompt, settings) {
   return `import nbtools\n\nlm = nbtools.load_model(${python(model)})\nprint(${call})`;
 }
 
+/** The command that runs a notebook with these values of its parameters, [name, value] each. */
+function papermillCommand(notebook, values) {
+  const words = values.map(([name, value]) => ` -p ${name} ${shellWord(value)}`);
+  return `papermill notebooks/${notebook}.ipynb out.ipynb${words.join("")}`;
+}
+
 /** The command that runs notebook 03 with these settings; it has no parameter for the repetition penalty. */
-function papermillCommand(model, prompt, settings) {
-  const values = [["profile", model], ["short_prompt", prompt], ...optionsOf(settings)];
-  const words = values
-    .filter(([name]) => name !== "repetition_penalty")
-    .map(([name, value]) => ` -p ${name} ${shellWord(value)}`);
-  return `papermill notebooks/03_generation.ipynb out.ipynb${words.join("")}`;
+function generationCommand(model, prompt, settings) {
+  const options = optionsOf(settings).filter(([name]) => name !== "repetition_penalty");
+  return papermillCommand("03_generation", [["profile", model], ["short_prompt", prompt], ...options]);
 }
 
 /** Code that computes one attention weight. */

@@ -1,7 +1,7 @@
 // What the prompt lab's buttons do. Whatever computes, the kernel or the page's worker, is asked for a text after one
 // of the tokens ("write"), for a text beside the tree ("decode"), and for what follows a token ("next").
 
-const MOST_NODES = 5_000; // tokens of a tree; a text that would begin with more of them starts a new tree
+const MOST_NODES = 5_000; // of a tree; with more of them, the next text from the prompt starts a new tree
 const BEAMS = 4;
 
 /** How tokens are sampled, in a few words. */
@@ -54,9 +54,10 @@ function labActions(lab, refresh) {
   /** Continue after a token. The new tokens come one by one, and the last of them is the current one. */
   async function write(node, changes = {}) {
     if (stopped) return true;
-    const full = tree.nodes.size > MOST_NODES;
-    if (full) await view.ask("keep", { parts: { nodes: [], at: ROOT, replayed: {}, compared: [] } });
-    const done = await view.ask("write", { node: full ? ROOT : node, changes });
+    if (node === ROOT && tree.nodes.size > MOST_NODES) {
+      await view.ask("keep", { parts: { nodes: [], at: ROOT, replayed: {}, compared: [] } });
+    }
+    const done = await view.ask("write", { node, changes });
     if (done?.notice === "stopped") stopped = true;
     return Boolean(done);
   }

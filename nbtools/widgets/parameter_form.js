@@ -36,7 +36,7 @@ function render({ model, el }) {
   const fields = data.fields.map((field) => parameterField(view, model, field));
   const estimate = button("Estimate time and memory", () => view.ask("estimate"));
   const command = make("code", { class: "nbt-mono nbt-command" });
-  const copyCommand = button("Copy the papermill command", () => copy(data.command, view.say));
+  const copyCommand = button("Copy the papermill command", () => copy(command.textContent, view.say));
   const cost = make("p", { role: "status", "aria-live": "polite" });
   root.append(
     make("h4", { text: `Parameters of ${data.title}` }),
@@ -57,15 +57,16 @@ function render({ model, el }) {
     for (const field of fields) field.show();
   }
   function showCommand() {
-    command.textContent = data.command;
-    copyCommand.disabled = !data.command;
+    const wrong = Object.keys(data.problems).length > 0;
+    command.textContent = wrong ? "" : papermillCommand(data.title, Object.entries(data.values));
+    copyCommand.disabled = wrong;
   }
   function showCost() {
     estimate.disabled = Boolean(data.running);
     cost.textContent = data.running ? "Running a few trial steps …" : data.cost;
   }
   view.on("change:texts", showFields);
-  view.start({ problems: showFields, command: showCommand, cost: showCost, running: showCost });
+  view.start({ problems: showFields, values: showCommand, cost: showCost, running: showCost });
   return view.end;
 }
 

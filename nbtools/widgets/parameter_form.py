@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any, ClassVar
 
 import traitlets
@@ -30,6 +29,7 @@ class ParameterForm(LiveView):
     """
 
     view: ClassVar[str] = "parameter_form"
+    modules: ClassVar[tuple[str, ...]] = ("code",)
     holds: ClassVar[tuple[str, ...]] = ("notebook", "parameters", "values", "problems", "_thread")
     threaded: ClassVar[frozenset[str]] = frozenset({"estimate"})
 
@@ -67,9 +67,8 @@ class ParameterForm(LiveView):
                 self.values[name] = coerce(parameter, text)
             except CourseError as error:
                 self.problems[name] = f"{error.problem} {error.remedy}"
-        options = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in self.values.items())
-        self.command = "" if self.problems else f"papermill notebooks/{self.notebook.name}.ipynb out.ipynb{options}"
-        return {"problems": self.problems, "command": self.command, "cost": "", "notice": ""}
+        values = {name: str(value) for name, value in self.values.items()}
+        return {"problems": self.problems, "values": values, "cost": "", "notice": ""}
 
     def on_edit(self, request: Request) -> None:
         """A field was edited."""

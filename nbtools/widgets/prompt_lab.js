@@ -49,7 +49,7 @@ function labButtons(lab) {
     ),
     compare: button("Compare greedy, sampling, beam", () => actions.compare()),
     python: button("Copy as Python", () => copy(lab.repeatedBy(generationCode), view.say)),
-    command: button("Copy as papermill command", () => copy(lab.repeatedBy(papermillCommand), view.say)),
+    command: button("Copy as papermill command", () => copy(lab.repeatedBy(generationCommand), view.say)),
   };
   function refresh() {
     const busy = lab.busy();

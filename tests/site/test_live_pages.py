@@ -194,7 +194,12 @@ def test_branches_repetitions_and_comparisons_of_the_lab(site: Path, page: Page)
 def test_numbers_outside_their_limits_become_the_limits(site: Path, page: Page) -> None:
     page.goto((site / "index.html").as_uri())
     lab = live(page)
-    for label, given, taken in (("seed", "-3", "0"), ("seed", "1.6", "2"), ("another temperature", "7", "2"), ("seed", "9" * 12, str(2**31 - 1))):
+    for label, given, taken in (
+        ("seed", "-3", "0"),
+        ("seed", "1.6", "2"),
+        ("seed", "9" * 12, str(2**31 - 1)),
+        ("another temperature", "7", "2"),
+    ):
         box = lab.get_by_label(label, exact=True)
         box.fill(given)
         page.keyboard.press("Tab")

@@ -52,13 +52,20 @@ def test_strings_are_what_python_reads(written: Callable[..., str]) -> None:
 
 
 def test_the_papermill_command_names_parameters_that_the_notebook_has(written: Callable[..., str]) -> None:
-    command = written("papermillCommand", "mini", PROMPT, SETTINGS)
+    command = written("generationCommand", "mini", PROMPT, SETTINGS)
     words = shlex.split(command)
     [notebook] = choose_notebooks(["03"])
     names = re.findall(r"-p (\w+) ", command)
     assert {"profile", "short_prompt", "temperature", "min_p", "seed"} <= set(names) <= set(read_parameters(notebook))
     assert words[words.index("short_prompt") + 1] == PROMPT
     assert (Path(__file__).parents[2] / words[1]).is_file()
+
+
+def test_a_value_is_one_word_of_a_shell(written: Callable[..., str]) -> None:
+    values = [["max_steps", "20"], ["prompt", PROMPT], ["model", "runs/my model"], ["empty", ""], ["name", "$HOME;'x'"]]
+    words = shlex.split(written("papermillCommand", "04_finetuning", values))
+    expected = [word for name, value in values for word in ("-p", name, value)]
+    assert words == ["papermill", "notebooks/04_finetuning.ipynb", "out.ipynb", *expected]
 
 
 @pytest.mark.slow(6)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 import pytest
 
 from nbtools.errors import InputError
@@ -21,22 +19,21 @@ def test_its_fields_are_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     form = ParameterForm("04")
     declared = read_parameters(choose_notebooks(["04"])[0])
     assert [field["name"] for field in form.shown["fields"]] == list(declared) and form.values == {}
-    assert form.command == "papermill notebooks/04_finetuning.ipynb out.ipynb"
+    assert form.shown["values"] == {} and form.shown["title"] == "04_finetuning"
 
 
-def test_what_is_typed_is_checked_and_becomes_a_command() -> None:
+def test_what_is_typed_is_checked_and_becomes_a_value() -> None:
     form = ParameterForm("04")
     fill(form, max_steps="20", learning_rate="3e-4", lora="True", prompt="It's $HOME; good")
     assert form.values == {"max_steps": 20, "learning_rate": 3e-4, "lora": True, "prompt": "It's $HOME; good"}
-    words = shlex.split(form.command)
-    assert words[words.index("prompt") + 1] == "It's $HOME; good" and words[words.index("max_steps") + 1] == "20"
+    assert form.shown["values"] == {"max_steps": "20", "learning_rate": "0.0003", "lora": "True", "prompt": "It's $HOME; good"}
 
 
 def test_an_edited_field_changes_only_itself() -> None:
     form = ParameterForm("04")
     ask(form, "edit", name="max_steps", text="20")
     ask(form, "edit", name="seed", text="3")
-    assert form.values == {"max_steps": 20, "seed": 3} and form.shown["command"] == form.command
+    assert form.values == {"max_steps": 20, "seed": 3} and form.shown["values"] == {"max_steps": "20", "seed": "3"}
 
 
 @pytest.mark.parametrize(
@@ -52,11 +49,11 @@ def test_an_edited_field_changes_only_itself() -> None:
 def test_a_wrong_value_is_said_beside_its_field_and_nothing_runs(name: str, text: str, problem: str) -> None:
     form = ParameterForm("04")
     fill(form, **{name: text})
-    assert problem in form.problems[name] and form.command == "" and name not in form.values
+    assert problem in form.problems[name] and name not in form.values and name not in form.shown["values"]
     assert text not in form.problems[name] or problem != "secret"
     assert "not set" in ask(form, "apply").error
     assert ask(form, "estimate").error and not form.running
-    assert ask(form, "reset").error == "" and form.problems == {} and form.command
+    assert ask(form, "reset").error == "" and form.problems == {} and form.shown["values"] == {}
 
 
 def test_set_here_does_what_running_the_cell_does(monkeypatch: pytest.MonkeyPatch) -> None:

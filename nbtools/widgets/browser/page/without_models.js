@@ -13,22 +13,21 @@ const KINDS = {
   bool: [/^(True|False)$/, "True or False"],
 };
 
-/** The form of a notebook's parameters: it checks what kind a value is, and makes the command. */
+/** The form of a notebook's parameters: it checks what kind a value is. */
 function formModel({ notebook, values = {} }, { forms }) {
   const fields = forms[notebook];
   const given = { ...Object.fromEntries(fields.map((field) => [field.name, field.default])), ...values };
   const check = (texts) => {
     const problems = {};
-    let command = `papermill notebooks/${notebook}.ipynb out.ipynb`;
+    const typed = {};
     for (const { name, kind, default: own, optional } of fields) {
       const text = texts[name];
       if (text === own) continue;
       const [pattern, words] = KINDS[kind] ?? [/^/, ""];
-      if (!pattern.test(text) && !(optional && text === "None")) problems[name] = `${name} is ${text || "empty"}. Give ${words}.`;
-      const word = /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\"'\"'")}'`;
-      command += ` -p ${name} ${word}`;
+      if (pattern.test(text) || (optional && text === "None")) typed[name] = text;
+      else problems[name] = `${name} is ${text || "empty"}. Give ${words}.`;
     }
-    return { problems, command: Object.keys(problems).length ? "" : command, cost: "", notice: "" };
+    return { problems, values: typed, cost: "", notice: "" };
   };
   const shown = { title: notebook, fields, running: "", ...check(given) };
   const model = new HostModel({ texts: given, shown, revision: 0 }, ({ id, kind, name, text }) => {
