@@ -35,6 +35,7 @@ function render({ model, el }) {
   const { data, root } = view;
   const fields = data.fields.map((field) => parameterField(view, model, field));
   const estimate = button("Estimate time and memory", () => view.ask("estimate"));
+  const there = data.kernel !== false; // a notebook, in which parameters can be set and steps tried
   const command = make("code", { class: "nbt-mono nbt-command" });
   const copyCommand = button("Copy the papermill command", () => copy(command.textContent, view.say));
   const cost = make("p", { role: "status", "aria-live": "polite" });
@@ -44,9 +45,9 @@ function render({ model, el }) {
     make(
       "div",
       { class: "nbt-row" },
-      button("Set here", () => view.ask("apply"), { class: "nbt-button nbt-main" }),
+      there ? button("Set here", () => view.ask("apply"), { class: "nbt-button nbt-main" }) : null,
       button("Reset", () => view.ask("reset"), { title: "Give all fields the values of the notebook's cell" }),
-      estimate,
+      there ? estimate : null,
       copyCommand,
     ),
     command,

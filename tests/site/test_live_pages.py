@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import math
 import re
 import shutil
 import threading
@@ -15,14 +16,16 @@ import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from nbtools import generate
+from nbtools import finetune, generate, load_reviews, pack
+from nbtools.evaluation import block_nll
 from nbtools.generation import SamplingParams, continue_ids, next_logits, next_tokens, sample_inverse_cdf, uniforms
-from nbtools.models import load_model, save_model
+from nbtools.models import load_model
 from nbtools.site import write_site
 from nbtools.site.front import LAB
+from nbtools.site.live import REVIEWS
 from nbtools.tokens import visible
+from nbtools.training.run_state import read_run
 from tests.browser.jupyterlab import find_browser, open_page
-from tests.site.conftest import changed
 from tests.small_models import mini
 
 if TYPE_CHECKING:
@@ -37,9 +40,10 @@ HOSTILE = "<img src=x onerror=window.harmed=1> \u202e<script>window.harmed=1</sc
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model like mini, moved as far as a fine-tuning moves it."""
-    folder = tmp_path_factory.mktemp("model") / "mine"
-    save_model(changed(load_model("mini", verbose=False), by=0.05), folder)
+    """The folder of a short training, with a curve and samples."""
+    lm, folder = load_model("mini", verbose=False), tmp_path_factory.mktemp("model") / "mine"
+    texts = ["A fine film. I liked it.", "Dull and far too long.", "The end was the best part of it all, sadly."] * 12
+    finetune(lm, pack(texts, lm, 64), validation=texts[:3], prompts=["The movie was"], output_dir=folder, max_steps=40, batch_size=2)
     return folder
 
 
@@ -126,7 +130,7 @@ def test_every_view_of_every_page_is_live_on_a_desktop_and_on_a_phone(site: Path
                 seen.add(place.get_attribute("data-view"))
             wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 1, f"{file.name} is wider than {size['width']} pixels by {wide}"
-    assert seen >= {"PromptLab", "AttentionExplorer", "Microscope", "TokenInspector", "ParameterForm"}
+    assert seen == {"PromptLab", "AttentionExplorer", "Microscope", "TokenInspector", "TrainingMonitor", "ParameterForm"}
 
 
 def test_the_lab_by_keyboard(site: Path, page: Page) -> None:
@@ -243,6 +247,49 @@ def test_the_explorer_and_the_microscope_by_mouse(site: Path, page: Page) -> Non
     microscope.locator('button[data-layer="1"][data-head="7"]').click()
     microscope.get_by_text("Layer 1, head 7").wait_for()
     assert microscope.locator("figure").count() == 2, "that head before and after"
+
+
+def test_the_inspector_by_keyboard_and_its_numbers(site: Path, page: Page) -> None:
+    page.goto((site / "notebooks" / "04_finetuning.html").as_uri())
+    inspector, packed = live(page, "TokenInspector"), pack(load_reviews("auto", REVIEWS).train, mini())
+    inspector.get_by_role("button", name="Next block", exact=True).focus()
+    page.keyboard.press("Enter")
+    inspector.get_by_role("heading", name="block 1 of", exact=False).wait_for()
+    nll = block_nll(mini(), packed, 1)
+    assert f"perplexity {math.exp(nll.sum() / (packed.block_size - 1)):.1f}" in inspector.inner_text()
+    cells = inspector.locator("tbody tr").nth(5).locator("td").all_text_contents()
+    assert cells[2] == str(packed.input_ids[1, 5]) and f"{100 * nll[5] / nll.sum():.2f} %" in cells[7]
+    inspector.locator("tbody tr").nth(5).hover()
+    assert inspector.locator("tr.nbt-attended").count() == packed.position_ids[1, 5] + 1
+    inspector.get_by_label("block", exact=True).fill("99")
+    page.keyboard.press("Tab")
+    inspector.get_by_role("heading", name="block 7 of 8", exact=False).wait_for()
+
+
+def test_the_monitor_replays_the_stored_run(site: Path, tuned: Path, page: Page) -> None:
+    page.goto((site / "notebooks" / "04_finetuning.html").as_uri())
+    monitor, run = live(page, "TrainingMonitor"), read_run(tuned)
+    facts = monitor.locator(".nbt-facts").inner_text()
+    assert "40 of 40" in facts and f"{run.rows[-1]['loss']:.3f} nats per token" in facts
+    assert len(run.samples) > 2 and run.samples[-1]["texts"][0][1] in monitor.locator(".nbt-sample").all_text_contents()[-1]
+    monitor.get_by_label("evaluation", exact=True).focus()
+    page.keyboard.press("Home")
+    assert monitor.locator(".nbt-sample").all_text_contents() == ["".join(pair) for pair in run.samples[0]["texts"]]
+
+
+def test_the_form_makes_the_command_by_keyboard(site: Path, page: Page) -> None:
+    page.goto((site / "notebooks" / "04_finetuning.html").as_uri())
+    form = live(page, "ParameterForm")
+    command, copied = form.locator("code.nbt-command"), form.get_by_role("button", name="Copy the papermill command")
+    for text, shown in (("many", ""), ("3", "papermill notebooks/04_finetuning.ipynb out.ipynb -p max_steps 3")):
+        form.get_by_label("max_steps", exact=True).fill(text)
+        page.keyboard.press("Tab")
+        page.wait_for_function("([code, text]) => code.textContent === text", arg=[command.element_handle(), shown])
+        assert copied.is_enabled() == bool(shown)
+        assert form.get_by_text("max_steps is many. Give a whole number.", exact=True).count() == (not shown)
+    form.get_by_role("button", name="Reset").click()
+    page.wait_for_function("(code) => code.textContent.endsWith('out.ipynb')", arg=command.element_handle())
+    assert form.get_by_role("button").all_inner_texts() == ["Reset", "Copy the papermill command"], "what needs a notebook is not there"
 
 
 def test_hostile_text_is_text(site: Path, page: Page) -> None:

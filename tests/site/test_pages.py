@@ -15,6 +15,8 @@ from nbtools.site import write_site
 from nbtools.site.pages import render_notebook
 from tests.small_models import tiny
 
+pytestmark = pytest.mark.xdist_group("site-static")  # they share one folder of pages
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

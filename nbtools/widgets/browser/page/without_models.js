@@ -29,14 +29,9 @@ function formModel({ notebook, values = {} }, { forms }) {
     }
     return { problems, values: typed, cost: "", notice: "" };
   };
-  const shown = { title: notebook, fields, running: "", ...check(given) };
+  const shown = { title: notebook, fields, running: "", kernel: false, ...check(given) };
   const model = new HostModel({ texts: given, shown, revision: 0 }, ({ id, kind, name, text }) => {
-    if (kind === "cancel") return;
-    if (!["edit", "reset"].includes(kind)) {
-      const error = "This needs the notebook, with Python behind it.";
-      queueMicrotask(() => model.emit("msg:custom", { id, error }, []));
-      return;
-    }
+    if (!["edit", "reset"].includes(kind)) return;
     const texts = kind === "edit" ? { ...model.get("texts"), [name]: text } : Object.fromEntries(fields.map((field) => [field.name, field.default]));
     model.traits.texts = texts;
     queueMicrotask(() => {
