@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_threads() -> Iterator[None]:
+    """Fail a test that leaves PyTorch with another number of threads: the tests after it would share the cores, and be slow."""
+    before = _threads()
+    yield
+    assert before in (None, _threads()), "the number of threads has changed"
+
+
+def _threads() -> int | None:
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if hasattr(torch, "get_num_threads") else None
 
 
 @pytest.fixture

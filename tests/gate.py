@@ -23,10 +23,11 @@ TEMPORARY = Path(os.environ["NBTOOLS_RUNS"]).parent  # see conftest.py
 # With `--stored-parameters`, as in `make check-all`, nothing is changed. Notebook 05 then uses the model that 04 has saved.
 TINY_NOTEBOOK = write_tiny_finetuning(TEMPORARY / "tiny")  # notebook 09 sweeps this one
 SHORTER: dict[str, dict[str, Any]] = {
+    "00_setup": {"first_steps": 8},
     "04_finetuning": {"max_steps": 64, "max_reviews": 600, "overfit_epochs": 4},
     "05_sampling": {"label_steps": 8},
     "06_pitfalls": {"max_steps": 16, "max_reviews": 160, "block_size": 192, "seeds": 2},
-    "07_your_own": {"max_steps": 20, "max_texts": 1000},
+    "07_your_own": {"max_steps": 12, "max_texts": 1000},
     "08_other_tasks": {"max_reviews": 300, "test_reviews": 100, "epochs": 1, "max_tokens": 96, "rewriter_steps": 40, "seeds": 1},
     "09_sweeps": {"notebook": str(TINY_NOTEBOOK), "steps": [5, 30]},
 }

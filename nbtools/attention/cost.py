@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from nbtools.attention.formulas import causal_mask, scaled_dot_product
+from nbtools.system import keep_threads
 from nbtools.values import checked
 
 LONGEST = 3  # lengths that the growth is read from
@@ -60,9 +61,8 @@ def measure_cost(
     W = torch.randn(width, 3 * d_k, generator=generator) / width**0.5
     inputs = [(torch.randn(count, width, generator=generator), causal_mask(count)) for count in lengths]
     seconds = np.full((rounds, len(inputs), 3), np.inf)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with keep_threads():
+        torch.set_num_threads(1)
         for once in seconds:
             for index, (X, mask) in enumerate(inputs):
                 marks = [time.perf_counter()]
@@ -73,8 +73,6 @@ def measure_cost(
                 torch.nn.functional.scaled_dot_product_attention(Q, K, V, is_causal=True)
                 marks.append(time.perf_counter())
                 once[index] = np.diff(marks)
-    finally:
-        torch.set_num_threads(threads)
     projection, attention, fused = seconds.min(axis=0).T
     sizes = np.asarray(lengths, dtype=np.int64)
     return AttentionCost(sizes, projection, attention, fused, 4 * sizes**2)

@@ -7,6 +7,8 @@ import os
 import platform
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,6 +152,18 @@ def choose_dtype() -> NumberFormat:
     return NumberFormat("fp32", f"bf16 runs at {ratio:.2g} times the speed of fp32 here (measured)", speed)
 
 
+@contextmanager
+def keep_threads() -> Iterator[None]:
+    """Afterwards PyTorch has as many threads as before."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def choose_threads(wanted: int | None = None) -> tuple[int, str]:
     """How many threads PyTorch should use, and the reason: the fastest number that this machine allows, by measurement.
 
@@ -170,12 +184,10 @@ def choose_threads(wanted: int | None = None) -> tuple[int, str]:
     if len(candidates) == 1 or device().type != "cpu":
         return default, "one for each core"
     speed = {}
-    try:
+    with keep_threads():
         for count in candidates:
             torch.set_num_threads(count)
             speed[count] = measure_matmul(torch.float32)
-    finally:
-        torch.set_num_threads(default)
     best = max(speed, key=lambda count: speed[count])
     return best, "the fastest of " + ", ".join(f"{count} ({speed[count]:.0f} GFLOP/s)" for count in candidates)
 

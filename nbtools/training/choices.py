@@ -17,7 +17,7 @@ from nbtools.accel import available
 from nbtools.accel.fast_path import FastPath, fits, has_adapters
 from nbtools.data import Packed
 from nbtools.errors import InputError, MachineError
-from nbtools.system import NumberFormat, choose_dtype, choose_threads, device, onednn_is_faster, say
+from nbtools.system import NumberFormat, choose_dtype, choose_threads, device, keep_threads, onednn_is_faster, say
 from nbtools.training.config import ResolvedConfig
 from nbtools.values import CHECKS, Text, switch
 
@@ -95,6 +95,7 @@ def first_batch(train: Packed, size: int) -> dict[str, torch.Tensor]:
     return {name: values.to(device()) for name, values in batch.items()}
 
 
+@keep_threads()
 def measure_choices(model: Any, batch: dict[str, torch.Tensor], config: ResolvedConfig) -> TrainingChoices:
     """The fastest way to train `model` on batches like `batch`. What `config` sets is not measured.
 
@@ -205,13 +206,13 @@ def undisturbed(model: Any) -> Iterator[None]:
     """
     weights = list(model.parameters())
     gradients = [(weight.grad, weight.requires_grad) for weight in weights]
-    training, threads, own = model.training, torch.get_num_threads(), dict(vars(model))
+    training, own = model.training, dict(vars(model))
     python, numbers = random.getstate(), np.random.get_state()
     for weight in weights:
         weight.grad = None
     model.train()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), keep_threads():
             yield
     finally:
         for weight, (gradient, wanted) in zip(weights, gradients, strict=True):
@@ -219,7 +220,6 @@ def undisturbed(model: Any) -> Iterator[None]:
         for name in vars(model).keys() - own.keys():  # accelerate wraps `forward`, peft names itself
             delattr(model, name)
         model.train(training)
-        torch.set_num_threads(threads)
         random.setstate(python)
         np.random.set_state(numbers)
         if device().type == "cuda":

@@ -22,7 +22,7 @@ from nbtools.generation import release
 from nbtools.models import LanguageModel, exclusively, save_model
 from nbtools.storage import explain_full_disk
 from nbtools.storage.json_files import read_json_lines
-from nbtools.system import keep_freed_memory, quiet_libraries, say, seed_everything
+from nbtools.system import keep_freed_memory, keep_threads, quiet_libraries, say, seed_everything
 from nbtools.texts import check_texts
 from nbtools.training import checkpoints
 from nbtools.training.callbacks import Curve, Draw
@@ -140,7 +140,7 @@ def finetune(
             return reuse_choices(model, choices, config)
         return measure_choices(model, first_batch(train, device_batch_size), config)
 
-    with keep_freed_memory(), override_dropout(model, config.dropout):
+    with keep_freed_memory(), keep_threads(), override_dropout(model, config.dropout):
         run = _open(lm, target, plan, resume, choose)
         torch.set_num_threads(run.choices.threads)
         loop = Loop(model, train, run, config)

@@ -9,6 +9,7 @@ import torch
 
 from nbtools.accel import adamw, available
 from nbtools.accel.adamw import MasterAdamW
+from nbtools.system import keep_threads
 
 KEYWORDS = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-6}
 
@@ -128,11 +129,8 @@ def test_the_number_of_threads_changes_no_bit():
             optimizer.step()
         return norm, *weights
 
-    threads = torch.get_num_threads()
-    try:
+    with keep_threads():
         assert all(one.equal(other) for one, other in zip(trained(1), trained(2), strict=True))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def test_a_closure_is_refused():

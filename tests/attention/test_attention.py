@@ -29,6 +29,7 @@ from nbtools.attention import (
 from nbtools.errors import InputError, MachineError, ModelError
 from nbtools.models import LanguageModel
 from nbtools.models.loading import MINI_FOLDER
+from nbtools.system import keep_threads
 
 TEXT = "The sea\n was calm 😀, and $5 was paid."
 SMALL = {"initializer_range": 0.4}  # wide weights, so that attention is far from even
@@ -306,10 +307,9 @@ def test_rollout_stays_a_causal_mixture(tokenizer):
 
 @pytest.fixture
 def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with keep_threads():
+        torch.set_num_threads(2)
+        yield
 
 
 def test_cost_is_measured_at_each_length_and_gives_the_threads_back(two_threads):

@@ -20,7 +20,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 # Small enough for minutes in all, large enough that every cell has something to show.
 SMALL: dict[str, dict[str, Any]] = {
-    "00_setup": {"max_steps": 5},
+    "00_setup": {"max_steps": 5, "first_steps": 8},
     "01_attention": {"prompt": "The sea looked back at him.", "layer": 1, "head": 3},
     "02_loading": {"prompt": "A film that I liked, twice.", "layer": 1, "head": 3},
     "03_generation": {"max_new_tokens": 10, "short_prompt": "The film", "seed": 3},

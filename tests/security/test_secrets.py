@@ -96,7 +96,9 @@ def test_doctor_says_where_colabs_secret_is_and_shows_none_of_it(place: tuple[Pa
 @pytest.mark.parametrize("place", ["environment"], indirect=True)
 def test_notebook_00_and_everything_a_run_leaves_hold_none_of_the_token(place: tuple[Path, dict[str, str]]) -> None:
     folder, _ = place
-    code, written = nbtools(place, "run", str(ROOT / "notebooks" / "00_setup.ipynb"), "-p", "max_steps", "2", "--out", "run")
+    code, written = nbtools(
+        place, "run", str(ROOT / "notebooks" / "00_setup.ipynb"), "-p", "max_steps", "2", "-p", "first_steps", "4", "--out", "run"
+    )
     assert code == 0 and leaks(written) == [], written[-2000:]
     assert "environment variable HF_TOKEN" in (folder / "run" / "00_setup.ipynb").read_text("utf8")
     assert (folder / "run" / "index.html").is_file() and leaks_under(folder) == []

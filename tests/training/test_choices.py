@@ -133,12 +133,10 @@ def test_a_model_of_another_kind_is_trained_as_the_library_has_it():
 def test_a_run_keeps_its_choices_and_a_resume_repeats_them(tmp_path, monkeypatch):
     lm = tiny()
     threads = torch.get_num_threads()
-    tuned = finetune(lm, pack(REVIEWS, lm, 64), output_dir=tmp_path / "run", max_steps=2, batch_size=1, dtype="fp32", threads=1)
-    try:
-        assert tuned.choices.threads == 1
-        assert json.loads((tmp_path / "run" / "plan.json").read_text())["choices"] == tuned.choices.to_dict()
-    finally:
-        torch.set_num_threads(threads)
+    other = threads + 1
+    tuned = finetune(lm, pack(REVIEWS, lm, 64), output_dir=tmp_path / "run", max_steps=2, batch_size=1, dtype="fp32", threads=other)
+    assert tuned.choices.threads == other and torch.get_num_threads() == threads, "what comes afterwards has its own number"
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["choices"] == tuned.choices.to_dict()
 
 
 @pytest.mark.parametrize("form", ["as estimated", "as stored"])

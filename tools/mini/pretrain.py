@@ -16,7 +16,7 @@ from nbtools.evaluation import Score, evaluate
 from nbtools.models import LanguageModel, save_model
 from nbtools.storage import atomic_folder, cached
 from nbtools.storage.json_files import read_json_lines
-from nbtools.system import device, keep_freed_memory, quiet_libraries, say, seed_everything
+from nbtools.system import device, keep_freed_memory, keep_threads, quiet_libraries, say, seed_everything
 from nbtools.texts import check_texts
 from nbtools.training import checkpoints
 from nbtools.training.callbacks import Curve
@@ -128,7 +128,7 @@ def pretrain(
     model = lm.model
     # A long block, although short ones may come first: long ones need the most time and memory.
     batch = blocks.collate([blocks[min(short_count, count - 1)]] * recipe.batch_size)
-    with keep_freed_memory(), override_dropout(model, recipe.dropout):
+    with keep_freed_memory(), keep_threads(), override_dropout(model, recipe.dropout):
         if resume:
             begun = checkpoints.reopen(target, plan)
         else:
