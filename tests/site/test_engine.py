@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 
 import numpy as np
 import pytest
@@ -169,6 +170,12 @@ def test_mini_is_stored_without_loss() -> None:
     stored = unpacked(pack_model(mini(), "mini"))
     for name, weight in mini().model.named_parameters():
         assert stored[name.removeprefix("transformer.")].equal(weight), name
+
+
+def test_the_checksum_is_pythons(in_page: PageWithWorker) -> None:
+    for length in (0, 1, 2, 3, 4, 5, 1001):
+        data = np.random.default_rng(length).bytes(length)
+        assert in_page.run("({ checksum }, bytes) => checksum(Uint8Array.from(bytes))", list(data)) == zlib.crc32(data), length
 
 
 def test_damaged_weights_are_one_clear_line(in_page: PageWithWorker) -> None:

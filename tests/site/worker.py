@@ -19,7 +19,7 @@ globalThis.plain = (value) => {
   return value;
 };
 """
-ENGINE = "Tokenizer, Safetensors, Gpt2, LanguageModel, uniforms, fromBase64"
+ENGINE = "Tokenizer, Safetensors, Gpt2, LanguageModel, uniforms, fromBase64, checksum"
 START = """
 (source) => {
   globalThis.engine = new Function(source + "; return { NAMES };")();
