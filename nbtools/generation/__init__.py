@@ -4,7 +4,7 @@ from nbtools.accel import BF16_GAP, release
 from nbtools.generation.continuation import NewToken, continue_ids, logits_after
 from nbtools.generation.distribution import NextTokens, next_logits, next_tokens
 from nbtools.generation.engine import decoder_name
-from nbtools.generation.sampling import Sampler, SamplingParams, sample_inverse_cdf, uniforms
+from nbtools.generation.sampling import Sampler, SamplingParams, sample_inverse_cdf
 from nbtools.generation.texts import generate, stream
 
 __all__ = [
@@ -22,5 +22,4 @@ __all__ = [
     "release",
     "sample_inverse_cdf",
     "stream",
-    "uniforms",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from transformers import (
 )
 
 from nbtools.errors import InputError
-from nbtools.values import CHECKS, Checked
+from nbtools.values import Checked
 
 # Below this, logits divided by the temperature would overflow. vLLM decodes greedily below the same value (vllm/sampling_params.py,
 # _SAMPLING_EPS).
@@ -89,11 +88,6 @@ def uniform_stream(seed: int) -> Iterator[float]:
     stream = torch.Generator().manual_seed(seed)
     while True:
         yield float(torch.rand((), generator=stream, dtype=torch.float64))
-
-
-def uniforms(seed: int, count: int) -> list[float]:
-    """The first `count` numbers of a seed, those that `nbtools.generate` draws with. Raises InputError for an invalid seed."""
-    return list(islice(uniform_stream(CHECKS["seed"]("seed", seed)), count))
 
 
 def sample_inverse_cdf(scores: torch.Tensor, uniform: float) -> int:

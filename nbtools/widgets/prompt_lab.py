@@ -116,14 +116,7 @@ class PromptLab(LiveView):
 
     def on_write(self, request: Request) -> dict[str, Any]:
         """A text after the token `node` (the prompt, without one), with the settings and `changes` of them."""
-        self._follow_prompt()
-        nodes, at = self.shown["nodes"], int(request.get("node", ROOT))
-        if at >= len(nodes):
-            at = ROOT  # of the tree of an earlier prompt
-        params = SamplingParams(**{**self.settings, **request.get("changes", {})})
-        path = self._path(at)
-        for new in continue_ids(self.lm, self._ids(path), params, generated=len(path), should_stop=request.cancelled.is_set):
-            at = self._add({"parent": at, **asdict(new)}, request)
+        at = self._write(request)
         return {"notice": "stopped" if request.cancelled.is_set() else "done", **self._next(at)}
 
     def on_add(self, request: Request) -> None:
@@ -142,6 +135,18 @@ class PromptLab(LiveView):
     def on_keep(self, request: Request) -> dict[str, Any]:
         """What the view has made of texts, for every view of this lab to show."""
         return dict(request["parts"])
+
+    def _write(self, request: Request) -> int:
+        """Continue as `on_write` says. Returns the number of the last token."""
+        self._follow_prompt()
+        at = int(request.get("node", ROOT))
+        if at >= len(self.shown["nodes"]):
+            at = ROOT  # of the tree of an earlier prompt
+        params = SamplingParams(**{**self.settings, **request.get("changes", {})})
+        path = self._path(at)
+        for new in continue_ids(self.lm, self._ids(path), params, generated=len(path), should_stop=request.cancelled.is_set):
+            at = self._add({"parent": at, **asdict(new)}, request)
+        return at
 
     # The tree: tokens by number, each with the number of the token before it. They never change.
 
@@ -215,7 +220,7 @@ class PromptLab(LiveView):
     def static_html(self) -> str:
         try:
             if not interactive() and not self.shown["nodes"]:
-                self.on_write(Request("write"))
+                self._write(Request("write"))
             text = self.text
         except Exception as error:  # the tables are still worth showing
             text = one_line(error)

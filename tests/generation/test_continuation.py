@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from nbtools.errors import InputError
-from nbtools.generation import NewToken, Sampler, SamplingParams, continue_ids, generate, logits_after, next_tokens, uniforms
+from nbtools.generation import NewToken, Sampler, SamplingParams, continue_ids, generate, logits_after, next_tokens
+from tests.random_numbers import uniforms
 from tests.small_models import mini
 
 PROMPT = "The movie was"

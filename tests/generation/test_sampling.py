@@ -3,9 +3,10 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from nbtools.generation import Sampler, SamplingParams, generate, sample_inverse_cdf, uniforms
+from nbtools.generation import Sampler, SamplingParams, generate, sample_inverse_cdf
 from nbtools.generation.beams import PromptRepetition
 from nbtools.generation.engine import Continuation, decode
+from tests.random_numbers import uniforms
 from tests.small_models import mini, tiny
 
 

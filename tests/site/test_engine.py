@@ -11,10 +11,10 @@ import torch
 
 from nbtools import generate
 from nbtools.errors import ModelError
-from nbtools.generation import uniforms
 from nbtools.models import evaluating
 from nbtools.tokens import decode, id_texts, token_texts
 from nbtools.widgets.browser.weights import pack_model
+from tests.random_numbers import uniforms
 from tests.site.conftest import unpacked
 from tests.site.worker import PageWithWorker
 from tests.small_models import mini, tiny

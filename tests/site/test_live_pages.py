@@ -18,7 +18,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from nbtools import finetune, generate, load_reviews, pack
 from nbtools.evaluation import block_nll
-from nbtools.generation import SamplingParams, continue_ids, next_logits, next_tokens, sample_inverse_cdf, uniforms
+from nbtools.generation import SamplingParams, continue_ids, next_logits, next_tokens, sample_inverse_cdf
 from nbtools.models import load_model
 from nbtools.site import write_site
 from nbtools.site.front import LAB
@@ -26,6 +26,7 @@ from nbtools.site.live import REVIEWS
 from nbtools.tokens import visible
 from nbtools.training.run_state import read_run
 from tests.browser.jupyterlab import find_browser, open_page
+from tests.random_numbers import uniforms
 from tests.small_models import mini
 
 if TYPE_CHECKING:
@@ -225,7 +226,10 @@ def test_a_token_without_a_name_gets_one(site: Path, page: Page) -> None:
     seed, token = next((seed, one) for seed in range(99) if (one := sample_inverse_cdf(probabilities, uniforms(seed, 1)[0])) not in likely)
     lab.get_by_label("seed", exact=True).fill(str(seed))
     page.keyboard.press("Tab")
-    lab.locator(".nbt-ruler + p", has_text=f"which selects {visible(mini().tokenizer.decode([token]))}:").wait_for(timeout=20_000)
+    name = visible(mini().tokenizer.decode([token]))
+    sentence = lab.locator(".nbt-ruler + p")
+    sentence.filter(has_text=f"which selects {name}:").wait_for(timeout=20_000)
+    assert sentence.inner_text().startswith(f"Seed {seed} draws {uniforms(seed, 1)[0]:.4f} here")
 
 
 def test_the_explorer_and_the_microscope_by_mouse(site: Path, page: Page) -> None:

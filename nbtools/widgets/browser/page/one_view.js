@@ -4,7 +4,7 @@ const NO_KERNEL = "This page shows what was computed when it was made. In the no
 
 /** The model object of a view that nobody answers. What needs no computation still works: settings, and another head of the same layer. */
 function storedModel(traits, binary) {
-  const shown = { ...traits.shown };
+  const shown = { ...traits.shown, kernel: false };
   for (const [name, text] of Object.entries(binary)) {
     shown[name] = new DataView(fromBase64(text).buffer);
   }
